@@ -1,0 +1,39 @@
+"""Label-removal attacks, partial-label losses, and a benchmark that crosses them.
+
+Public names are imported on first use, so that ``import labelattack`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelattack.attacks.base import LabelAttack as LabelAttack
+    from labelattack.defenses.base import PartialLabelLoss as PartialLabelLoss
+    from labelattack.defenses.base import Step as Step
+    from labelattack.defenses.base import Task as Task
+    from labelattack.errors import LabelAttackError as LabelAttackError
+    from labelattack.evaluation.average_precision import average_precision as average_precision
+    from labelattack.labels import PartialLabels as PartialLabels
+
+_HOMES = {
+    "LabelAttack": "attacks.base",
+    "PartialLabelLoss": "defenses.base",
+    "Step": "defenses.base",
+    "Task": "defenses.base",
+    "LabelAttackError": "errors",
+    "PartialLabels": "labels",
+    "average_precision": "evaluation.average_precision",
+}
+_MODULES = ("attacks", "defenses", "datasets", "models", "evaluation", "training", "testing")
+
+__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"labelattack.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"labelattack.{name}")
+    raise AttributeError(f"module 'labelattack' has no attribute '{name}'")

@@ -1,0 +1,14 @@
+"""Attacks: which labels disappear. One file each; see ``labelattack list attacks``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelattack.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.attacks.base import LabelAttack
+
+registry: Registry[LabelAttack] = Registry("attack", __name__)
+register = registry.register
+create = registry.create

@@ -1,0 +1,25 @@
+"""The control: nothing is removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from labelattack.attacks import register
+from labelattack.attacks.base import LabelAttack
+from labelattack.labels import BoolArray
+
+
+@register("none")
+@dataclass(frozen=True, kw_only=True)
+class NoAttack(LabelAttack):
+    """Leaves every label known."""
+
+    source: ClassVar[str] = "control"
+
+    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+        """Keeps everything."""
+        del rng
+        return np.ones_like(labels)

@@ -1,0 +1,25 @@
+"""The paper's one-positive-per-image attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from labelattack.attacks import register
+from labelattack.attacks.base import LabelAttack, draw_per_image
+from labelattack.labels import BoolArray
+
+
+@register("single-positive")
+@dataclass(frozen=True, kw_only=True)
+class SinglePositiveAttack(LabelAttack):
+    """T_s: keeps one positive per image, drawn uniformly, and nothing else."""
+
+    source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. IV-C"
+    rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
+
+    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+        """Keeps one positive of each image that has any."""
+        return draw_per_image(labels, np.ones(len(labels), dtype=np.int64), rng)

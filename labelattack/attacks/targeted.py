@@ -1,0 +1,45 @@
+"""The paper's targeted attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from labelattack.attacks import register
+from labelattack.attacks.base import LabelAttack, draw_per_image, draw_share
+from labelattack.labels import BoolArray
+
+
+@register("targeted")
+@dataclass(frozen=True, kw_only=True)
+class TargetedAttack(LabelAttack):
+    """T_q: removes a share of the positives, and all negatives.
+
+    Args:
+        rate: Share of the positives that is removed, in [0, 1].
+        scope: ``dataset`` removes exactly round(rate * positives), drawn uniformly over the data
+            set; ``image`` removes floor(rate * n) of an image's n positives, never its last.
+        keep_negatives: Keep negatives known, as the paper's introduction (not its method) says.
+    """
+
+    source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. III-A"
+    rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
+
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.4
+    scope: Literal["dataset", "image"] = "dataset"
+    keep_negatives: bool = False
+
+    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+        """Keeps the positives that the draw spares."""
+        if self.scope == "dataset":
+            removed = draw_share(labels, self.rate, rng)
+        else:
+            positives = labels.sum(axis=1)
+            # The small constant undoes binary rounding: 0.29 * 100 must give 29.
+            counts = np.floor(self.rate * positives + 1e-9).astype(np.int64)
+            removed = draw_per_image(labels, np.minimum(counts, np.maximum(positives - 1, 0)), rng)
+        survivors = labels & ~removed
+        return survivors | ~labels if self.keep_negatives else survivors

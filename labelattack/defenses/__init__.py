@@ -1,0 +1,14 @@
+"""Defenses: losses that learn from partial labels. One file each; see ``labelattack list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelattack.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.defenses.base import PartialLabelLoss
+
+registry: Registry[PartialLabelLoss] = Registry("defense", __name__)
+register = registry.register
+create = registry.create

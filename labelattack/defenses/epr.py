@@ -1,0 +1,48 @@
+"""Expected positive regularisation."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from labelattack.defenses import register
+from labelattack.defenses.base import (
+    PartialLabelLoss,
+    Step,
+    Task,
+    count_penalty,
+    expected_count,
+    observed_term,
+)
+
+
+@register("epr")
+class ExpectedPositiveRegularisation(PartialLabelLoss):
+    """Cross-entropy on observed labels, plus a penalty on the number of predicted positives.
+
+    The term for observed negatives is our extension: the source has none.
+
+    Args:
+        expected_positives: Positives per image, k; none means what the dataset declares.
+    """
+
+    source: ClassVar[str] = "Cole et al. 2021"
+    privileged: ClassVar[bool] = True
+
+    def __init__(
+        self, *, expected_positives: Annotated[float, Field(gt=0)] | None = None
+    ) -> None:
+        super().__init__()
+        self.expected_positives = expected_positives
+
+    def bind(self, task: Task) -> None:
+        """Takes k from the task unless it was given."""
+        self.expected_positives = expected_count("epr", self.expected_positives, task)
+
+    def loss(self, logits: Tensor, step: Step) -> Tensor:
+        """Mean over batch and labels, plus the squared relative error of the count."""
+        assert self.expected_positives is not None, "bind must be called first"
+        penalty = count_penalty(logits.sigmoid(), self.expected_positives)
+        return observed_term(logits, step).mean() + penalty

@@ -1,0 +1,21 @@
+"""Ignore unobserved."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from labelattack.defenses import register
+from labelattack.defenses.base import PartialLabelLoss, Step, observed_term
+
+
+@register("iu")
+class IgnoreUnobserved(PartialLabelLoss):
+    """Binary cross-entropy on observed labels only; degenerate where no negative is observed."""
+
+    source: ClassVar[str] = "Cole et al. 2021"
+
+    def loss(self, logits: Tensor, step: Step) -> Tensor:
+        """Sum over observed cells, divided by batch times labels."""
+        return observed_term(logits, step).mean()

@@ -1,0 +1,142 @@
+"""The paper's loss: pseudo-labels from the predictions of past epochs."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from labelattack.defenses import register
+from labelattack.defenses.base import (
+    PartialLabelLoss,
+    Step,
+    Task,
+    cross_entropy,
+    observed_term,
+)
+from labelattack.errors import ParameterError
+
+Weight = Annotated[float, Field(ge=0, le=1)]
+
+
+@register("pseudo-history")
+class PseudoHistory(PartialLabelLoss):
+    """Cross-entropy on observed labels and, increasingly, on pseudo-labels for the hidden ones.
+
+    A hidden label's target is ``init`` until the image has been seen once, then the weighted mean
+    of the model's predictions in up to three past epochs. A penalty keeps predictions away from a
+    trivial solution; under attacks that leave no negatives it is the only negative signal.
+
+    Args:
+        alpha: Weight of the newest stored prediction.
+        beta: Weight of the one before.
+        gamma: Weight of the oldest. The three sum to 1; the paper gives no values.
+        init: Target of a hidden label before any prediction is stored.
+        history: Whether pseudo-labels follow the predictions; otherwise they stay at ``init``.
+        schedule: Weight of the hidden part at epoch c of t: ``exponential`` e^(c-t), ``linear``
+            c/t, or ``constant`` 1.
+        normaliser: What each part's sum is divided by: ``labels`` (Eq. 1), or ``part``, its size.
+        penalty: Weight of the penalty.
+        penalty_reference: The trivial solution: all ``ones``, all ``zeros``, or the ``pseudo``
+            labels, as the printed symbol says.
+        penalty_scope: Labels over which the distance is taken.
+        penalty_norm: ``l2`` is the root mean square distance, ``l1`` the mean absolute one.
+    """
+
+    source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Eq. 2-7"
+    predictions: Tensor
+    stored: Tensor
+
+    def __init__(
+        self,
+        *,
+        alpha: Weight = 0.5,
+        beta: Weight = 0.3,
+        gamma: Weight = 0.2,
+        init: Weight = 1.0,
+        history: bool = True,
+        schedule: Literal["exponential", "linear", "constant"] = "exponential",
+        normaliser: Literal["labels", "part"] = "labels",
+        penalty: Annotated[float, Field(ge=0)] = 1.0,
+        penalty_reference: Literal["ones", "zeros", "pseudo"] = "ones",
+        penalty_scope: Literal["all", "observed", "hidden"] = "all",
+        penalty_norm: Literal["l2", "l1"] = "l2",
+    ) -> None:
+        super().__init__()
+        if not math.isclose(alpha + beta + gamma, 1, abs_tol=1e-6):
+            raise ParameterError(
+                "alpha + beta + gamma of defense 'pseudo-history' must be 1, got "
+                f"{alpha + beta + gamma:g}"
+            )
+        self.weights = (alpha, beta, gamma)
+        self.init = init
+        self.history = history
+        self.schedule = schedule
+        self.normaliser = normaliser
+        self.penalty = penalty
+        self.penalty_reference = penalty_reference
+        self.penalty_scope = penalty_scope
+        self.penalty_norm = penalty_norm
+
+    def bind(self, task: Task) -> None:
+        """Allocates the stack of predictions, newest first, and how many each image has."""
+        self.register_buffer("predictions", torch.zeros(3, *task.labels.shape))
+        self.register_buffer("stored", torch.zeros(task.labels.shape[0], dtype=torch.int64))
+
+    def loss(self, logits: Tensor, step: Step) -> Tensor:
+        """Eq. 7, averaged over the batch."""
+        p = logits.sigmoid()
+        pseudo = self._pseudo_labels(step.index).to(logits.dtype)
+        if self.history:
+            self._store(p.detach(), step.index)
+        observed = self._part(observed_term(logits, step), ~step.hidden)
+        hidden = self._part(step.hidden * cross_entropy(logits, pseudo), step.hidden)
+        shift = {
+            "exponential": math.exp(step.epoch - step.epochs),
+            "linear": step.epoch / step.epochs,
+            "constant": 1.0,
+        }[self.schedule]
+        return (observed + shift * hidden + self.penalty * self._penalty(p, pseudo, step)).mean()
+
+    def _pseudo_labels(self, index: Tensor) -> Tensor:
+        """Eq. 2 and 3: weighted mean of what is stored, ``init`` where nothing is."""
+        stack = self.predictions[:, index]
+        weights = torch.tensor(self.weights, dtype=stack.dtype, device=stack.device)
+        there = torch.arange(3, device=stack.device)[:, None] < self.stored[index]
+        weights = weights[:, None] * there
+        total = weights.sum(dim=0)
+        mean = (weights[:, :, None] * stack).sum(dim=0) / total.clamp_min(1e-12)[:, None]
+        return torch.where((total > 0)[:, None], mean, torch.full_like(mean, self.init))
+
+    def _store(self, p: Tensor, index: Tensor) -> None:
+        self.predictions[1:, index] = self.predictions[:-1, index]
+        self.predictions[0, index] = p.to(self.predictions.dtype)
+        self.stored[index] = (self.stored[index] + 1).clamp_max(3)
+
+    def _part(self, cells: Tensor, members: Tensor) -> Tensor:
+        """Sum over a part's cells per image, over L or over the part's size; ``[batch]``."""
+        if self.normaliser == "labels":
+            return cells.mean(dim=1)
+        return cells.sum(dim=1) / members.sum(dim=1).clamp_min(1)
+
+    def _penalty(self, p: Tensor, pseudo: Tensor, step: Step) -> Tensor:
+        """Eq. 6 per image: 1 minus the distance to the trivial solution; 0 over no labels."""
+        reference = {
+            "ones": torch.ones_like(p),
+            "zeros": torch.zeros_like(p),
+            "pseudo": pseudo,
+        }[self.penalty_reference]
+        scope = {
+            "all": torch.ones_like(step.hidden),
+            "observed": ~step.hidden,
+            "hidden": step.hidden,
+        }[self.penalty_scope]
+        size = scope.sum(dim=1)
+        # vector_norm has gradient 0 at 0, where the root's would be infinite.
+        order = 2 if self.penalty_norm == "l2" else 1
+        norm = torch.linalg.vector_norm((p - reference) * scope, ord=order, dim=1)
+        distance = norm / size.clamp_min(1) ** (1 / order)
+        return torch.where(size > 0, 1 - distance, torch.zeros_like(distance))

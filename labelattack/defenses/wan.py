@@ -1,0 +1,34 @@
+"""Weak assume negative."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from labelattack.defenses import register
+from labelattack.defenses.base import PartialLabelLoss, Step, negative_term, observed_term
+
+
+@register("wan")
+class WeakAssumeNegative(PartialLabelLoss):
+    """Assume negative with hidden labels down-weighted.
+
+    Observed negatives have full weight, which is our extension: the source has none.
+
+    Args:
+        weight: Weight of a hidden label; none means 1 / (labels - 1).
+    """
+
+    source: ClassVar[str] = "Mac Aodha et al. 2019; Cole et al. 2021"
+
+    def __init__(self, *, weight: Annotated[float, Field(ge=0)] | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def loss(self, logits: Tensor, step: Step) -> Tensor:
+        """Mean over batch and labels."""
+        weight = 1 / max(logits.shape[1] - 1, 1) if self.weight is None else self.weight
+        hidden = weight * step.hidden * negative_term(logits)
+        return (observed_term(logits, step) + hidden).mean()

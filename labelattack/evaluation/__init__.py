@@ -1,0 +1,1 @@
+"""Evaluation: pure functions from scores and labels to numbers."""

@@ -1,0 +1,377 @@
+"""Registries of pluggable components and the specs that name them.
+
+A registry knows its components without importing them: it reads the source of every file of its
+package (and of installed plug-ins) and finds the classes decorated with ``register("name")``. So
+listing costs no heavy import, a new component is one new file, and a broken plug-in fails only the
+commands that name it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import griffe
+from pydantic import ConfigDict, ValidationError, create_model
+
+from labelattack.errors import LabelAttackError, ParameterError, PluginError, unknown
+
+T = TypeVar("T")
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The name of a component with its parameters, such as ``targeted:rate=0.4``.
+
+    Attributes:
+        name: Registered name.
+        params: Parameters by name, sorted.
+    """
+
+    name: str
+    params: tuple[tuple[str, Scalar], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Reads ``name`` or ``name:key=value,key=value``; ``none`` means None.
+
+        Raises:
+            ParameterError: If the text has another form.
+        """
+        name, _, rest = text.partition(":")
+        pairs = [item.partition("=") for item in rest.split(",")] if rest else []
+        if not name or any(not key or not sign for key, sign, _ in pairs):
+            raise ParameterError(f"spec must look like name:key=value,key=value, got '{text}'")
+        if len({key for key, _, _ in pairs}) < len(pairs):
+            raise ParameterError(f"spec must give each parameter once, got '{text}'")
+        values = {key: None if value.lower() == "none" else value for key, _, value in pairs}
+        return cls.of(name, values)
+
+    @classmethod
+    def of(cls, name: str, params: Mapping[str, Scalar]) -> Spec:
+        """Builds a spec from a mapping."""
+        return cls(name, tuple(sorted(params.items())))
+
+    def __str__(self) -> str:
+        pairs = ",".join(f"{key}={_text(value)}" for key, value in self.params)
+        return f"{self.name}:{pairs}" if pairs else self.name
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A declared parameter: name, type and default as written, and what it means."""
+
+    name: str
+    type: str
+    default: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a component's source says of it, read without importing it."""
+
+    name: str
+    origin: str
+    summary: str
+    source: str
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Classes found in a set of files: by registered name, and all of them by class name."""
+
+    modules: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, griffe.Class] = field(default_factory=dict)
+    classes: dict[str, griffe.Class] = field(default_factory=dict)
+
+    def add_file(self, module: str, path: Path) -> None:
+        for cls in griffe.visit(module, path, path.read_text()).classes.values():
+            self.classes[cls.name] = cls
+            for name in filter(None, map(_registered_name, cls.decorators)):
+                if name in self.modules:
+                    raise PluginError(
+                        f"'{name}' is registered twice: in {self.modules[name]} and {module}"
+                    )
+                self.modules[name] = module
+                self.registered[name] = cls
+
+    def declaration(self, name: str, origin: str) -> Declaration:
+        cls = self.registered[name]
+        summary = cls.docstring.value.partition("\n")[0] if cls.docstring else ""
+        source = cls.members.get("source")
+        text = str(source.value) if isinstance(source, griffe.Attribute) else "''"
+        return Declaration(
+            name, origin, summary, _literal(text), tuple(self._parameters(cls).values())
+        )
+
+    def _parameters(self, cls: griffe.Class) -> dict[str, Parameter]:
+        found: dict[str, Parameter] = {}
+        init = cls.members.get("__init__")
+        if isinstance(init, griffe.Function):
+            pairs = [
+                (p.name, p.annotation, p.default)
+                for p in init.parameters
+                if p.kind is griffe.ParameterKind.keyword_only
+            ]
+        else:
+            for base in cls.bases:
+                parent = self.classes.get(str(base).rpartition(".")[2].partition("[")[0])
+                found |= self._parameters(parent) if parent else {}
+            pairs = [
+                (a.name, a.annotation, a.value)
+                for a in cls.attributes.values()
+                if a.annotation and "instance-attribute" in a.labels and a.is_public
+            ]
+        docs = _argument_docs(cls)
+        for name, annotation, default in pairs:
+            value = "required" if default is None else _literal(str(default))
+            found[name] = Parameter(name, str(annotation), value, docs.get(name, ""))
+        return found
+
+
+class Registry(Generic[T]):
+    """Components of one kind, by name.
+
+    Args:
+        kind: What it holds, in the singular, as messages say it: ``"attack"``.
+        package: Dotted name of the package whose files declare the built-in components; also the
+            entry-point group in which installed plug-ins announce theirs.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator that makes a component known under ``name``.
+
+        Raises:
+            PluginError: If the name belongs to another class.
+        """
+
+        def add(cls: type[T]) -> type[T]:
+            other = self._classes.get(name)
+            builtin = self._builtin.modules.get(name, cls.__module__)
+            if (other is not None and other.__qualname__ != cls.__qualname__) or (
+                builtin != cls.__module__
+            ):
+                raise PluginError(f"{self.kind} '{name}' is registered already; choose a new name")
+            self._classes[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        return sorted({*self._builtin.modules, *self._classes, *self._entry_points})
+
+    def declarations(self) -> list[Declaration]:
+        """What every known component says of itself; imports none of the built-in ones."""
+        return [self._declare(name) for name in self.names()]
+
+    def get(self, name: str) -> type[T]:
+        """Returns the class registered as ``name``, importing its file if need be.
+
+        Raises:
+            UnknownNameError: If nothing has that name.
+            PluginError: If the plug-in that declares it cannot be imported.
+        """
+        if name not in self._classes:
+            if name in self._builtin.modules:
+                importlib.import_module(self._builtin.modules[name])
+            elif name in self._entry_points:
+                self._load(self._entry_points[name])
+            else:
+                raise unknown(self.kind, name, self.names())
+        return self._classes[name]
+
+    def resolve(self, spec: str | Spec) -> Spec:
+        """Checks a spec and fills in every default, so that equal components have equal specs.
+
+        Raises:
+            UnknownNameError: If the name is unknown.
+            ParameterError: If a parameter is unknown, of the wrong type or out of range.
+        """
+        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        cls = self.get(spec.name)
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        wanted = {
+            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+            for p in inspect.signature(cls).parameters.values()
+        }
+        config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+        model = create_model(spec.name, __config__=config, **wanted)  # type: ignore[call-overload]
+        try:
+            values = model(**dict(spec.params)).model_dump(mode="json")
+        except ValidationError as error:
+            raise self._parameter_error(spec.name, error, list(wanted)) from None
+        return Spec.of(spec.name, values)
+
+    def create(self, spec: str | Spec) -> T:
+        """Builds the component that a spec names.
+
+        Raises:
+            UnknownNameError: If the name is unknown.
+            ParameterError: If a parameter is unknown, of the wrong type or out of range.
+        """
+        resolved = self.resolve(spec)
+        return self.get(resolved.name)(**dict(resolved.params))
+
+    def version(self, name: str) -> str:
+        """Version of a component as records keep it.
+
+        Outside this package it includes a hash of the file that defines the class, so that an
+        edited plug-in is never taken for the one whose results are stored.
+        """
+        cls = self.get(name)
+        version = str(getattr(cls, "version", 1))
+        if name in self._builtin.modules:
+            return version
+        try:
+            text = Path(inspect.getfile(cls)).read_bytes()
+        except (OSError, TypeError):
+            return version
+        return f"{version}+{hashlib.sha256(text).hexdigest()[:12]}"
+
+    def short(self, spec: Spec) -> str:
+        """Writes a resolved spec without the parameters that have their default value."""
+        default = dict(self.resolve(spec.name).params) if self._has_defaults(spec.name) else {}
+        return str(Spec.of(spec.name, {k: v for k, v in spec.params if default.get(k, ...) != v}))
+
+    def _has_defaults(self, name: str) -> bool:
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        return all(p.default is not p.empty for p in parameters)
+
+    def _parameter_error(
+        self, name: str, error: ValidationError, known: list[str]
+    ) -> LabelAttackError:
+        first = error.errors()[0]
+        parameter = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            return ParameterError(
+                str(unknown(f"parameter of {self.kind} '{name}':", parameter, known))
+            )
+        if first["type"] == "missing":
+            return ParameterError(f"{self.kind} '{name}' needs parameter '{parameter}', got none")
+        rule = first["msg"].replace("Input should be", "must be").partition(",")[0]
+        given = first["input"]
+        return ParameterError(f"'{parameter}' of {self.kind} '{name}' {rule}, got {given!r}")
+
+    @cached_property
+    def _builtin(self) -> _Index:
+        index = _Index()
+        spec = importlib.util.find_spec(self.package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for path in sorted(Path(folder).glob("*.py")):
+                index.add_file(f"{self.package}.{path.stem}", path)
+        return index
+
+    @cached_property
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.package):
+            other = found.setdefault(point.name, point)
+            if other.value != point.value:
+                raise PluginError(
+                    f"{self.kind} '{point.name}' is announced by two plug-ins: {other.value} and "
+                    f"{point.value}; uninstall one"
+                )
+        return found
+
+    def _load(self, point: EntryPoint) -> None:
+        try:
+            cls = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} '{point.name}' from plug-in '{point.value}' cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        self._classes.setdefault(point.name, cls)
+
+    def _declare(self, name: str) -> Declaration:
+        if name in self._builtin.modules:
+            return self._builtin.declaration(name, "built-in")
+        try:
+            cls = self.get(name)
+            index = _Index(classes=dict(self._builtin.classes))
+            index.add_file(cls.__module__, Path(inspect.getfile(cls)))
+            index.registered[name] = index.classes[cls.__name__]
+            return index.declaration(name, "plug-in")
+        except (LabelAttackError, OSError, TypeError) as error:
+            return Declaration(name, "plug-in", f"unusable: {error}", "", ())
+
+
+def load_plugin(path: str | Path) -> None:
+    """Runs a Python file that registers components.
+
+    Args:
+        path: The file.
+
+    Raises:
+        PluginError: If the file is absent or fails; the error names line and reason.
+    """
+    path = Path(path).resolve()
+    name = f"labelattack_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    if not path.is_file():
+        raise PluginError(f"plug-in must be a Python file, got '{path}', which is not there")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"plug-in must be a Python file, got '{path}'")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, fit for hashing."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """First 16 hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _literal(text: str) -> str:
+    return text[1:-1] if text[:1] in "'\"" and text[:1] == text[-1:] else text
+
+
+def _registered_name(decorator: griffe.Decorator) -> str | None:
+    call, _, argument = str(decorator.value).partition("(")
+    return _literal(argument.rstrip(")")) if call.rpartition(".")[2] == "register" else None
+
+
+def _argument_docs(cls: griffe.Class) -> dict[str, str]:
+    if cls.docstring is None:
+        return {}
+    sections = griffe.parse_google(cls.docstring, warnings=False)
+    return {
+        item.name: " ".join(item.description.split())
+        for section in sections
+        if isinstance(section, griffe.DocstringSectionParameters)
+        for item in section.value
+    }
