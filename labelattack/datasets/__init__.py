@@ -1,0 +1,14 @@
+"""Datasets: images with clean multi-label annotations. One file each; see ``labelattack list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelattack.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.datasets.base import Dataset
+
+registry: Registry[Dataset] = Registry("dataset", __name__)
+register = registry.register
+create = registry.create

@@ -1,0 +1,213 @@
+"""What a dataset is: three splits of images with clean labels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelattack.errors import DatasetError
+from labelattack.labels import BoolArray, check_matrix
+
+Pixels = NDArray[np.uint8]
+
+
+class Images(Protocol):
+    """Images by position; whatever decodes them stays behind this."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def __getitem__(self, index: int) -> Pixels:
+        """One image, uint8 ``[height, width, 3]``, RGB."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash that changes when the images do."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images held in memory: uint8 ``[images, height, width]`` (grey) or ``[..., 3]`` (RGB)."""
+
+    pixels: Pixels
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        grey, colour = len(shape) == 3, len(shape) == 4 and shape[3] == 3
+        if self.pixels.dtype != np.uint8 or not (grey or colour):
+            raise DatasetError(
+                "images must be uint8 [images, height, width] or [images, height, width, 3], got "
+                f"{self.pixels.dtype} {shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Pixels:
+        image = self.pixels[index]
+        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+    def fingerprint(self) -> str:
+        """Hash of every pixel."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Images decoded from files when they are asked for."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Pixels:
+        from PIL import Image
+
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DatasetError(f"image '{path}' cannot be read: {error}") from error
+
+    def fingerprint(self) -> str:
+        """Hash of names and sizes; reading every byte would cost more than it tells."""
+        lines = (f"{path.name} {path.stat().st_size}" for path in self.paths)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their clean labels.
+
+    Attributes:
+        images: The images.
+        labels: bool ``[images, labels]``.
+        ids: Name of each image.
+        scored: Cells that count at evaluation, bool ``[images, labels]``; None means all.
+    """
+
+    images: Images
+    labels: BoolArray
+    ids: Sequence[str]
+    scored: BoolArray | None = None
+
+    def __post_init__(self) -> None:
+        check_matrix("labels", self.labels)
+        if not len(self.images) == len(self.labels) == len(self.ids):
+            raise DatasetError(
+                f"a split must have as many images as labels and ids, got {len(self.images)}, "
+                f"{len(self.labels)} and {len(self.ids)}"
+            )
+        if not len(self.images):
+            raise DatasetError("a split must have at least one image, got none")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of images, ids and labels."""
+        parts = hashlib.sha256(self.images.fingerprint().encode())
+        parts.update("\n".join(self.ids).encode())
+        parts.update(np.packbits(self.labels).tobytes() + str(self.labels.shape).encode())
+        if self.scored is not None:
+            parts.update(np.packbits(self.scored).tobytes())
+        return parts.hexdigest()[:16]
+
+    def take(self, rows: NDArray[np.int64]) -> Split:
+        """The given rows, in that order."""
+        images: Images
+        if isinstance(self.images, FileImages):
+            images = FileImages([self.images.paths[row] for row in rows])
+        elif isinstance(self.images, ArrayImages):
+            images = ArrayImages(self.images.pixels[rows])
+        else:
+            raise DatasetError(f"cannot take rows of {type(self.images).__name__}")
+        scored = None if self.scored is None else self.scored[rows]
+        return Split(images, self.labels[rows], [self.ids[row] for row in rows], scored)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A dataset, loaded.
+
+    Attributes:
+        classes: Name of each label.
+        train: Training split; its labels are what an attack is given.
+        val: Split for choosing recipe and epoch.
+        test: Split for the numbers that are reported.
+        expected_positives: Declared mean number of positives per image, None if undeclared. A
+            published figure or parameter, never counted from labels that an attack hides.
+        notes: What a user should know of this copy, such as images that are missing.
+    """
+
+    classes: Sequence[str]
+    train: Split
+    val: Split
+    test: Split
+    expected_positives: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if split.labels.shape[1] != len(self.classes):
+                raise DatasetError(
+                    f"{name} labels must have {len(self.classes)} columns, got "
+                    f"{split.labels.shape[1]}"
+                )
+        if not self.test.labels.any():
+            raise DatasetError("test labels must have a positive, got none in any class")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all three splits and the class names."""
+        parts = [s.fingerprint for s in (self.train, self.val, self.test)] + list(self.classes)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """The notes, and every class that cannot be learned or scored."""
+        found = list(self.notes)
+        for name, split in (("train", self.train), ("test", self.test)):
+            empty = [c for c, some in zip(self.classes, split.labels.any(axis=0), strict=True)
+                     if not some]
+            if empty:
+                found.append(f"no positive in {name} for {len(empty)} classes: "
+                             f"{', '.join(empty[:5])}; their AP is left out where undefined")
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """Produces [Splits][labelattack.datasets.base.Splits]; fields are its parameters.
+
+    Attributes:
+        version: Raise it whenever what it produces changes.
+        source: Where the data come from.
+    """
+
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = ""
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Reads labels and finds images; decodes none.
+
+        Raises:
+            DatasetError: If something is absent or damaged; says what was looked for, and where.
+        """
+
+
+def data_root(root: str) -> Path:
+    """Folder that holds datasets: ``root`` if given, else LABELATTACK_DATA, else ``data``."""
+    return Path(root or os.environ.get("LABELATTACK_DATA", "data")).expanduser()

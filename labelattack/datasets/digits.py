@@ -1,0 +1,118 @@
+"""The embedded dataset: several real handwritten digits on a cluttered canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from labelattack.datasets import register
+from labelattack.datasets.base import ArrayImages, Dataset, Split, Splits
+from labelattack.seeding import generator, permutation
+
+Bias = Literal["none", "left", "right", "top", "bottom"]
+_SIDE = 8  # of a source digit, in pixels
+
+
+@register("digits")
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """Multi-label digits: which of 0 to 9 are somewhere on the canvas. No download.
+
+    The 1,797 handwritten digits that ship with scikit-learn are divided among train, val and test
+    before any canvas is drawn, so no test canvas shows a digit seen in training.
+
+    Args:
+        train: Number of training canvases.
+        val: Number of validation canvases.
+        test: Number of test canvases.
+        canvas: Side of a canvas in pixels.
+        density: Most digits on one canvas; each has 1 to this many, uniformly.
+        clutter: Scrambled fragments of digits on each canvas.
+        bias: Half of the canvas to which digits of train and val are confined.
+        test_bias: The same for test.
+        seed: Seed of the drawing; another seed is another dataset.
+    """
+
+    source: ClassVar[str] = "Alpaydin and Kaynak 1998, UCI, as shipped with scikit-learn"
+
+    train: Annotated[int, Field(ge=10)] = 2000
+    val: Annotated[int, Field(ge=10)] = 500
+    test: Annotated[int, Field(ge=10)] = 1000
+    canvas: Annotated[int, Field(ge=16, le=512)] = 28
+    density: Annotated[int, Field(ge=1, le=10)] = 4
+    clutter: Annotated[int, Field(ge=0, le=100)] = 4
+    bias: Bias = "none"
+    test_bias: Bias = "none"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def load(self) -> Splits:
+        """Draws the canvases."""
+        from sklearn.datasets import load_digits
+
+        pixels, targets = load_digits(return_X_y=True)
+        pixels = np.rint(pixels.reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
+        order = permutation(len(pixels), 0, "digits")
+        cuts = [len(pixels) * 6 // 10, len(pixels) * 75 // 100]
+        splits = {}
+        for rows, (name, count, bias) in zip(
+            np.split(order, cuts),
+            (
+                ("train", self.train, self.bias),
+                ("val", self.val, self.bias),
+                ("test", self.test, self.test_bias),
+            ),
+            strict=True,
+        ):
+            rng = generator(self.seed, "digits", name)
+            splits[name] = self._draw(name, pixels[rows], targets[rows], count, bias, rng)
+        # Of 1..density digits drawn uniformly with repetition, this many are distinct on average.
+        counts = np.arange(1, self.density + 1)
+        distinct = float(np.mean(10 * (1 - 0.9**counts)))
+        return Splits([str(i) for i in range(10)], **splits, expected_positives=round(distinct, 2))
+
+    def _draw(
+        self,
+        name: str,
+        pixels: NDArray[np.uint8],
+        targets: NDArray[Any],
+        count: int,
+        bias: Bias,
+        rng: np.random.Generator,
+    ) -> Split:
+        canvases = np.zeros((count, self.canvas, self.canvas), dtype=np.uint8)
+        labels = np.zeros((count, 10), dtype=np.bool_)
+        for canvas, label in zip(canvases, labels, strict=True):
+            for _ in range(self.clutter):
+                fragment = pixels[rng.integers(len(pixels))].reshape(4, 2, 4, 2)
+                fragment = rng.permutation(fragment.swapaxes(1, 2).reshape(16, 2, 2))
+                self._paste(canvas, fragment.reshape(4, 4, 2, 2).swapaxes(1, 2).reshape(8, 8)[:5],
+                            "none", rng)
+            for _ in range(rng.integers(1, self.density + 1)):
+                pick = rng.integers(len(pixels))
+                self._paste(canvas, pixels[pick], bias, rng)
+                label[targets[pick]] = True
+        return Split(ArrayImages(canvases), labels, [f"{name}-{i}" for i in range(count)])
+
+    def _paste(
+        self, canvas: NDArray[np.uint8], patch: NDArray[np.uint8], bias: Bias,
+        rng: np.random.Generator,
+    ) -> None:
+        """Adds a patch at a random place, brighter pixel wins."""
+        height, width = patch.shape
+        free_rows, free_columns = self.canvas - height, self.canvas - width
+        middle_row, middle_column = self.canvas // 2 - height, self.canvas // 2 - width
+        row_range, column_range = {
+            "none": ((0, free_rows), (0, free_columns)),
+            "left": ((0, free_rows), (0, middle_column)),
+            "right": ((0, free_rows), (self.canvas // 2, free_columns)),
+            "top": ((0, middle_row), (0, free_columns)),
+            "bottom": ((self.canvas // 2, free_rows), (0, free_columns)),
+        }[bias]
+        row = int(rng.integers(row_range[0], row_range[1] + 1))
+        column = int(rng.integers(column_range[0], column_range[1] + 1))
+        region = canvas[row : row + height, column : column + width]
+        np.maximum(region, patch, out=region)

@@ -1,0 +1,105 @@
+"""Bring your own: a label file plus an image folder, or arrays."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from labelattack.datasets import register
+from labelattack.datasets.base import (
+    ArrayImages,
+    Dataset,
+    FileImages,
+    Images,
+    Split,
+    Splits,
+)
+from labelattack.errors import DatasetError
+from labelattack.labels import read_labels
+from labelattack.seeding import permutation
+
+_NAMES = ("train", "val", "test")
+
+
+@register("table")
+@dataclass(frozen=True, kw_only=True)
+class Table(Dataset):
+    """Your own data: labels from .csv, .npy or .npz; images from a folder or an .npy array.
+
+    Labels are 0 and 1. In a CSV, the first column names the image file relative to the folder.
+
+    Args:
+        labels: Label file.
+        images: Folder with the image files, or .npy with uint8 [images, height, width(, 3)].
+        splits: CSV with the columns image_id and split (train, val or test); without it the splits
+            are drawn.
+        val: Share of the images drawn for validation.
+        test: Share of the images drawn for testing.
+        expected_positives: Positives per image, for defenses that are told; not read from labels.
+        split_seed: Seed of the draw.
+    """
+
+    source: ClassVar[str] = "yours"
+
+    labels: str
+    images: str
+    splits: str = ""
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    expected_positives: Annotated[float, Field(gt=0)] | None = None
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+    def load(self) -> Splits:
+        """Reads labels and finds images."""
+        table = read_labels(Path(self.labels), "binary")
+        whole = Split(self._find_images(table.ids), table.labels.values, table.ids)
+        rows = self._given(table.ids) if self.splits else self._drawn(len(table.ids))
+        train, val, test = (whole.take(r) for r in rows)
+        return Splits(table.classes, train, val, test, self.expected_positives)
+
+    def _find_images(self, ids: list[str]) -> Images:
+        path = Path(self.images)
+        if path.suffix == ".npy":
+            try:
+                return ArrayImages(np.load(path, allow_pickle=False))
+            except (OSError, ValueError) as error:
+                raise DatasetError(f"image array '{path}' cannot be read: {error}") from error
+        if not path.is_dir():
+            raise DatasetError(f"images must be a folder or an .npy file, got '{path}'")
+        paths = [path / name for name in ids]
+        missing = [str(p) for p in paths if not p.is_file()]
+        if missing:
+            raise DatasetError(
+                f"{len(missing)} of {len(paths)} images of '{self.labels}' are not there, the "
+                f"first '{missing[0]}'"
+            )
+        return FileImages(paths)
+
+    def _given(self, ids: list[str]) -> list[np.ndarray]:  # type: ignore[type-arg]
+        try:
+            with Path(self.splits).open(newline="") as file:
+                of = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
+        except (OSError, KeyError, csv.Error) as error:
+            raise DatasetError(
+                f"split file '{self.splits}' must be a CSV with image_id and split: {error}"
+            ) from error
+        bad = [name for name in ids if of.get(name) not in _NAMES]
+        if bad:
+            raise DatasetError(
+                f"split file '{self.splits}' must give train, val or test for every image, got "
+                f"{of.get(bad[0])!r} for '{bad[0]}' ({len(bad)} such)"
+            )
+        return [np.array([i for i, n in enumerate(ids) if of[n] == s], np.int64) for s in _NAMES]
+
+    def _drawn(self, count: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+        if self.val + self.test >= 1:
+            raise DatasetError(f"val + test must be below 1, got {self.val + self.test:g}")
+        order = permutation(count, self.split_seed, "table-splits")
+        cuts = [round(count * self.test), round(count * (self.test + self.val))]
+        test, val, train = np.split(order, cuts)
+        return [np.sort(train), np.sort(val), np.sort(test)]

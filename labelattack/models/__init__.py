@@ -1,0 +1,14 @@
+"""Models: image classifiers with a linear head. One file each; see ``labelattack list models``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelattack.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.models.base import Model
+
+registry: Registry[Model] = Registry("model", __name__)
+register = registry.register
+create = registry.create

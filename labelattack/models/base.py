@@ -1,0 +1,164 @@
+"""What a model is: a convolutional backbone, average pooling, one linear layer."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from labelattack.errors import ModelError
+
+
+class Preprocessing(NamedTuple):
+    """How pixels become the backbone's input.
+
+    Attributes:
+        size: Side to which images are squashed; None leaves them as they are.
+        mean: Per channel, of pixels scaled to [0, 1].
+        std: Per channel, likewise.
+        flip: Whether training images are mirrored at random.
+    """
+
+    size: int | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    flip: bool
+
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Network(nn.Module):
+    """Backbone, global average pooling, linear head.
+
+    Attributes:
+        backbone: float ``[batch, 3, height, width]`` to ``[batch, channels, h, w]``; its output is
+            the last spatial stage.
+        head: float ``[batch, channels]`` to logits ``[batch, labels]``.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[batch, labels]``."""
+        logits: Tensor = self.head(pool(self.backbone(images)))
+        return logits
+
+
+def pool(features: Tensor) -> Tensor:
+    """Global average pooling, ``[batch, channels, h, w]`` to ``[batch, channels]``."""
+    return features.mean(dim=(2, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """Builds networks; fields are its parameters.
+
+    Args:
+        prior: Assumed share of positives; the head's bias starts at its log-odds, for every
+            defense alike. Not read from any label. none leaves the framework's default bias.
+
+    Attributes:
+        version: Raise it whenever what it builds changes.
+        source: Where the architecture and weights come from.
+        channels: Channels of the backbone's output.
+        learning_rates: Learning rates searched by default when the whole network is trained.
+        batch_sizes: Batch sizes searched by default, likewise.
+    """
+
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = ""
+    channels: ClassVar[int]
+    learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-4, 1e-5, 1e-6)
+    batch_sizes: ClassVar[tuple[int, ...]] = (8, 16)
+
+    prior: Annotated[float, Field(gt=0, lt=1)] | None = 0.07
+
+    @abstractmethod
+    def backbone(self) -> nn.Module:
+        """Builds the backbone, with its weights.
+
+        Raises:
+            ModelError: If the weights cannot be had.
+        """
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+
+    @final
+    def head(self, labels: int, *, seed: int) -> nn.Linear:
+        """Builds a head, seeded."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = nn.Linear(self.channels, labels)
+        if self.prior is not None:
+            nn.init.constant_(head.bias, math.log(self.prior / (1 - self.prior)))
+        return head
+
+    @final
+    def frozen(self) -> nn.Module:
+        """Builds the backbone for feature extraction, the same at every call."""
+        return self._seeded_backbone(0).eval().requires_grad_(False)
+
+    @final
+    def build(self, labels: int, *, seed: int) -> Network:
+        """Builds the whole network, seeded."""
+        return Network(self._seeded_backbone(seed), self.head(labels, seed=seed))
+
+    def _seeded_backbone(self, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.backbone()
+
+
+def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ()) -> None:
+    """Loads weights from a file without running code from it.
+
+    Args:
+        network: Receives the weights.
+        path: ``.safetensors``, or a state dict saved by torch.
+        ignore: Prefixes of entries that are dropped, such as the old head.
+
+    Raises:
+        ModelError: If the file is absent, unreadable, or does not fit.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ModelError(f"weights must be a file, got '{file}', which is not there")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        state = {k: v for k, v in state.items() if not k.startswith(ignore)} if ignore else state
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except Exception as error:
+        raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
+    missing = [name for name in missing if not (ignore and name.startswith(ignore))]
+    if missing or unexpected:
+        raise ModelError(
+            f"weights '{file}' must fit the model; missing {missing[:3]}, unexpected "
+            f"{unexpected[:3]}"
+        )
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Hash of every parameter and buffer of a network."""
+    parts = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        parts.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return parts.hexdigest()[:16]

@@ -1,0 +1,82 @@
+"""Residual networks from torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from labelattack.errors import ModelError
+from labelattack.models import register
+from labelattack.models.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Model,
+    Preprocessing,
+    load_weights,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ResNet(Model):
+    """What both depths share.
+
+    Args:
+        weights: ``imagenet`` downloads torchvision's, ``none`` starts at random, anything else is
+            the path of a state dict.
+        size: Side to which images are squashed.
+    """
+
+    source: ClassVar[str] = "He et al. 2016, torchvision"
+
+    weights: str | None = "imagenet"
+    size: Annotated[int, Field(ge=32)] = 448
+
+    def _build(self, constructor: Callable[..., Any], published: Any) -> nn.Module:
+        download = self.weights == "imagenet"
+        try:
+            network = constructor(weights=published if download else None)
+        except OSError as error:
+            raise ModelError(
+                f"ImageNet weights cannot be downloaded ({error}); give weights=PATH of a state "
+                "dict, or weights=none"
+            ) from error
+        if not download and self.weights is not None:
+            load_weights(network, self.weights, ignore=("fc.",))
+        return nn.Sequential(*list(network.children())[:-2])  # without pooling and classifier
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """ImageNet statistics."""
+        return Preprocessing(self.size, IMAGENET_MEAN, IMAGENET_STD, flip=True)
+
+
+@register("resnet18")
+@dataclass(frozen=True, kw_only=True)
+class ResNet18(_ResNet):
+    """ResNet-18."""
+
+    channels: ClassVar[int] = 512
+
+    def backbone(self) -> nn.Module:
+        """Everything up to the last residual stage."""
+        from torchvision.models import ResNet18_Weights, resnet18
+
+        return self._build(resnet18, ResNet18_Weights.IMAGENET1K_V1)
+
+
+@register("resnet50")
+@dataclass(frozen=True, kw_only=True)
+class ResNet50(_ResNet):
+    """ResNet-50, the paper's backbone."""
+
+    channels: ClassVar[int] = 2048
+
+    def backbone(self) -> nn.Module:
+        """Everything up to the last residual stage."""
+        from torchvision.models import ResNet50_Weights, resnet50
+
+        return self._build(resnet50, ResNet50_Weights.IMAGENET1K_V1)
