@@ -15,7 +15,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -111,11 +111,18 @@ class _Index:
     def declaration(self, name: str, origin: str) -> Declaration:
         cls = self.registered[name]
         summary = cls.docstring.value.partition("\n")[0] if cls.docstring else ""
+        source, parameters = self._source(cls), tuple(self._parameters(cls).values())
+        return Declaration(name, origin, summary, source, parameters)
+
+    def _source(self, cls: griffe.Class) -> str:
         source = cls.members.get("source")
-        text = str(source.value) if isinstance(source, griffe.Attribute) else "''"
-        return Declaration(
-            name, origin, summary, _literal(text), tuple(self._parameters(cls).values())
-        )
+        if isinstance(source, griffe.Attribute):
+            return _literal(str(source.value))
+        return next(filter(None, map(self._source, self._bases(cls))), "")
+
+    def _bases(self, cls: griffe.Class) -> list[griffe.Class]:
+        names = (str(base).rpartition(".")[2].partition("[")[0] for base in cls.bases)
+        return [self.classes[name] for name in names if name in self.classes]
 
     def _parameters(self, cls: griffe.Class) -> dict[str, Parameter]:
         found: dict[str, Parameter] = {}
@@ -127,9 +134,8 @@ class _Index:
                 if p.kind is griffe.ParameterKind.keyword_only
             ]
         else:
-            for base in cls.bases:
-                parent = self.classes.get(str(base).rpartition(".")[2].partition("[")[0])
-                found |= self._parameters(parent) if parent else {}
+            for base in self._bases(cls):
+                found |= self._parameters(base)
             pairs = [
                 (a.name, a.annotation, a.value)
                 for a in cls.attributes.values()
@@ -208,7 +214,8 @@ class Registry(Generic[T]):
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
         cls = self.get(spec.name)
-        hints = get_type_hints(cls.__init__, include_extras=True)
+        # A dataclass's own hints know the module of each inherited field; its __init__ does not.
+        hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
         wanted = {
             p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
             for p in inspect.signature(cls).parameters.values()

@@ -1,0 +1,1 @@
+"""Training: protocols, the feature cache, and the only optimiser loop."""

@@ -1,0 +1,152 @@
+"""The only optimiser loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from labelattack.defenses.base import PartialLabelLoss, Step
+from labelattack.errors import TrainingDivergedError
+from labelattack.labels import PartialLabels
+from labelattack.seeding import permutation, stream_seed
+from labelattack.training.inputs import Inputs, split_batches
+
+Scores = NDArray[np.float32]
+EVALUATION_BATCH = 256
+
+
+class Recipe(BaseModel):
+    """Hyper-parameters of one run.
+
+    Attributes:
+        epochs: Passes over the training set.
+        lr: Adam's learning rate.
+        batch_size: Images per step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    batch_size: int = Field(ge=1)
+
+
+class Epoch(BaseModel):
+    """What one epoch came to: mean training loss, and validation mAP in [0, 1] if defined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: float
+    val_map: float | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished training run.
+
+    Attributes:
+        epochs: What each epoch came to.
+        selected: Epoch (from 1) with the best validation mAP; the last if it is never defined.
+        state: The network's state after that epoch.
+    """
+
+    epochs: list[Epoch]
+    selected: int
+    state: dict[str, Tensor]
+
+
+def fit(
+    network: nn.Module,
+    loss: PartialLabelLoss,
+    inputs: Inputs,
+    labels: PartialLabels,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    validate: Callable[[nn.Module], float],
+) -> Fit:
+    """Trains a network under a loss and keeps the epoch that validates best.
+
+    Args:
+        network: Maps a batch of inputs to logits ``[batch, labels]``; trained in place.
+        loss: A bound loss.
+        inputs: Training inputs.
+        labels: Attacked labels of the same images.
+        recipe: Hyper-parameters.
+        seed: Seed of shuffling and augmentation.
+        device: Where to compute.
+        validate: Gives the validation mAP of the network; NaN where undefined.
+
+    Returns:
+        History, the selected epoch, and the state at that epoch.
+
+    Raises:
+        TrainingDivergedError: If the loss is not finite.
+    """
+    network.to(device)
+    loss.to(device)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [p for p in network.parameters() if p.requires_grad]},
+            {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
+        ],
+        lr=recipe.lr,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    positives = torch.from_numpy(labels.positives.copy()).to(device)
+    negatives = torch.from_numpy(labels.negatives.copy()).to(device)
+    history: list[Epoch] = []
+    selected, best, state = 0, -math.inf, {}
+    for epoch in range(1, recipe.epochs + 1):
+        network.train()
+        order = permutation(len(inputs), seed, "shuffle", str(epoch))
+        batches = split_batches(order, recipe.batch_size)
+        total = torch.zeros((), dtype=torch.float64)
+        flips = stream_seed(seed, "augment", str(epoch))
+        for rows, batch in zip(batches, inputs.stream(batches, seed=flips), strict=True):
+            index = torch.from_numpy(rows).to(device)
+            step = Step(
+                positives=positives[index],
+                negatives=negatives[index],
+                index=index,
+                epoch=epoch,
+                epochs=recipe.epochs,
+            )
+            # Reduced precision only where a GPU gains by it; losses are computed in float32.
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = network(batch)
+            value = loss(logits.float(), step)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += value.detach().double().cpu() * len(rows)
+        mean_loss = float(total) / len(inputs)
+        if not math.isfinite(mean_loss):
+            raise TrainingDivergedError(f"loss must be finite, got {mean_loss} in epoch {epoch}")
+        score = validate(network)
+        history.append(Epoch(loss=mean_loss, val_map=None if math.isnan(score) else score))
+        if score > best or (math.isnan(score) and best == -math.inf):
+            selected, best = epoch, best if math.isnan(score) else score
+            state = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    return Fit(history, selected, state)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, inputs: Inputs) -> Scores:
+    """Logits of every image, float32 ``[images, labels]``, in order.
+
+    Args:
+        network: Maps a batch of inputs to logits.
+        inputs: What to score.
+    """
+    network.eval()
+    batches = split_batches(np.arange(len(inputs)), EVALUATION_BATCH)
+    return np.concatenate([network(batch).float().cpu().numpy() for batch in inputs.stream(batches)])

@@ -1,0 +1,125 @@
+"""Network inputs by batch, whether they are images or cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelattack.datasets.base import Images
+from labelattack.errors import DatasetError
+from labelattack.models.base import Preprocessing
+from labelattack.seeding import generator
+
+Rows = NDArray[np.int64]
+_MEMORY_BUDGET = 2 << 30  # bytes of decoded images kept; beyond it images are decoded again
+
+
+class Inputs(Protocol):
+    """What training and evaluation read, batch by batch."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
+        """Yields the input of each batch.
+
+        Args:
+            batches: Rows of each batch.
+            seed: Seed of the augmentation; None for none, as in evaluation.
+        """
+        ...
+
+
+class FeatureInputs:
+    """Pooled features, float32 ``[images, channels]``."""
+
+    def __init__(self, features: NDArray[np.float32], device: torch.device) -> None:
+        self.features = torch.from_numpy(features).to(device)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
+        """Yields rows of the features; there is nothing to augment."""
+        del seed
+        for rows in batches:
+            yield self.features[torch.from_numpy(rows)]
+
+
+class ImageInputs:
+    """Images, decoded and squashed ahead of need and normalised by batch."""
+
+    def __init__(
+        self, images: Images, preprocessing: Preprocessing, device: torch.device
+    ) -> None:
+        self.images = images
+        self.preprocessing = preprocessing
+        self.device = device
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
+        """Yields float32 ``[batch, 3, size, size]``, mirrored at random where declared."""
+        rng = generator(seed, "flip") if seed is not None and self.preprocessing.flip else None
+        mean, std = (
+            torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255
+            for v in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self._load, rows) for rows in batches[:2]]
+            for number, rows in enumerate(batches):
+                pixels = torch.from_numpy(ahead.pop(0).result()).to(self.device)
+                if number + 2 < len(batches):
+                    ahead.append(pool.submit(self._load, batches[number + 2]))
+                if rng is not None:
+                    mirrored = torch.from_numpy(_coin(rng, len(rows))).to(self.device)
+                    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+                yield (pixels.float() - mean) / std
+
+    def _load(self, rows: Rows) -> NDArray[np.uint8]:
+        images = [self._image(int(row)) for row in rows]
+        if len({image.shape for image in images}) > 1:
+            raise DatasetError(
+                "images must have one size for a model that does not resize, got "
+                f"{sorted({image.shape[1:] for image in images})}"
+            )
+        return np.stack(images)
+
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        if row in self._kept:
+            return self._kept[row]
+        image = squash(self.images[row], self.preprocessing.size)
+        if self._kept_bytes + image.nbytes <= _MEMORY_BUDGET:
+            self._kept[row] = image
+            self._kept_bytes += image.nbytes
+        return image
+
+
+def squash(image: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
+    """Resizes uint8 ``[height, width, 3]`` to ``[3, size, size]``, ignoring the aspect ratio."""
+    if size is not None and image.shape[:2] != (size, size):
+        from PIL import Image
+
+        resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+        image = np.asarray(resized)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def split_batches(rows: Rows, size: int) -> list[Rows]:
+    """Cuts rows into batches; the last may be smaller, none is dropped."""
+    return np.split(rows, range(size, len(rows), size)) if len(rows) else []
+
+
+def _coin(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+    raw: Any = rng.bit_generator.random_raw(count)
+    return np.asarray(raw, dtype=np.uint64) >> np.uint64(63) == 1

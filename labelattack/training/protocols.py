@@ -1,0 +1,95 @@
+"""What is trained: the whole network, or a linear head on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from labelattack.datasets.base import Splits
+from labelattack.errors import unknown
+from labelattack.models import registry as models
+from labelattack.models.base import Model
+from labelattack.registry import Spec
+from labelattack.training.features import Progress, features
+from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
+
+Protocol = Literal["finetune", "linear"]
+LINEAR_LEARNING_RATES = (1e-3, 3e-4, 1e-4)
+LINEAR_BATCH_SIZES = (16,)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset and a model, ready to train under a protocol.
+
+    Attributes:
+        train: Training inputs.
+        val: Validation inputs.
+        test: Test inputs.
+        build: Builds what is trained, from a seed.
+    """
+
+    train: Inputs
+    val: Inputs
+    test: Inputs
+    build: Callable[[int], nn.Module]
+
+
+def default_recipes(protocol: Protocol, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Learning rates and batch sizes searched when none are given, the same for every defense."""
+    check_protocol(protocol)
+    if protocol == "linear":
+        return LINEAR_LEARNING_RATES, LINEAR_BATCH_SIZES
+    return model.learning_rates, model.batch_sizes
+
+
+def check_protocol(name: str) -> None:
+    """Raises UnknownNameError unless ``name`` is a protocol."""
+    if name not in get_args(Protocol):
+        raise unknown("protocol", name, get_args(Protocol))
+
+
+def prepare(
+    protocol: Protocol,
+    splits: Splits,
+    model: Spec,
+    *,
+    device: torch.device,
+    jobs: int = 1,
+    plugins: tuple[str, ...] = (),
+    progress: Progress = lambda what, done, total: None,
+) -> Prepared:
+    """Makes inputs and a network builder for a protocol.
+
+    Args:
+        protocol: ``finetune`` trains end to end, as the paper; ``linear`` a head on the pooled
+            features of the frozen backbone.
+        splits: The dataset.
+        model: Resolved spec of the model.
+        device: Where to compute.
+        jobs: Processes for feature extraction.
+        plugins: Plug-in files that those must load.
+        progress: Told of feature extraction.
+
+    Returns:
+        What training needs.
+    """
+    check_protocol(protocol)
+    built = models.create(model)
+    labels = len(splits.classes)
+    parts = (splits.train, splits.val, splits.test)
+    if protocol == "linear":
+        found = (
+            features(
+                part, model, device=str(device), jobs=jobs, plugins=plugins, progress=progress
+            )
+            for part in parts
+        )
+        train, val, test = (FeatureInputs(f, device) for f in found)
+        return Prepared(train, val, test, lambda seed: built.head(labels, seed=seed))
+    images = (ImageInputs(part.images, built.preprocessing, device) for part in parts)
+    return Prepared(*images, lambda seed: built.build(labels, seed=seed))
