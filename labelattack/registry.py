@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import griffe
 from pydantic import ConfigDict, ValidationError, create_model
@@ -44,7 +45,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Reads ``name`` or ``name:key=value,key=value``; ``none`` means None.
+        """Reads ``name`` or ``name:key=value,key=value``; values stay text until resolved.
 
         Raises:
             ParameterError: If the text has another form.
@@ -55,8 +56,7 @@ class Spec:
             raise ParameterError(f"spec must look like name:key=value,key=value, got '{text}'")
         if len({key for key, _, _ in pairs}) < len(pairs):
             raise ParameterError(f"spec must give each parameter once, got '{text}'")
-        values = {key: None if value.lower() == "none" else value for key, _, value in pairs}
-        return cls.of(name, values)
+        return cls.of(name, {key: value for key, _, value in pairs})
 
     @classmethod
     def of(cls, name: str, params: Mapping[str, Scalar]) -> Spec:
@@ -222,8 +222,12 @@ class Registry(Generic[T]):
         }
         config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
         model = create_model(spec.name, __config__=config, **wanted)  # type: ignore[call-overload]
+        given = {
+            key: None if value == "none" and NoneType in get_args(hints.get(key)) else value
+            for key, value in spec.params
+        }
         try:
-            values = model(**dict(spec.params)).model_dump(mode="json")
+            values = model(**given).model_dump(mode="json")
         except ValidationError as error:
             raise self._parameter_error(spec.name, error, list(wanted)) from None
         return Spec.of(spec.name, values)

@@ -194,10 +194,12 @@ class Dataset(ABC):
     Attributes:
         version: Raise it whenever what it produces changes.
         source: Where the data come from.
+        default_model: Model that the benchmark takes if none is named.
     """
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    default_model: ClassVar[str] = "resnet50"
 
     @abstractmethod
     def load(self) -> Splits:

@@ -38,6 +38,7 @@ class Digits(Dataset):
     """
 
     source: ClassVar[str] = "Alpaydin and Kaynak 1998, UCI, as shipped with scikit-learn"
+    default_model: ClassVar[str] = "tiny"
 
     train: Annotated[int, Field(ge=10)] = 2000
     val: Annotated[int, Field(ge=10)] = 500

@@ -1,0 +1,6 @@
+"""``python -m labelattack``."""
+
+from labelattack.cli import main
+
+if __name__ == "__main__":
+    main()

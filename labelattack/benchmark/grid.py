@@ -1,0 +1,132 @@
+"""Cells and the grid that crosses them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import product
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labelattack.attacks import registry as attacks
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.models import registry as models
+from labelattack.registry import digest
+from labelattack.training.fit import Recipe
+from labelattack.training.protocols import Protocol, check_protocol, default_recipes
+
+Selection = Literal["attacked", "clean"]
+REFERENCE = "bce"
+
+
+class Cell(BaseModel):
+    """One run, fully determined.
+
+    Attributes:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        protocol: What is trained.
+        attack: Resolved spec; always ``none`` for an oracle, which sees the clean labels.
+        defense: Resolved spec.
+        recipe: Hyper-parameters.
+        seed: Seed of every random stream of the run.
+        selection: Whose validation labels choose epoch and recipe.
+        fingerprint: Hash of the dataset's images and labels.
+        versions: Version of each component.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    model: str
+    protocol: Protocol
+    attack: str
+    defense: str
+    recipe: Recipe
+    seed: int = Field(ge=0)
+    selection: Selection
+    fingerprint: str
+    versions: dict[str, str]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything above: the name of the cell's record."""
+        return digest(self.model_dump(mode="json"))
+
+
+class Grid(BaseModel):
+    """Attacks crossed with defenses, recipes and seeds on one dataset and model.
+
+    Attributes:
+        dataset: Spec.
+        model: Spec.
+        protocol: What is trained.
+        attacks: Specs.
+        defenses: Specs.
+        seeds: Seeds; the same attacked labels reach every defense of one seed.
+        epochs: Passes over the training set.
+        lrs: Learning rates searched; empty for the protocol's own.
+        batch_sizes: Batch sizes searched; empty for the protocol's own.
+        selection: Whose validation labels choose epoch and recipe.
+        reference: Whether to add the clean full-label reference.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    model: str
+    protocol: Protocol
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int = 10
+    lrs: tuple[float, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    selection: Selection = "attacked"
+    reference: bool = True
+
+    def cells(self, fingerprint: str) -> list[Cell]:
+        """Every distinct cell, seeds outermost so that early results span the grid.
+
+        Args:
+            fingerprint: Hash of the loaded dataset.
+
+        Raises:
+            UnknownNameError: If a component is unknown.
+            ParameterError: If a parameter is.
+        """
+        check_protocol(self.protocol)
+        dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
+        rates, sizes = default_recipes(self.protocol, models.create(model))
+        recipes = [
+            Recipe(epochs=self.epochs, lr=lr, batch_size=size)
+            for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
+        ]
+        pairs = list(product(self.attacks, self.defenses))
+        if self.reference:
+            pairs.insert(0, ("none", REFERENCE))
+        found: dict[str, Cell] = {}
+        for seed, (attack, defense), recipe in product(self.seeds, pairs, recipes):
+            defended = defenses.resolve(defense)
+            oracle = defenses.get(defended.name).oracle
+            attacked = attacks.resolve("none" if oracle else attack)
+            cell = Cell(
+                dataset=str(dataset),
+                model=str(model),
+                protocol=self.protocol,
+                attack=str(attacked),
+                defense=str(defended),
+                recipe=recipe,
+                seed=seed,
+                selection=self.selection,
+                fingerprint=fingerprint,
+                versions={
+                    "dataset": datasets.version(dataset.name),
+                    "model": models.version(model.name),
+                    "attack": attacks.version(attacked.name),
+                    "defense": defenses.version(defended.name),
+                },
+            )
+            found.setdefault(cell.key, cell)
+        return list(found.values())

@@ -1,0 +1,248 @@
+"""Running cells: one at a time, or a grid of them over processes."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from labelattack.attacks import registry as attacks
+from labelattack.attacks.manifest import manifest
+from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.selection import validation_labels
+from labelattack.benchmark.store import Record, RecordStore, Removal, TestScores
+from labelattack.datasets import registry as datasets
+from labelattack.datasets.base import Split, Splits
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import Task
+from labelattack.errors import DatasetError, ModelError, StoreError
+from labelattack.evaluation.average_precision import (
+    average_precision,
+    defined_mean,
+    mean_average_precision,
+)
+from labelattack.models import registry as models
+from labelattack.registry import Spec
+from labelattack.seeding import stream_seed
+from labelattack.training.device import resolve_device
+from labelattack.training.features import Progress
+from labelattack.training.fit import Scores, fit, predict
+from labelattack.training.protocols import Prepared, Protocol, prepare
+from labelattack.training.workers import worker_pool
+
+
+@lru_cache(maxsize=1)
+def load(dataset: str) -> Splits:
+    """Loads a dataset, keeping the last one."""
+    return datasets.create(dataset).load()
+
+
+@lru_cache(maxsize=1)
+def _prepared(dataset: str, model: Spec, protocol: Protocol, device: str) -> Prepared:
+    return prepare(protocol, load(dataset), model, device=resolve_device(device))
+
+
+def run_cell(cell: Cell, *, device: str = "cpu") -> Record:
+    """Attacks, trains, selects and scores one cell.
+
+    Args:
+        cell: What to run.
+        device: Where to compute.
+
+    Returns:
+        The record. A run that diverges, or whose plug-in raises, gives a failed one.
+
+    Raises:
+        DatasetError: If an image cannot be read.
+        ModelError: If the model cannot be built.
+    """
+    clock, cpu = time.perf_counter(), time.process_time()
+    defense = defenses.get(Spec.parse(cell.defense).name)
+    facts = Record(
+        key=cell.key,
+        cell=cell,
+        status="failed",
+        oracle=defense.oracle,
+        privileged=defense.privileged,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=_libraries(),
+        commit=_commit(),
+        machine=f"{platform.machine()} {platform.system()} {platform.python_version()}",
+    )
+    try:
+        outcome = _train_and_score(cell, device)
+    except (DatasetError, ModelError, StoreError):
+        raise
+    except Exception as error:
+        # One bad cell must not cost the others; the reason is kept and the exit code tells.
+        outcome = {"reason": f"{type(error).__name__}: {error}"}
+    times = {
+        "seconds": round(time.perf_counter() - clock, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+    }
+    return facts.model_copy(update={**outcome, **times})
+
+
+def _train_and_score(cell: Cell, device: str) -> dict[str, object]:
+    splits = load(cell.dataset)
+    prepared = _prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    attack = attacks.create(cell.attack)
+    attacked = attack(splits.train.labels, seed=cell.seed)
+    account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
+    chosen = validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed)
+    loss = defenses.create(cell.defense)
+    loss.bind(
+        Task(
+            labels=attacked,
+            seed=stream_seed(cell.seed, "loss"),
+            expected_positives=splits.expected_positives,
+        )
+    )
+    network = prepared.build(stream_seed(cell.seed, "initialisation"))
+
+    def validate(candidate: nn.Module) -> float:
+        scores = predict(candidate, prepared.val)
+        return mean_average_precision(scores, chosen.labels, scored=chosen.scored)
+
+    result = fit(
+        network,
+        loss,
+        prepared.train,
+        attacked,
+        cell.recipe,
+        seed=cell.seed,
+        device=resolve_device(device),
+        validate=validate,
+    )
+    network.load_state_dict(result.state)
+    return {
+        "status": "done",
+        "removal": Removal(
+            requested_rate=account.requested_rate,
+            realised_rate=account.realised_rate,
+            rate_of=account.rate_of,
+            positives_removed=account.positives_removed,
+            q_hat=account.q_hat,
+        ),
+        "selection_rule": chosen.rule,
+        "epochs": result.epochs,
+        "selected_epoch": result.selected,
+        "val_map": result.epochs[result.selected - 1].val_map,
+        "test": _score(predict(network, prepared.test), splits.test, splits.classes),
+    }
+
+
+def _score(scores: Scores, test: Split, classes: Sequence[str]) -> TestScores:
+    per_class = average_precision(scores, test.labels, scored=test.scored)
+    defined = [None if np.isnan(value) else float(value) for value in per_class]
+    micro, eleven = (
+        mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
+        for variant in ("micro", "voc-11-point")
+    )
+    return TestScores(
+        map=defined_mean(per_class),
+        map_micro=micro,
+        map_voc_11_point=eleven,
+        per_class=dict(zip(classes, defined, strict=True)),
+        undefined_classes=defined.count(None),
+    )
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    store: RecordStore,
+    *,
+    device: str = "cpu",
+    jobs: int = 1,
+    plugins: tuple[str, ...] = (),
+    retry_failed: bool = False,
+    progress: Progress = lambda what, done, total: None,
+    finished: Callable[[Record], None] = lambda record: None,
+) -> int:
+    """Runs the cells that the store does not hold; each record is on disk when it is finished.
+
+    Args:
+        cells: What is wanted.
+        store: Where records are, and go.
+        device: Where to compute.
+        jobs: Processes.
+        plugins: Plug-in files that the processes must load.
+        retry_failed: Whether to run cells again that failed before.
+        progress: Told of preparation and cells.
+        finished: Told of each new record.
+
+    Returns:
+        Number of cells that were run.
+    """
+    missing = [cell for cell in cells if _wanted(store.get(cell.key), retry_failed)]
+    if not missing:
+        return 0
+    for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in missing}:
+        # In this process, so that the features are cached before several others want them.
+        prepare(
+            protocol,
+            load(dataset),
+            models.resolve(model),
+            device=resolve_device(device),
+            jobs=jobs,
+            plugins=plugins,
+            progress=progress,
+        )
+    progress("cells", 0, len(missing))
+    done = 0
+    with worker_pool(min(jobs, len(missing)), plugins) as pool:
+        waiting = list(reversed(missing))
+        running: set[Future[Record]] = set()
+        while waiting or running:
+            # A short queue: an interrupt has little to cancel.
+            while waiting and len(running) < 2 * jobs:
+                running.add(pool.submit(_run_and_store, waiting.pop(), device, store.folder))
+                if jobs == 1:
+                    break
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                finished(future.result())
+                done += 1
+                progress("cells", done, len(missing))
+    return done
+
+
+def _wanted(record: Record | None, retry_failed: bool) -> bool:
+    return record is None or (retry_failed and record.status == "failed")
+
+
+def _run_and_store(cell: Cell, device: str, folder: Path) -> Record:
+    record = run_cell(cell, device=device)
+    RecordStore(folder).add(record)
+    return record
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    found = {"torch": torch.__version__, "numpy": np.__version__}
+    try:
+        found["labelattack"] = version("labelattack")
+    except PackageNotFoundError:
+        found["labelattack"] = "not installed"
+    return found
+
+
+@cache
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None

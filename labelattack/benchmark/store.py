@@ -1,0 +1,177 @@
+"""Records on disk: one JSON file a finished cell, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelattack.benchmark.grid import Cell
+from labelattack.errors import StoreError
+from labelattack.training.fit import Epoch
+
+FORMAT = 1
+
+
+class Removal(BaseModel):
+    """What the attack removed from the training labels; shares in [0, 1]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requested_rate: float | None
+    realised_rate: float | None
+    rate_of: str
+    positives_removed: float | None
+    q_hat: float | None
+
+
+class TestScores(BaseModel):
+    """Scores on clean test labels at the selected epoch; in [0, 1], None where undefined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: float
+    map_micro: float
+    map_voc_11_point: float
+    per_class: dict[str, float | None]
+    undefined_classes: int
+
+
+class Record(BaseModel):
+    """The outcome of one cell, with what is needed to trust it.
+
+    Attributes:
+        key: The cell's key.
+        cell: The cell.
+        status: ``failed`` cells have a reason and no scores.
+        reason: Why it failed.
+        oracle: Whether the defense saw the clean labels.
+        privileged: Whether it was told the expected number of positives.
+        removal: What the attack removed.
+        selection_rule: On which validation cells epoch and recipe are chosen.
+        epochs: What each epoch came to.
+        selected_epoch: Epoch (from 1) whose model was tested.
+        val_map: Validation mAP of that epoch; None if undefined.
+        test: Scores on the test split.
+        seconds: Wall time of the run.
+        cpu_seconds: CPU time of the run.
+        created: UTC time, ISO 8601.
+        libraries: Versions of what computed it.
+        commit: Git commit of the package's source, if it is a checkout.
+        machine: Processor and platform.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    cell: Cell
+    status: Literal["done", "failed"]
+    reason: str = ""
+    oracle: bool = False
+    privileged: bool = False
+    removal: Removal | None = None
+    selection_rule: str = ""
+    epochs: list[Epoch] = []
+    selected_epoch: int | None = None
+    val_map: float | None = None
+    test: TestScores | None = None
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    created: str = ""
+    libraries: dict[str, str] = {}
+    commit: str | None = None
+    machine: str = ""
+
+
+class RecordStore:
+    """A folder of records.
+
+    Args:
+        folder: Created if absent, unless ``create`` is False.
+        create: Whether a missing store is an error.
+
+    Raises:
+        StoreError: If the folder is not a store, cannot be written, or is of a newer format.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        self.folder = folder
+        self._records = folder / "records"
+        marker = folder / "store.json"
+        if not marker.is_file():
+            if not create:
+                raise StoreError(f"results must be a store made by 'labelattack bench', got "
+                                 f"'{folder}', which has no store.json")
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise StoreError(f"results must go to a new or empty folder or a store, got "
+                                 f"'{folder}', which holds other files")
+            self._write(marker, json.dumps({"format": FORMAT}))
+        try:
+            found = json.loads(marker.read_text())["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"'{marker}' cannot be read: {error}") from error
+        if not isinstance(found, int) or found > FORMAT:
+            raise StoreError(
+                f"store '{folder}' has format {found}, newer than {FORMAT}, the newest that this "
+                "version of labelattack reads; upgrade labelattack"
+            )
+
+    def add(self, record: Record) -> None:
+        """Writes a record atomically.
+
+        Raises:
+            StoreError: If it cannot be written, for instance because the disk is full.
+        """
+        self._write(self._records / f"{record.key}.json", record.model_dump_json(indent=1) + "\n")
+
+    def get(self, key: str) -> Record | None:
+        """The record of a cell; None if there is none, or none that is intact."""
+        path = self._records / f"{key}.json"
+        return self._read(path) if path.exists() else None
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every intact record, in the order of their keys."""
+        for path in sorted(self._records.glob("*.json")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            record = Record.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"record '{path}' is damaged and ignored: {reason}", stacklevel=2)
+            return None
+        if record.key != path.stem or record.key != record.cell.key:
+            warnings.warn(f"record '{path}' is of another cell and ignored", stacklevel=2)
+            return None
+        return record
+
+    def _write(self, path: Path, text: str) -> None:
+        part = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, prefix=".part-", delete=False
+            ) as file:
+                part = Path(file.name)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            if part is not None:
+                with contextlib.suppress(OSError):
+                    part.unlink()
+            full = "the disk is full; free some space and run the same command to go on"
+            reason = full if error.errno == errno.ENOSPC else error
+            raise StoreError(f"'{path}' cannot be written: {reason}") from error

@@ -1,0 +1,418 @@
+"""The command line: parse, call, render. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from labelattack.errors import LabelAttackError, unknown
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.leaderboard import Board
+    from labelattack.benchmark.store import Record
+    from labelattack.registry import Declaration, Registry
+
+EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Python file to load.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def main() -> None:
+    """Entry point: every error becomes one line and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")  # type: ignore[assignment]
+    try:
+        app(arguments, prog_name="labelattack")
+    except LabelAttackError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        sys.exit(EXIT_ERROR)
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+        sys.exit(EXIT_BUG)
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """What remains of a multi-label classifier when part of its training labels disappears?
+
+    Crosses **attacks** (which labels go) with **defenses** (which loss learns from the rest) and
+    reports test mAP against a reference that saw every label.
+
+    Try it, with no download:
+
+        labelattack bench --attack targeted --defense pseudo-history --defense an
+
+    Errors exit with 2 and one line; --debug adds the traceback.
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("labelattack"))
+        raise typer.Exit
+
+
+@app.command()
+def bench(
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Attack, e.g. targeted:rate=0.4; repeatable.")
+    ] = None,
+    defense: Annotated[
+        list[str] | None, typer.Option(help="Defense, e.g. wan:weight=0.1; repeatable.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Dataset, e.g. voc:year=2007.")] = "digits",
+    model: Annotated[str | None, typer.Option(help="Model; default: the dataset's.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="finetune: end to end; linear: head on frozen features.")
+    ] = "finetune",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each pair, seeds 0 to N-1.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 10,
+    lr: Annotated[
+        list[float] | None,
+        typer.Option(help="Learning rate; several are searched. Default: the protocol's."),
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Batch size; several are searched.")
+    ] = None,
+    selection: Annotated[
+        Literal["attacked", "clean"],
+        typer.Option(help="Validation labels that choose epoch and recipe; clean is privileged."),
+    ] = "attacked",
+    reference: Annotated[
+        bool, typer.Option(help="Add the reference that sees every clean label.")
+    ] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one for each core.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Store of results.")] = Path("results"),
+    retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Crosses attacks with defenses and prints the leaderboard.
+
+    Finished runs are stored; the same command again computes only what is missing.
+    """
+    from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.grid import Grid
+    from labelattack.benchmark.runner import load, run_grid
+    from labelattack.benchmark.store import RecordStore
+    from labelattack.datasets import registry as datasets
+    from labelattack.training.device import resolve_device
+
+    _load_plugins(plugin)
+    resolved = datasets.resolve(dataset)
+    grid = _validated(
+        Grid,
+        dataset=dataset,
+        model=model or datasets.get(resolved.name).default_model,
+        protocol=protocol,
+        attacks=tuple(attack or ["targeted"]),
+        defenses=tuple(defense or ["pseudo-history"]),
+        seeds=tuple(range(seeds)),
+        epochs=epochs,
+        lrs=tuple(lr or ()),
+        batch_sizes=tuple(batch_size or ()),
+        selection=selection,
+        reference=reference,
+    )
+    for spec in grid.attacks:
+        attacks.resolve(spec)  # before anything is read or computed
+    computed_on = str(resolve_device(device))
+    grid.cells("")  # every name and parameter is checked before a dataset is read
+    splits = load(str(resolved))
+    for note in splits.warnings:
+        _say(f"note: {note}")
+    cells = grid.cells(splits.fingerprint)
+    if dry_run:
+        _dry_run(cells, RecordStore(out) if (out / "store.json").is_file() else None, as_json)
+        return
+    store = RecordStore(out)
+    processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
+    before = sum(store.get(cell.key) is not None for cell in cells)
+    try:
+        with _progress(quiet=as_json) as progress:
+            computed = run_grid(
+                cells,
+                store,
+                device=computed_on,
+                jobs=processes,
+                plugins=tuple(str(Path(path).resolve()) for path in plugin or ()),
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        there = sum(store.get(cell.key) is not None for cell in cells)
+        _say(f"interrupted: {there} of {len(cells)} cells are in '{out}'; "
+             "run the same command again to go on")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    records = [record for cell in cells if (record := store.get(cell.key)) is not None]
+    failed = [record for record in records if record.status == "failed"]
+    _print_boards(records, "json" if as_json else "table")
+    if computed:
+        _say(f"computed {computed} of {len(cells)} cells; {before} were in '{out}' already")
+    else:
+        _say(f"nothing to compute: all {len(cells)} cells were in '{out}' already")
+    for record in failed:
+        cell = record.cell
+        _say(f"failed: {cell.defense} under {cell.attack}, lr {cell.recipe.lr:g}, "
+             f"seed {cell.seed}: {record.reason}")
+    if failed:
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+@app.command()
+def attack(
+    labels: Annotated[Path, typer.Argument(help="Clean labels: .csv, .npy or .npz.")],
+    out: Annotated[Path, typer.Option(help="Where the attacked labels go: .csv, .npy, .npz.")],
+    attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same labels, anywhere.")] = 0,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Where the manifest goes; default: OUT.manifest.json.")
+    ] = None,
+    array: Annotated[str, typer.Option(help="Name of the matrix in an .npz.")] = "labels",
+    encoding: Annotated[
+        str, typer.Option(help="Of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan.")
+    ] = "signed",
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attacks a file of 0/1 labels; writes what is left, and a manifest of what was removed."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.attacks.manifest import manifest as account_of
+    from labelattack.errors import LabelError
+    from labelattack.labels import LabelTable, encode, read_labels, write_labels
+
+    _load_plugins(plugin)
+    chosen = attacks.create(attack)
+    table = read_labels(labels, "binary", array=array)
+    attacked = chosen(table.labels.values, seed=seed)
+    spec = str(attacks.resolve(attack))
+    account = account_of(chosen, spec, seed, table.labels.values, attacked)
+    encode(attacked, encoding)  # type: ignore[arg-type]  # a wrong encoding writes nothing
+    write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
+    beside = manifest or out.with_name(out.name + ".manifest.json")
+    try:
+        beside.write_text(account.model_dump_json() + "\n")
+    except OSError as error:
+        raise LabelError(f"manifest '{beside}' cannot be written: {error}") from error
+    if as_json:
+        typer.echo(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
+        return
+    rows = [
+        ("attack", account.attack),
+        ("images x labels", f"{account.images} x {account.labels}"),
+        ("positives removed", _of(account.removed_positives, account.positives)),
+        ("negatives removed", _of(account.removed_negatives, account.negatives)),
+        ("all labels removed (q-hat)", _of(
+            account.removed_positives + account.removed_negatives,
+            account.images * account.labels)),
+        ("requested rate", f"{account.requested_rate} of {account.rate_of}"
+         if account.requested_rate is not None else "none"),
+        ("images left without a positive", str(account.emptied_images)),
+        ("written", f"{out} ({encoding}), {beside}"),
+    ]
+    _print_table("", ("", ""), rows)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="attacks, defenses, datasets or models; default: all.")
+    ] = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists what is registered, with parameters, defaults and sources."""
+    from labelattack import attacks, datasets, defenses, models
+
+    _load_plugins(plugin)
+    kinds: dict[str, Registry[Any]] = {
+        "attacks": attacks.registry,
+        "defenses": defenses.registry,
+        "datasets": datasets.registry,
+        "models": models.registry,
+    }
+    if kind is not None and kind not in kinds:
+        raise unknown("kind", kind, kinds)
+    chosen = {k: r.declarations() for k, r in kinds.items() if kind in (None, k)}
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps({k: [asdict(d) for d in ds] for k, ds in chosen.items()}, indent=1))
+        return
+    for name, declarations in chosen.items():
+        _print_declarations(name, declarations, verbose=kind is not None)
+
+
+@app.command()
+def show(
+    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    format: Annotated[
+        Literal["table", "json", "csv", "markdown"], typer.Option(help="How to print it.")
+    ] = "table",
+) -> None:
+    """Prints the leaderboards of a store."""
+    from labelattack.benchmark.store import RecordStore
+
+    _print_boards(list(RecordStore(results, create=False)), format)
+
+
+def _load_plugins(paths: list[str] | None) -> None:
+    from labelattack.registry import load_plugin
+
+    for path in paths or ():
+        load_plugin(path)
+
+
+def _validated(build: Callable[..., Any], **values: Any) -> Any:
+    from pydantic import ValidationError
+
+    from labelattack.errors import ParameterError
+
+    if values["protocol"] not in ("finetune", "linear"):
+        raise unknown("protocol", values["protocol"], ("finetune", "linear"))
+    try:
+        return build(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ParameterError(f"'{where}' is wrong: {first['msg']}, got {first['input']!r}") from None
+
+
+def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
+    known = {c.key for c in cells if store is not None and store.get(c.key) is not None}
+    rows = [
+        (
+            c.key, c.attack, c.defense, f"{c.recipe.lr:g}", str(c.recipe.batch_size),
+            str(c.seed), "stored" if c.key in known else "to compute",
+        )
+        for c in cells
+    ]  # fmt: skip
+    columns = ("cell", "attack", "defense", "lr", "batch", "seed", "state")
+    if as_json:
+        typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1))
+    else:
+        _print_table(f"{len(cells) - len(known)} of {len(cells)} cells to compute", columns, rows)
+
+
+def _print_boards(records: list[Record], format: str) -> None:
+    from labelattack.benchmark import leaderboard
+
+    found = leaderboard.boards(records)
+    if format == "table":
+        for board in found:
+            _print_board(board)
+        if not found:
+            _say("no finished cell yet")
+        return
+    render = {
+        "json": leaderboard.to_json,
+        "csv": leaderboard.to_csv,
+        "markdown": leaderboard.to_markdown,
+    }[format]
+    typer.echo(render(found))
+
+
+def _print_board(board: Board) -> None:
+    from labelattack.benchmark.leaderboard import COLUMNS, cells_of, title
+
+    rows = [tuple(cells_of(row)) for row in board.rows]
+    _print_table(title(board), COLUMNS, rows)
+    typer.echo(
+        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds; 'vs full labels' is "
+        "paired by seed."
+    )
+
+
+def _print_declarations(name: str, declarations: list[Declaration], *, verbose: bool) -> None:
+    rows = []
+    for d in declarations:
+        parameters = "\n".join(
+            f"{p.name}={p.default}" + (f"  {p.doc}" if verbose and p.doc else "")
+            for p in d.parameters
+        )
+        rows.append((d.name, d.summary, parameters or "-", d.source))
+    _print_table(name, (name.rstrip("s"), "what it does", "parameters", "source"), rows, lines=True)
+
+
+def _print_table(
+    title: str, columns: tuple[str, ...], rows: list[Any], *, lines: bool = False
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left",
+                  show_header=any(columns), show_lines=lines)
+    for column in columns:
+        table.add_column(escape(column), overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160).print(table)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars with the time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    tasks: dict[str, Any] = {}
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield update
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole}" + (f" ({100 * part / whole:.2f} %)" if whole else "")
+
+
+def _say(text: str) -> None:
+    """Prints to standard error, so that standard output stays data."""
+    typer.echo(text, err=True)
