@@ -258,14 +258,19 @@ class Registry(Generic[T]):
             return version
         return f"{version}+{hashlib.sha256(text).hexdigest()[:12]}"
 
-    def short(self, spec: Spec) -> str:
-        """Writes a resolved spec without the parameters that have their default value."""
-        default = dict(self.resolve(spec.name).params) if self._has_defaults(spec.name) else {}
-        return str(Spec.of(spec.name, {k: v for k, v in spec.params if default.get(k, ...) != v}))
+    def short(self, text: str, *, keep: tuple[str, ...] = ("rate",)) -> str:
+        """Writes a resolved spec without the parameters that have their default value.
 
-    def _has_defaults(self, name: str) -> bool:
-        parameters = inspect.signature(self.get(name)).parameters.values()
-        return all(p.default is not p.empty for p in parameters)
+        Args:
+            text: The spec.
+            keep: Parameters that are written all the same.
+        """
+        spec = Spec.parse(text)
+        if spec.name not in self.names():
+            return text
+        default = {p.name: _text(_value(p.default)) for p in self._declare(spec.name).parameters}
+        told = {k: v for k, v in spec.params if k in keep or _text(_value(v)) != default.get(k)}
+        return str(Spec.of(spec.name, told))
 
     def _parameter_error(
         self, name: str, error: ValidationError, known: list[str]
@@ -365,6 +370,16 @@ def digest(value: Any) -> str:
 
 def _text(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _value(text: Scalar) -> Scalar:
+    """The number, truth value or None that a text stands for, else the text."""
+    words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
+    text = words.get(str(text).lower(), text)
+    try:
+        return float(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
 
 
 def _literal(text: str) -> str:

@@ -9,10 +9,14 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
+from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import REFERENCE
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store import Record
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
 from labelattack.evaluation.statistics import estimate
+from labelattack.models import registry as models
 
 
 class Row(BaseModel):
@@ -201,8 +205,8 @@ def _flat(value: object) -> object:
 def cells_of(row: Row) -> list[str]:
     """A row as people read it, in the order of COLUMNS."""
     return [
-        row.attack,
-        row.defense,
+        attacks.short(row.attack),
+        defenses.short(row.defense),
         with_interval(row.map, row.interval),
         with_interval(row.to_reference, row.to_reference_interval, signed=True),
         _percent(row.positives_removed),
@@ -223,7 +227,7 @@ COLUMNS = (
 def title(board: Board) -> str:
     """What the rows of a board have in common."""
     return (
-        f"{board.dataset} · {board.model} · {board.protocol} · {board.epochs} epochs · "
+        f"{datasets.short(board.dataset)} · {models.short(board.model)} · {board.protocol} · {board.epochs} epochs · "
         f"{board.selection} validation labels"
     )
 

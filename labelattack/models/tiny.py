@@ -18,8 +18,8 @@ class Tiny(Model):
 
     source: ClassVar[str] = "this project"
     channels: ClassVar[int] = 64
-    learning_rates: ClassVar[tuple[float, ...]] = (3e-3,)
-    batch_sizes: ClassVar[tuple[int, ...]] = (32,)
+    learning_rates: ClassVar[tuple[float, ...]] = (4e-3,)
+    batch_sizes: ClassVar[tuple[int, ...]] = (16,)
 
     def backbone(self) -> nn.Module:
         """Convolutions with batch normalisation, halving the resolution twice."""
