@@ -1,0 +1,328 @@
+"""Contract checks for plug-ins: what every attack, defense, dataset and model must do.
+
+Run them on your own class, in a test:
+
+    from labelattack.testing import attack_checks
+
+    @pytest.mark.parametrize("check", attack_checks("my-attack"), ids=str)
+    def test_contract(check):
+        check()
+
+or on a file, from a shell: ``python -m labelattack.testing my_attack.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelattack import attacks, datasets, defenses, models
+from labelattack.attacks.base import LabelAttack
+from labelattack.errors import LabelAttackError, ParameterError, PluginError
+from labelattack.labels import BoolArray, PartialLabels
+from labelattack.registry import Spec, load_plugin
+
+if TYPE_CHECKING:
+    from labelattack.defenses.base import PartialLabelLoss
+
+EXPECTED_POSITIVES = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named check; calling it raises PluginError where the contract is broken."""
+
+    name: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Runs the check."""
+        try:
+            self.run()
+        except LabelAttackError as error:
+            raise PluginError(f"{self.name}: {error}") from error
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def example_labels() -> BoolArray:
+    """Clean labels with every awkward row: none, one, several and all positive; bool ``[40, 7]``."""
+    labels = np.random.Generator(np.random.PCG64(7)).random((40, 7)) < 0.3
+    labels[0], labels[1], labels[2] = False, True, np.arange(7) == 3
+    return labels
+
+
+def attack_checks(spec: str) -> Iterator[Check]:
+    """Yields the checks of an attack, each on data of its own.
+
+    Args:
+        spec: Name or spec of a registered attack.
+    """
+    name = Spec.parse(spec).name
+
+    def attack() -> LabelAttack:
+        return attacks.create(spec)
+
+    def keeps_final_call() -> None:
+        _require(type(attack()).__call__ is LabelAttack.__call__, "must not override __call__")
+
+    def is_deterministic() -> None:
+        first, second = attack()(example_labels(), seed=3), attack()(example_labels(), seed=3)
+        _require(first == second, "must give the same labels for the same seed")
+
+    def changes_no_label() -> None:
+        labels = example_labels()
+        left = attack()(labels, seed=0)
+        _require(np.array_equal(labels, example_labels()), "must not change its input")
+        kept = np.array_equal(left.values[left.observed], labels[left.observed])
+        _require(kept, "must not change a surviving label")
+
+    def takes_edge_cases() -> None:
+        for shape in ((0, 3), (1, 1), (5, 1), (1, 5)):
+            for fill in (False, True):
+                attack()(np.full(shape, fill), seed=0)
+
+    def budgets_are_nested() -> None:
+        params = dict(Spec.parse(spec).params)
+        if "rate" not in signature(attacks.registry.get(name)).parameters:
+            return
+        smaller = np.zeros_like(example_labels())
+        for rate in (0.0, 0.2, 0.5, 0.8, 1.0):
+            with_rate = attacks.create(Spec.of(name, {**params, "rate": rate}))
+            hidden = with_rate(example_labels(), seed=1).hidden
+            _require(not (smaller & ~hidden).any(), f"must remove at rate {rate} what less removes")
+            smaller = hidden
+
+    yield from _checks(spec, _named(keeps_final_call, is_deterministic, changes_no_label,
+                                       takes_edge_cases, budgets_are_nested))
+    yield from _spec_checks("attack", spec)
+
+
+def defense_checks(spec: str) -> Iterator[Check]:
+    """Yields the checks of a defense, on the output of every built-in attack.
+
+    Args:
+        spec: Name or spec of a registered defense.
+    """
+    import torch
+    from torch import Tensor
+
+    from labelattack.defenses.base import PartialLabelLoss, Task, to_step
+
+    attacked = {
+        other: attacks.create(other)(example_labels(), seed=5)
+        for other in ("none", "targeted", "targeted:keep_negatives=true", "single-positive",
+                      "random", "targeted:rate=1")
+    }
+
+    def bound(labels: PartialLabels) -> PartialLabelLoss:
+        loss = defenses.create(spec)
+        loss.bind(Task(labels=labels, seed=1, expected_positives=EXPECTED_POSITIVES))
+        return loss
+
+    def logits(rows: int, labels: int = 7) -> Tensor:
+        values = np.random.Generator(np.random.PCG64(1)).normal(0, 3, (rows, labels))
+        return torch.tensor(values, dtype=torch.float32, requires_grad=True)
+
+    def keeps_final_forward() -> None:
+        kept = defenses.registry.get(Spec.parse(spec).name).forward is PartialLabelLoss.forward
+        _require(kept, "must not override forward; implement loss")
+
+    def accepts_every_attack() -> None:
+        for labels in attacked.values():
+            loss = bound(labels)
+            for epoch in (1, 2, 3):
+                for rows in (np.arange(16), np.arange(16, 40), np.arange(1)):
+                    z = logits(len(rows))
+                    step = to_step(labels, torch.from_numpy(rows), epoch=epoch, epochs=3)
+                    value = loss(z, step)
+                    value.backward()
+                    finite = bool(torch.isfinite(value)) and z.grad is not None
+                    _require(finite and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+                             f"loss and gradient must be finite, got {value.item()}")
+
+    def is_finite_at_extremes() -> None:
+        labels = attacked["random"]
+        for size in (-80.0, 0.0, 80.0):
+            z = torch.full((40, 7), size, requires_grad=True)
+            value = bound(labels)(z, to_step(labels, torch.arange(40)))
+            value.backward()
+            _require(bool(torch.isfinite(value)) and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+                     f"must be finite at logits of {size}, got {value.item()}")
+
+    def reads_no_hidden_label() -> None:
+        labels = attacked["random"]
+        flipped = PartialLabels(labels.values | labels.hidden, labels.observed)
+        pair = [bound(x)(logits(40), to_step(x, torch.arange(40))).item()
+                for x in (labels, flipped)]
+        _require(pair[0] == pair[1], f"must not depend on hidden labels, got {pair}")
+
+    def resumes_from_checkpoint() -> None:
+        labels = attacked["targeted"]
+        steps = [to_step(labels, torch.arange(40), epoch=e, epochs=3) for e in (1, 2, 3)]
+        loss, fresh = bound(labels), bound(labels)
+        for step in steps[:2]:
+            loss(logits(40), step)
+        fresh.load_state_dict(copy.deepcopy(loss.state_dict()))
+        pair = [x(logits(40), steps[2]).item() for x in (loss, fresh)]
+        _require(pair[0] == pair[1], f"must go on from its state_dict, got {pair}")
+
+    def leaves_inputs_alone() -> None:
+        labels = attacked["random"]
+        step = to_step(labels, torch.arange(40))
+        before = [t.clone() for t in (step.positives, step.negatives, step.index)]
+        z = logits(40)
+        bound(labels)(z, step)
+        same = all(torch.equal(a, b) for a, b in
+                   zip(before, (step.positives, step.negatives, step.index), strict=True))
+        _require(same and torch.equal(z, logits(40)), "must not change logits or labels")
+
+    yield from _checks(spec, _named(keeps_final_forward, accepts_every_attack,
+                                       is_finite_at_extremes, reads_no_hidden_label,
+                                       resumes_from_checkpoint, leaves_inputs_alone))
+    yield from _spec_checks("defense", spec)
+
+
+def dataset_checks(spec: str) -> Iterator[Check]:
+    """Yields the checks of a dataset; loads it.
+
+    Args:
+        spec: Spec of a registered dataset, small if it can be.
+    """
+
+    def loads_the_same_twice() -> None:
+        first, second = (datasets.create(spec).load().fingerprint for _ in range(2))
+        _require(first == second, "must load the same data twice")
+
+    def splits_are_disjoint() -> None:
+        splits = datasets.create(spec).load()
+        names = [set(s.ids) for s in (splits.train, splits.val, splits.test)]
+        _require(sum(map(len, names)) == len(set.union(*names)), "splits must share no image")
+
+    def images_are_pixels() -> None:
+        image = datasets.create(spec).load().train.images[0]
+        fits = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        _require(fits, f"images must be uint8 [h, w, 3], got {image.dtype} {image.shape}")
+
+    yield from _checks(spec, _named(loads_the_same_twice, splits_are_disjoint,
+                                       images_are_pixels))
+
+
+def model_checks(spec: str) -> Iterator[Check]:
+    """Yields the checks of a model; builds it.
+
+    Args:
+        spec: Spec of a registered model.
+    """
+    import torch
+
+    def maps_images_to_logits() -> None:
+        model = models.create(spec)
+        network = model.build(5, seed=0).eval()
+        side = model.preprocessing.size or 32
+        with torch.inference_mode():
+            features = network.backbone(torch.zeros(1, 3, side, side))
+            shape = network(torch.zeros(2, 3, side, side)).shape
+        spatial = features.ndim == 4 and features.shape[1] == model.channels
+        _require(spatial, f"backbone must give [batch, {model.channels}, h, w], got "
+                          f"{tuple(features.shape)}")
+        _require(shape == (2, 5), f"must give logits [2, 5], got {tuple(shape)}")
+
+    def is_seeded() -> None:
+        first, second = (models.create(spec).build(5, seed=1).state_dict() for _ in range(2))
+        same = all(torch.equal(first[name], second[name]) for name in first)
+        _require(same, "must build the same network from the same seed")
+
+    yield from _checks(spec, _named(maps_images_to_logits, is_seeded))
+    yield from _spec_checks("model", spec)
+
+
+def check_plugin(path: str) -> list[Check]:
+    """Loads a file and returns the checks of every attack and defense that it registers.
+
+    Args:
+        path: The file.
+
+    Raises:
+        PluginError: If it cannot be loaded or registers nothing that can be checked.
+    """
+    kinds = ((attacks.registry, attack_checks), (defenses.registry, defense_checks))
+    before = [set(registry.names()) for registry, _ in kinds]
+    load_plugin(path)
+    found: list[Check] = []
+    for (registry, checks), known in zip(kinds, before, strict=True):
+        for name in sorted(set(registry.names()) - known):
+            found += checks(name)
+    if not found:
+        raise PluginError(f"plug-in '{path}' must register an attack or a defense, got neither")
+    return found
+
+
+def _named(*checks: Callable[[], None]) -> list[tuple[str, Callable[[], None]]]:
+    """Pairs functions with their names in words."""
+    return [(check.__name__.replace("_", " "), check) for check in checks]
+
+
+def _checks(spec: str, named: list[tuple[str, Callable[[], None]]]) -> Iterator[Check]:
+    for name, run in named:
+        yield Check(f"{spec}: {name}", run)
+
+
+def _spec_checks(kind: str, spec: str) -> Iterator[Check]:
+    registry = {"attack": attacks, "defense": defenses, "model": models}[kind].registry
+
+    def rejects_unknown_parameters() -> None:
+        try:
+            registry.create(Spec.of(Spec.parse(spec).name, {"no_such_parameter": 1}))
+        except ParameterError:
+            return
+        raise PluginError("must reject a parameter that it does not declare")
+
+    def declares_what_it_takes() -> None:
+        name = Spec.parse(spec).name
+        cls = registry.get(name)
+        (declared,) = (d for d in registry.declarations() if d.name == name)
+        taken = {p.name for p in signature(cls).parameters.values()}
+        listed = {p.name for p in declared.parameters}
+        _require(taken == listed, f"parameters must be readable from the source: takes {taken}, "
+                                  f"declares {listed}")
+
+    def resolves_to_itself() -> None:
+        resolved = registry.resolve(spec)
+        again = registry.resolve(str(resolved))
+        _require(again == resolved, f"spec must survive being written: {resolved}, {again}")
+
+    yield from _checks(spec, _named(rejects_unknown_parameters, declares_what_it_takes,
+                                       resolves_to_itself))
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise PluginError(rule)
+
+
+def _main(paths: list[str]) -> int:
+    broken = 0
+    for path in paths:
+        for check in check_plugin(path):
+            try:
+                check()
+                sys.stdout.write(f"ok      {check}\n")
+            except Exception as error:
+                broken += 1
+                sys.stdout.write(f"BROKEN  {check}: {type(error).__name__}: {error}\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(_main(sys.argv[1:]))
+    except LabelAttackError as error:
+        sys.exit(f"error: {error}")
