@@ -1,0 +1,89 @@
+"""The public contract checks, over everything that is registered."""
+
+import pytest
+
+from labelattack import attacks, datasets, defenses, models
+from labelattack.errors import PluginError
+from labelattack.testing import (
+    attack_checks,
+    check_plugin,
+    dataset_checks,
+    defense_checks,
+    model_checks,
+)
+from tests.conftest import SMALL_DIGITS
+
+BUILT_IN = "built-in"
+
+
+def names(registry):
+    return [d.name for d in registry.declarations() if d.origin == BUILT_IN]
+
+
+CHECKS = [
+    *(c for name in names(attacks.registry) for c in attack_checks(name)),
+    *(c for spec in ("targeted:scope=image", "targeted:keep_negatives=true", "random:scope=image")
+      for c in attack_checks(spec)),
+    *(c for name in names(defenses.registry) for c in defense_checks(name)),
+    *dataset_checks(SMALL_DIGITS),
+    *(c for name in names(models.registry)
+      for c in model_checks(name if name == "tiny" else f"{name}:weights=none,size=64")),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_contract(check):
+    check()
+
+
+def test_every_component_is_documented():
+    for registry in (attacks.registry, defenses.registry, datasets.registry, models.registry):
+        for declaration in registry.declarations():
+            if declaration.origin == BUILT_IN:
+                assert declaration.summary and declaration.source, declaration.name
+                for parameter in declaration.parameters:
+                    assert parameter.doc, f"{declaration.name}: {parameter.name}"
+
+
+@pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py"])
+def test_examples_are_short_and_keep_the_contract(example, pytestconfig):
+    path = pytestconfig.rootpath / "examples" / example
+    assert len(path.read_text().splitlines()) <= 20
+    for check in check_plugin(str(path)):
+        check()
+
+
+BROKEN = '''
+from dataclasses import dataclass
+import torch
+from labelattack import LabelAttack, PartialLabelLoss, attacks, defenses
+
+@attacks.register("unseeded")
+@dataclass(frozen=True, kw_only=True)
+class Unseeded(LabelAttack):
+    """Ignores its generator."""
+    def observe(self, labels, rng):
+        import numpy as np
+        return np.random.random(labels.shape) < 0.5
+
+@defenses.register("known-only")
+class KnownOnly(PartialLabelLoss):
+    """Infinite without negatives."""
+    def loss(self, logits, step):
+        return logits.sum() / step.negatives.sum()
+'''
+
+
+def test_checks_can_fail(tmp_path):
+    path = tmp_path / "broken_pair.py"
+    path.write_text(BROKEN)
+    failed = set()
+    for check in check_plugin(str(path)):
+        try:
+            check()
+        except PluginError:
+            failed.add(str(check))
+    assert "unseeded: is deterministic" in failed
+    assert "known-only: accepts every attack" in failed
+    for registry, name in ((attacks.registry, "unseeded"), (defenses.registry, "known-only")):
+        del registry._classes[name]
