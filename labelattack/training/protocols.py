@@ -18,7 +18,7 @@ from labelattack.training.features import Progress, features
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 
 Protocol = Literal["finetune", "linear"]
-LINEAR_LEARNING_RATES = (1e-3, 3e-4, 1e-4)
+LINEAR_LEARNING_RATES = (3e-3, 1e-3, 3e-4)
 LINEAR_BATCH_SIZES = (16,)
 
 

@@ -1,0 +1,125 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labelattack import attacks, defenses
+from labelattack.errors import ParameterError, PluginError, UnknownNameError
+from labelattack.registry import Spec, load_plugin
+
+PLUGINS = Path(__file__).parent / "plugin_package"
+
+
+def test_defaults_are_filled_in_so_equal_specs_are_equal():
+    registry = attacks.registry
+    assert registry.resolve("targeted") == registry.resolve("targeted:rate=0.4")
+    assert registry.resolve("targeted:rate=1") == registry.resolve("targeted:rate=1.0")
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("targetted", UnknownNameError, "unknown attack 'targetted'; did you mean 'targeted'?"),
+        ("zzz", UnknownNameError, "known: none, random"),
+        ("targeted:rat=1", ParameterError, "did you mean 'rate'"),
+        ("targeted:rate=lots", ParameterError, "'rate' of attack 'targeted' must be a valid number"),
+        ("targeted:rate=nan", ParameterError, "must be a finite number"),
+        ("targeted:scope=all", ParameterError, "'dataset' or 'image'"),
+        ("targeted:rate", ParameterError, "name:key=value"),
+        ("targeted:rate=0.1,rate=0.2", ParameterError, "once"),
+        ("", ParameterError, "name:key=value"),
+    ],
+)
+def test_wrong_specs(spec, error, message):
+    with pytest.raises(error) as caught:
+        attacks.create(spec)
+    assert message in str(caught.value)
+
+
+def test_none_is_none_only_where_none_is_allowed():
+    assert dict(defenses.registry.resolve("wan:weight=none").params)["weight"] is None
+    with pytest.raises(ParameterError):
+        attacks.registry.resolve("targeted:rate=none")
+
+
+def test_short_specs_hide_defaults_but_the_rate():
+    resolved = str(attacks.registry.resolve("targeted:scope=image"))
+    assert attacks.registry.short(resolved) == "targeted:rate=0.4,scope=image"
+    resolved = str(defenses.registry.resolve("pseudo-history:init=0.5"))
+    assert defenses.registry.short(resolved) == "pseudo-history:init=0.5"
+    assert attacks.registry.short("somebody-elses:x=1") == "somebody-elses:x=1"
+
+
+@pytest.fixture
+def installed_plugins(monkeypatch):
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    attacks.registry.__dict__.pop("_entry_points", None)
+    yield attacks.registry
+    attacks.registry.__dict__.pop("_entry_points", None)
+    attacks.registry._classes.pop("every-other", None)
+
+
+def test_installed_plugins_are_found_by_entry_point(installed_plugins):
+    assert "every-other" in installed_plugins.names()
+    assert installed_plugins.create("every-other:start=1").start == 1
+
+
+def test_a_broken_plugin_fails_only_who_names_it(installed_plugins):
+    installed_plugins.resolve("targeted")
+    listed = {d.name: d.summary for d in installed_plugins.declarations()}
+    assert "broken_plugin" in listed["broken"]
+    assert listed["every-other"] == "Hides every other image."
+    with pytest.raises(PluginError, match="this plug-in is broken"):
+        installed_plugins.create("broken")
+
+
+def test_names_cannot_be_taken_twice(tmp_path):
+    path = tmp_path / "thief.py"
+    path.write_text(
+        "from labelattack import LabelAttack, attacks\n"
+        "@attacks.register('targeted')\n"
+        "class Thief(LabelAttack):\n"
+        "    pass\n"
+    )
+    with pytest.raises(PluginError, match="'targeted' is registered already"):
+        load_plugin(path)
+
+
+def test_an_edited_plugin_has_another_version(tmp_path):
+    versions = []
+    for number in (1, 2):
+        path = tmp_path / f"edited{number}.py"
+        path.write_text(
+            "from labelattack import LabelAttack, attacks\n"
+            f"@attacks.register('edited{number}')\n"
+            "class Edited(LabelAttack):\n"
+            f"    def observe(self, labels, rng): return labels  # {number}\n"
+        )
+        load_plugin(path)
+        versions.append(attacks.registry.version(f"edited{number}"))
+        del attacks.registry._classes[f"edited{number}"]
+    assert versions[0] != versions[1]
+    assert attacks.registry.version("targeted") == "1"
+
+
+def test_missing_plugin_file(tmp_path):
+    with pytest.raises(PluginError, match="is not there"):
+        load_plugin(tmp_path / "no.py")
+
+
+def test_spec_text():
+    assert str(Spec.of("a", {"y": True, "x": None, "z": 0.5})) == "a:x=none,y=true,z=0.5"
+
+
+@pytest.mark.parametrize("arguments", ["['--help']", "['list']", "['list', 'defenses']"])
+def test_light_commands_import_nothing_heavy(arguments):
+    code = (
+        "import sys; sys.argv[1:] = " + arguments + "\n"
+        "from labelattack.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'torchvision', 'sklearn', 'scipy', 'art', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
