@@ -20,7 +20,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.selection import validation_labels
-from labelattack.benchmark.store import Record, RecordStore, Removal, TestScores
+from labelattack.benchmark.store import Record, RecordStore, Removal, CleanScores
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Split, Splits
 from labelattack.defenses import registry as defenses
@@ -142,14 +142,14 @@ def _train_and_score(cell: Cell, device: str) -> dict[str, object]:
     }
 
 
-def _score(scores: Scores, test: Split, classes: Sequence[str]) -> TestScores:
+def _score(scores: Scores, test: Split, classes: Sequence[str]) -> CleanScores:
     per_class = average_precision(scores, test.labels, scored=test.scored)
     defined = [None if np.isnan(value) else float(value) for value in per_class]
     micro, eleven = (
         mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
         for variant in ("micro", "voc-11-point")
     )
-    return TestScores(
+    return CleanScores(
         map=defined_mean(per_class),
         map_micro=micro,
         map_voc_11_point=eleven,

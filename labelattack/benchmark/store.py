@@ -33,7 +33,7 @@ class Removal(BaseModel):
     q_hat: float | None
 
 
-class TestScores(BaseModel):
+class CleanScores(BaseModel):
     """Scores on clean test labels at the selected epoch; in [0, 1], None where undefined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +82,7 @@ class Record(BaseModel):
     epochs: list[Epoch] = []
     selected_epoch: int | None = None
     val_map: float | None = None
-    test: TestScores | None = None
+    test: CleanScores | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     created: str = ""

@@ -1,0 +1,278 @@
+import errno
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from labelattack import attacks, defenses
+from labelattack.attacks.base import LabelAttack
+from labelattack.benchmark import leaderboard, runner
+from labelattack.benchmark.grid import Grid
+from labelattack.benchmark.runner import load, run_cell, run_grid
+from labelattack.benchmark.selection import best_on_validation, validation_labels
+from labelattack.benchmark.store import FORMAT, Record, RecordStore, CleanScores
+from labelattack.defenses.base import PartialLabelLoss
+from labelattack.errors import StoreError
+from labelattack.evaluation.average_precision import average_precision
+from tests.conftest import SMALL_DIGITS
+
+
+def grid(**changes):
+    values = {
+        "dataset": SMALL_DIGITS,
+        "model": "tiny",
+        "protocol": "linear",
+        "attacks": ("targeted",),
+        "defenses": ("an", "role"),
+        "seeds": (0, 1),
+        "epochs": 2,
+        "lrs": (1e-2, 1e-3),
+    }
+    return Grid(**{**values, **changes})
+
+
+def cells(**changes):
+    return grid(**changes).cells(load(SMALL_DIGITS).fingerprint)
+
+
+def numbers(record):
+    """What must be equal in two runs of one cell: all but times and circumstances."""
+    return record.model_dump(exclude={"seconds", "cpu_seconds", "created", "commit"})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RecordStore(tmp_path / "store")
+
+
+def test_grid_crosses_everything_once():
+    found = cells()
+    assert len(found) == len({c.key for c in found}) == 2 * 2 * 3  # seeds x recipes x pairs
+    assert sum(c.defense == "bce" and c.attack == "none" for c in found) == 4
+    spelled_out = cells(attacks=("targeted", "targeted:rate=0.4"))
+    assert len(spelled_out) == len(found)
+
+
+def test_an_oracle_is_run_once_whatever_the_attack():
+    found = cells(attacks=("targeted", "random"), defenses=("bce",))
+    assert {c.attack for c in found} == {"none"}
+
+
+def test_key_depends_on_every_part():
+    base = cells()[0]
+    changed = [
+        base.model_copy(update={"seed": 7}),
+        base.model_copy(update={"fingerprint": "x"}),
+        base.model_copy(update={"selection": "clean"}),
+        base.model_copy(update={"versions": {**base.versions, "attack": "2"}}),
+        base.model_copy(update={"recipe": base.recipe.model_copy(update={"lr": 0.5})}),
+    ]
+    assert len({base.key, *(type(c)(**c.model_dump()).key for c in changed)}) == 6
+
+
+def test_run_is_deterministic_and_survives_the_store(store):
+    cell = cells()[-1]
+    first, second = run_cell(cell), run_cell(cell)
+    assert numbers(first) == numbers(second)
+    store.add(first)
+    assert store.get(cell.key) == first
+
+
+def test_test_scores_are_those_of_the_selected_epoch(monkeypatch):
+    """Recomputes the reported AP from the scores that the runner saw."""
+    seen = []
+    original = runner.predict
+    monkeypatch.setattr(runner, "predict", lambda n, i: seen.append(original(n, i)) or seen[-1])
+    record = run_cell(cells()[-1])
+    expected = average_precision(seen[-1], load(SMALL_DIGITS).test.labels)
+    assert list(record.test.per_class.values()) == expected.tolist()
+    best = max(range(2), key=lambda e: record.epochs[e].val_map)
+    assert record.selected_epoch == best + 1
+
+
+def test_every_defense_of_a_seed_sees_the_same_labels(monkeypatch):
+    seen = {}
+
+    def spy(original):
+        def bind(self, task):
+            seen.setdefault(task.labels.values.tobytes(), []).append(type(self).__name__)
+            original(self, task)
+
+        return bind
+
+    for name in ("an", "role"):
+        cls = defenses.registry.get(name)
+        monkeypatch.setattr(cls, "bind", spy(cls.bind))
+    for cell in cells(seeds=(3,), lrs=(1e-3,), reference=False):
+        run_cell(cell)
+    assert sorted(map(len, seen.values())) == [2]
+
+
+def test_second_run_computes_nothing(store):
+    assert run_grid(cells(), store) == 12
+    assert run_grid(cells(), store) == 0
+    assert run_grid(cells(seeds=(0, 1, 2)), store) == 6
+
+
+def test_processes_give_the_same_numbers(store, tmp_path):
+    run_grid(cells(), store)
+    parallel = RecordStore(tmp_path / "parallel")
+    run_grid(cells(), parallel, jobs=2)
+    assert [numbers(r) for r in store] == [numbers(r) for r in parallel]
+
+
+@pytest.fixture
+def bad_loss():
+    @defenses.register("bad-loss")
+    class BadLoss(PartialLabelLoss):
+        """Not a number from the second epoch; or raises."""
+
+        def __init__(self, *, raises: bool = False) -> None:
+            super().__init__()
+            self.raises = raises
+
+        def loss(self, logits, step):
+            if self.raises:
+                raise KeyError("oops")
+            return logits.mean() * (math.nan if step.epoch > 1 else 1)
+
+    yield
+    del defenses.registry._classes["bad-loss"]
+
+
+def test_a_failing_cell_is_recorded_and_the_grid_goes_on(store, bad_loss):
+    found = cells(defenses=("bad-loss", "bad-loss:raises=true", "an"), seeds=(0,), lrs=(1e-3,))
+    run_grid(found, store)
+    by_defense = {r.cell.defense: r for r in store}
+    assert by_defense["an"].status == "done"
+    assert "got nan in epoch 2" in by_defense["bad-loss:raises=false"].reason
+    assert "KeyError" in by_defense["bad-loss:raises=true"].reason
+    (board,) = leaderboard.boards(store)
+    row = next(r for r in board.rows if r.defense == "bad-loss:raises=false")
+    assert (row.failed, row.map, row.seeds) == (1, None, 0)
+    assert run_grid(found, store) == 0
+    assert run_grid(found, store, retry_failed=True) == 2
+
+
+def test_validation_labels_follow_the_attack():
+    clean = np.random.default_rng(0).random((60, 5)) < 0.4
+    targeted = validation_labels(attacks.create("targeted"), clean, "attacked", seed=0)
+    assert targeted.rule == "hidden as negative" and targeted.scored is None
+    assert targeted.labels.sum() < clean.sum()
+    random = validation_labels(attacks.create("random"), clean, "attacked", seed=0)
+    assert random.rule == "observed cells" and not random.scored.all()
+    assert not (random.labels & ~random.scored).any()
+    chosen = validation_labels(attacks.create("targeted"), clean, "clean", seed=0)
+    assert np.array_equal(chosen.labels, clean) and chosen.rule == "clean validation labels"
+
+
+def test_clean_labels_never_reach_a_defense_or_its_selection(monkeypatch):
+    """Hides everything: nothing that depends on the labels can differ from all-negative data."""
+
+    @attacks.register("all-hidden")
+    class AllHidden(LabelAttack):
+        """Hides all."""
+
+        def observe(self, labels, rng):
+            return np.zeros_like(labels)
+
+    try:
+        cell = cells(attacks=("all-hidden",), defenses=("an",), reference=False)[0]
+        first = run_cell(cell)
+        splits = load(SMALL_DIGITS)
+        rng = np.random.default_rng(0)
+        for split in (splits.train, splits.val):
+            shuffled = split.labels[rng.permutation(len(split.labels))]
+            monkeypatch.setitem(split.__dict__, "labels", shuffled)
+        second = run_cell(cell)
+        assert first.status == second.status == "done"
+        assert (first.epochs, first.test) == (second.epochs, second.test)
+    finally:
+        del attacks.registry._classes["all-hidden"]
+
+
+def fake(value, val, seed=0, attack="targeted", defense="an", **changes):
+    base = next(c for c in cells(attacks=(attack,), defenses=(defense,), lrs=(1e-3, 1e-2))
+                if c.defense.startswith(defense))
+    cell = base.model_copy(update={"seed": seed, **changes})
+    cell = type(cell)(**cell.model_dump())
+    scores = CleanScores(map=value, map_micro=0, map_voc_11_point=0, per_class={},
+                        undefined_classes=0)
+    return Record(key=cell.key, cell=cell, status="done", val_map=val, test=scores)
+
+
+def test_selection_reads_validation_not_test():
+    good_on_test, good_on_val = fake(0.9, 0.1), fake(0.5, 0.8)
+    assert best_on_validation([good_on_test, good_on_val]) is good_on_val
+    assert best_on_validation([]) is None
+
+
+def test_board_numbers_against_hand_calculation():
+    records = [fake(v, 0.5, seed=s) for s, v in enumerate((0.5, 0.6, 0.7))]
+    records += [fake(v, 0.5, seed=s, attack="none", defense="bce")
+                for s, v in enumerate((0.8, 0.8, 0.9))]
+    (board,) = leaderboard.boards(records)
+    row = next(r for r in board.rows if r.defense == "an")
+    assert row.map == pytest.approx(60)
+    assert row.interval == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-3)
+    assert row.to_reference == pytest.approx((-30 - 20 - 20) / 3)
+
+
+def test_boards_never_mix_what_cannot_be_compared():
+    records = [fake(0.5, 0.5), fake(0.6, 0.5, fingerprint="other"),
+               fake(0.6, 0.5, protocol="finetune"), fake(0.6, 0.5, selection="clean")]
+    assert len(leaderboard.boards(records)) == 4
+    newer = fake(0.9, 0.5, versions={**records[0].cell.versions, "defense": "2"})
+    (board,) = leaderboard.boards([records[0], newer])
+    assert len(board.rows) == 2
+
+
+def test_formats_agree():
+    found = leaderboard.boards([fake(0.512, 0.5), fake(0.6, 0.5, seed=1)])
+    as_json = json.loads(leaderboard.to_json(found))
+    assert as_json[0]["rows"][0]["map"] == pytest.approx(55.6)
+    assert leaderboard.to_csv(found).count("\n") == 2
+    assert "55.6 ± " in leaderboard.to_markdown(found)
+
+
+def test_newer_store_is_refused(store):
+    (store.folder / "store.json").write_text(json.dumps({"format": FORMAT + 1}))
+    with pytest.raises(StoreError, match="newer than 1.*upgrade"):
+        RecordStore(store.folder)
+
+
+def test_foreign_folders_are_not_made_stores(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(StoreError, match="holds other files"):
+        RecordStore(tmp_path)
+    with pytest.raises(StoreError, match=r"no store.json"):
+        RecordStore(tmp_path / "none", create=False)
+
+
+def test_damaged_records_are_recomputed(store):
+    cell = cells()[0]
+    record = run_cell(cell)
+    path = store.folder / "records" / f"{cell.key}.json"
+    store.add(record)
+    good = path.read_text()
+    for text in (good[:100], "", "{}", good.replace('"seed": 0', '"seed": 5')):
+        path.write_text(text)
+        with pytest.warns(UserWarning, match="ignored"):
+            assert store.get(cell.key) is None
+    with pytest.warns(UserWarning):
+        assert run_grid([cell], store) == 1
+    assert numbers(store.get(cell.key)) == numbers(record)
+
+
+def test_full_disk_is_said_and_leaves_no_part(store, monkeypatch):
+    record = run_cell(cells()[0])
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="disk is full.*run the same command"):
+        store.add(record)
+    assert not list((store.folder / "records").iterdir())

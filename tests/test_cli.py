@@ -1,0 +1,195 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelattack.labels import read_labels
+from tests.conftest import SMALL_DIGITS
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+QUICK = ["bench", "--dataset", SMALL_DIGITS, "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
+
+
+def run(*arguments, cwd=None, code=0, **env):
+    result = subprocess.run(
+        [sys.executable, "-m", "labelattack", *map(str, arguments)], cwd=cwd, text=True,
+        capture_output=True, timeout=300, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == code, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_bench_stores_resumes_and_shows(tmp_path):
+    first = run(*QUICK, "--defense", "an", "--seeds", 2, cwd=tmp_path)
+    assert "targeted:rate=0.4" in first.stdout and "oracle" in first.stdout
+    assert "40.0 %" in first.stdout
+    assert "computed 12 of 12 cells" in first.stderr
+    again = run(*QUICK, "--defense", "an", "--seeds", 2, "--json", cwd=tmp_path)
+    assert "nothing to compute: all 12 cells" in again.stderr
+    (board,) = json.loads(again.stdout)
+    assert {row["defense"] for row in board["rows"]} == {"an", "bce"}
+    for form, sign in (("markdown", "| attack |"), ("csv", "dataset,"), ("table", "mAP")):
+        assert sign in run("show", tmp_path / "results", "--format", form).stdout
+    assert json.loads(run("show", tmp_path / "results", "--format", "json").stdout) == [board]
+    planned = run(*QUICK, "--defense", "an", "--seeds", 3, "--dry-run", cwd=tmp_path)
+    assert "6 of 18 cells to compute" in planned.stdout
+
+
+def test_plugins_run(tmp_path):
+    result = run(*QUICK, "--plugin", EXAMPLES / "my_attack.py", "--plugin", EXAMPLES / "my_loss.py",
+                 "--attack", "wipe-class:column=3", "--defense", "confident-negative", "--seeds", 1,
+                 "--lr", 0.01, "--json", cwd=tmp_path)
+    (board,) = json.loads(result.stdout)
+    row = next(r for r in board["rows"] if r["attack"] == "wipe-class:column=3")
+    assert row["map"] > 0 and row["labels_removed"] == pytest.approx(0.1)
+    assert "wipe-class" in run("list", "attacks", "--plugin", EXAMPLES / "my_attack.py").stdout
+
+
+def test_nan_loss_fails_its_cell_only(tmp_path):
+    plugin = tmp_path / "nan_loss.py"
+    plugin.write_text(
+        "from labelattack import PartialLabelLoss, defenses\n"
+        "@defenses.register('nan-loss')\n"
+        "class NanLoss(PartialLabelLoss):\n"
+        "    def loss(self, logits, step): return logits.sum() * float('nan')\n"
+    )
+    result = run(*QUICK, "--plugin", plugin, "--defense", "nan-loss", "--defense", "an",
+                 "--seeds", 1, "--lr", 0.01, cwd=tmp_path, code=1)
+    assert "failed: nan-loss" in result.stderr and "loss must be finite" in result.stderr
+    assert "an " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attack", "targetted"], "unknown attack 'targetted'; did you mean 'targeted'?"),
+        (["--defense", "rol"], "did you mean 'role'"),
+        (["--dataset", "vok"], "unknown dataset 'vok'; did you mean 'voc'?"),
+        (["--model", "resnet19"], "unknown model 'resnet19'; did you mean 'resnet18'?"),
+        (["--protocol", "linaer"], "did you mean 'linear'"),
+        (["--attack", "targeted:rate=2"], "'rate' of attack 'targeted' must be"),
+        (["--lr", "-1"], "must be greater than 0"),
+        (["--dataset", "voc:root=/nowhere"], "/nowhere/VOCdevkit/VOC2007"),
+        (["--device", "gpu"], "device must be"),
+        (["--plugin", "absent.py"], "is not there"),
+        (["--out", "taken"], "holds other files"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(tmp_path, arguments, message):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    result = run("bench", *arguments, cwd=tmp_path, code=2)
+    assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "results").exists()
+
+
+def test_debug_shows_where(tmp_path):
+    command = [sys.executable, "-m", "labelattack", "show", str(tmp_path), "--debug"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" in result.stderr
+
+
+def test_attack_writes_labels_and_manifest(tmp_path):
+    labels = (np.random.default_rng(0).random((200, 6)) < 0.3).astype(np.int8)
+    np.savez(tmp_path / "clean.npz", labels=labels, classes=list("abcdef"))
+    out = tmp_path / "attacked.csv"
+    result = run("attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out", out,
+                 "--json")
+    left = read_labels(out, "signed")
+    assert left.classes == list("abcdef")
+    assert left.labels.positives.sum() == labels.sum() - round(0.5 * int(labels.sum()))
+    account = json.loads((tmp_path / "attacked.csv.manifest.json").read_text())
+    assert account["removed_positives"] == round(0.5 * int(labels.sum()))
+    assert account["removed_per_image"] == left.labels.hidden.sum(1).tolist()
+    short = json.loads(result.stdout)
+    assert short.items() <= account.items()
+    run("attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out",
+        tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.npy", "--out", "x.npy"], "is not there"),
+        (["signed.npy", "--out", "x.npy"], "must be one of 1, 0, got -1 at row 0, column 0"),
+        (["ok.npy", "--out", "x.txt"], "must end in .csv, .npy or .npz"),
+        (["ok.npy", "--out", "no/x.npy"], "cannot be written"),
+        (["ok.npy", "--out", "x.npy", "--encoding", "sined"], "did you mean 'signed'"),
+        (["ok.npy", "--out", "x.npy", "--encoding", "binary"], "use signed, missing or nan"),
+    ],
+)
+def test_attack_errors_write_nothing(tmp_path, arguments, message):
+    np.save(tmp_path / "signed.npy", np.array([[-1, 1]]))
+    np.save(tmp_path / "ok.npy", np.array([[0, 1], [1, 1]]))
+    result = run("attack", *arguments, cwd=tmp_path, code=2)
+    assert message in result.stderr
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_list_is_complete_and_machine_readable():
+    found = json.loads(run("list", "--json").stdout)
+    assert {d["name"] for d in found["defenses"]} >= {"pseudo-history", "role", "an", "epr"}
+    (targeted,) = (d for d in found["attacks"] if d["name"] == "targeted")
+    assert [p["name"] for p in targeted["parameters"]] == ["rate", "scope", "keep_negatives"]
+    assert "did you mean 'attacks'" in run("list", "attack", code=2).stderr
+
+
+GRID = [*QUICK, "--attack", "targeted", "--attack", "random", "--defense", "role", "--defense",
+        "pseudo-history", "--seeds", "3", "--lr", "0.01", "--lr", "0.001"]
+
+
+def numbers(folder):
+    found = {}
+    for path in sorted((folder / "records").glob("*.json")):
+        record = json.loads(path.read_text())
+        for circumstance in ("seconds", "cpu_seconds", "created"):
+            del record[circumstance]
+        found[path.name] = record
+    return found
+
+
+def start(cwd, *more):
+    return subprocess.Popen([sys.executable, "-m", "labelattack", *GRID, *more], cwd=cwd,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_interrupt_leaves_a_store_that_goes_on(tmp_path):
+    process = start(tmp_path, "--epochs", "60", "--jobs", "2")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("results/records/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "run the same command again to go on" in stderr and "Traceback" not in stderr
+    assert not list(tmp_path.glob("results/records/.part-*"))
+
+
+def test_ten_kills_lose_nothing_and_change_nothing(tmp_path):
+    """kill -9 at ten moments spread over the run; each restart goes on from the store."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir(), killed.mkdir()
+    assert start(whole).wait(timeout=300) == 0
+    rng = random.Random(0)
+    for number in range(10):
+        process = start(killed, "--jobs", str(1 + number % 2))
+        wanted = len(list(killed.glob("results/records/*.json"))) + rng.randrange(1, 4)
+        deadline = time.monotonic() + 60
+        while (len(list(killed.glob("results/records/*.json"))) < wanted
+               and process.poll() is None and time.monotonic() < deadline):
+            time.sleep(rng.random() / 20)
+        process.kill()
+        process.communicate()
+    assert start(killed).wait(timeout=300) == 0
+    assert numbers(killed / "results") == numbers(whole / "results")
