@@ -303,8 +303,8 @@ def _validated(build: Callable[..., Any], **values: Any) -> Any:
         return build(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ParameterError(f"'{where}' is wrong: {first['msg']}, got {first['input']!r}") from None
+        rule = first["msg"].replace("Input should be", "must be")
+        raise ParameterError(f"{first['loc'][0]} {rule}, got {first['input']!r}") from None
 
 
 def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
@@ -342,14 +342,29 @@ def _print_boards(records: list[Record], format: str) -> None:
 
 
 def _print_board(board: Board) -> None:
+    """The columns that differ from row to row; what repeats goes below, once."""
     from labelattack.benchmark.leaderboard import COLUMNS, cells_of, title
 
-    rows = [tuple(cells_of(row)) for row in board.rows]
-    _print_table(title(board), COLUMNS, rows)
+    marks: dict[str, str] = {}
+    rules: dict[str, str] = {}
+    rows = []
+    for row in board.rows:
+        attack, defense, *numbers, positives, everything, seeds, lr, rule, _ = cells_of(row)
+        for note in row.notes:
+            marks.setdefault(note, "*" * (len(marks) + 1))
+        defense += "".join(f" {marks[note]}" for note in row.notes)
+        lost = f"{positives} / {everything}".replace(" % /", " /")
+        rows.append(("" if attack in rules else attack, defense, *numbers, lost, seeds, lr))
+        rules.setdefault(attack, rule)
+    columns = (*COLUMNS[:4], "lost pos. / all", *COLUMNS[6:8])
+    _print_table(title(board), columns, rows, rigid=4)
     typer.echo(
-        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds; 'vs full labels' is "
-        "paired by seed."
+        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
     )
+    for note, mark in marks.items():
+        typer.echo(f"{mark} {note}")
+    for attack, rule in rules.items():
+        typer.echo(f"{attack}: epoch and recipe chosen on validation labels, {rule}")
 
 
 def _print_declarations(name: str, declarations: list[Declaration], *, verbose: bool) -> None:
@@ -364,21 +379,27 @@ def _print_declarations(name: str, declarations: list[Declaration], *, verbose: 
 
 
 def _print_table(
-    title: str, columns: tuple[str, ...], rows: list[Any], *, lines: bool = False
+    title: str,
+    columns: tuple[str, ...],
+    rows: list[Any],
+    *,
+    lines: bool = False,
+    rigid: int = 0,
 ) -> None:
+    """Prints a table whose first ``rigid`` columns never wrap."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left",
-                  show_header=any(columns), show_lines=lines)
-    for column in columns:
-        table.add_column(escape(column), overflow="fold")
+                  show_header=any(columns), show_lines=lines, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
     for row in rows:
         table.add_row(*map(escape, row))
     # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
-    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160).print(table)
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
 
 
 @contextmanager

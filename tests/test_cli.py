@@ -22,7 +22,7 @@ QUICK = ["bench", "--dataset", SMALL_DIGITS, "--protocol", "linear", "--epochs",
 def run(*arguments, cwd=None, code=0, **env):
     result = subprocess.run(
         [sys.executable, "-m", "labelattack", *map(str, arguments)], cwd=cwd, text=True,
-        capture_output=True, timeout=300, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=300, env={**os.environ, "COLUMNS": "140", **env}, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert result.returncode == code, result.stderr + result.stdout
     assert "Traceback" not in result.stderr
@@ -31,13 +31,15 @@ def run(*arguments, cwd=None, code=0, **env):
 
 def test_bench_stores_resumes_and_shows(tmp_path):
     first = run(*QUICK, "--defense", "an", "--seeds", 2, cwd=tmp_path)
-    assert "targeted:rate=0.4" in first.stdout and "oracle" in first.stdout
-    assert "40.0 %" in first.stdout
+    assert "targeted:rate=0.4" in first.stdout and "* oracle: clean labels" in first.stdout
     assert "computed 12 of 12 cells" in first.stderr
     again = run(*QUICK, "--defense", "an", "--seeds", 2, "--json", cwd=tmp_path)
     assert "nothing to compute: all 12 cells" in again.stderr
     (board,) = json.loads(again.stdout)
     assert {row["defense"] for row in board["rows"]} == {"an", "bce"}
+    (attacked,) = (row for row in board["rows"] if row["defense"] == "an")
+    assert attacked["positives_removed"] == pytest.approx(0.4, abs=0.01)
+    assert f"{100 * attacked['positives_removed']:.1f} / " in first.stdout
     for form, sign in (("markdown", "| attack |"), ("csv", "dataset,"), ("table", "mAP")):
         assert sign in run("show", tmp_path / "results", "--format", form).stdout
     assert json.loads(run("show", tmp_path / "results", "--format", "json").stdout) == [board]
@@ -164,6 +166,12 @@ def start(cwd, *more):
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def finish(cwd):
+    process = start(cwd)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+
+
 def test_interrupt_leaves_a_store_that_goes_on(tmp_path):
     process = start(tmp_path, "--epochs", "60", "--jobs", "2")
     deadline = time.monotonic() + 120
@@ -180,7 +188,7 @@ def test_ten_kills_lose_nothing_and_change_nothing(tmp_path):
     """kill -9 at ten moments spread over the run; each restart goes on from the store."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
-    assert start(whole).wait(timeout=300) == 0
+    finish(whole)
     rng = random.Random(0)
     for number in range(10):
         process = start(killed, "--jobs", str(1 + number % 2))
@@ -191,5 +199,5 @@ def test_ten_kills_lose_nothing_and_change_nothing(tmp_path):
             time.sleep(rng.random() / 20)
         process.kill()
         process.communicate()
-    assert start(killed).wait(timeout=300) == 0
+    finish(killed)
     assert numbers(killed / "results") == numbers(whole / "results")

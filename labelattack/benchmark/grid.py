@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from labelattack.attacks import registry as attacks
 from labelattack.datasets import registry as datasets
@@ -17,6 +17,7 @@ from labelattack.training.fit import Recipe
 from labelattack.training.protocols import Protocol, check_protocol, default_recipes
 
 Selection = Literal["attacked", "clean"]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 REFERENCE = "bce"
 
 
@@ -80,9 +81,9 @@ class Grid(BaseModel):
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
-    epochs: int = 10
-    lrs: tuple[float, ...] = ()
-    batch_sizes: tuple[int, ...] = ()
+    epochs: PositiveInt = 10
+    lrs: tuple[LearningRate, ...] = ()
+    batch_sizes: tuple[PositiveInt, ...] = ()
     selection: Selection = "attacked"
     reference: bool = True
 

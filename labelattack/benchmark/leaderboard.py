@@ -219,8 +219,8 @@ def cells_of(row: Row) -> list[str]:
 
 
 COLUMNS = (
-    "attack", "defense", "mAP", "vs full labels", "positives removed", "labels removed", "seeds",
-    "lr", "selected on", "notes",
+    "attack", "defense", "mAP", "vs full", "positives lost", "labels lost", "seeds", "lr",
+    "selected on", "notes",
 )  # fmt: skip
 
 
