@@ -28,7 +28,7 @@ _HOMES = {
 }
 _MODULES = ("attacks", "defenses", "datasets", "models", "evaluation", "training", "testing")
 
-__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
+__all__ = [*_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -40,7 +40,7 @@ def main() -> None:
     """Entry point: every error becomes one line and an exit code."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     try:
         app(arguments, prog_name="labelattack")
     except LabelAttackError as error:
@@ -170,8 +170,10 @@ def bench(
             )
     except KeyboardInterrupt:
         there = sum(store.get(cell.key) is not None for cell in cells)
-        _say(f"interrupted: {there} of {len(cells)} cells are in '{out}'; "
-             "run the same command again to go on")
+        _say(
+            f"interrupted: {there} of {len(cells)} cells are in '{out}'; "
+            "run the same command again to go on"
+        )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     records = [record for cell in cells if (record := store.get(cell.key)) is not None]
     failed = [record for record in records if record.status == "failed"]
@@ -182,8 +184,10 @@ def bench(
         _say(f"nothing to compute: all {len(cells)} cells were in '{out}' already")
     for record in failed:
         cell = record.cell
-        _say(f"failed: {cell.defense} under {cell.attack}, lr {cell.recipe.lr:g}, "
-             f"seed {cell.seed}: {record.reason}")
+        _say(
+            f"failed: {cell.defense} under {cell.attack}, lr {cell.recipe.lr:g}, "
+            f"seed {cell.seed}: {record.reason}"
+        )
     if failed:
         raise typer.Exit(EXIT_FAILED_CELLS)
 
@@ -231,11 +235,19 @@ def attack(
         ("images x labels", f"{account.images} x {account.labels}"),
         ("positives removed", _of(account.removed_positives, account.positives)),
         ("negatives removed", _of(account.removed_negatives, account.negatives)),
-        ("all labels removed (q-hat)", _of(
-            account.removed_positives + account.removed_negatives,
-            account.images * account.labels)),
-        ("requested rate", f"{account.requested_rate} of {account.rate_of}"
-         if account.requested_rate is not None else "none"),
+        (
+            "all labels removed (q-hat)",
+            _of(
+                account.removed_positives + account.removed_negatives,
+                account.images * account.labels,
+            ),
+        ),
+        (
+            "requested rate",
+            f"{account.requested_rate} of {account.rate_of}"
+            if account.requested_rate is not None
+            else "none",
+        ),
         ("images left without a positive", str(account.emptied_images)),
         ("written", f"{out} ({encoding}), {beside}"),
     ]
@@ -353,18 +365,20 @@ def _print_board(board: Board) -> None:
         for note in row.notes:
             marks.setdefault(note, "*" * (len(marks) + 1))
         defense += "".join(f" {marks[note]}" for note in row.notes)
-        lost = f"{positives} / {everything}".replace(" % /", " /")
-        rows.append(("" if attack in rules else attack, defense, *numbers, lost, seeds, lr))
-        rules.setdefault(attack, rule)
-    columns = (*COLUMNS[:4], "lost pos. / all", *COLUMNS[6:8])
-    _print_table(title(board), columns, rows, rigid=4)
+        rows.append(("" if attack in rules else attack, defense, *numbers, seeds, lr))
+        rules.setdefault(
+            attack,
+            f"{positives} of the positives and {everything} of all labels removed; epoch and "
+            f"recipe chosen on validation labels, {rule}",
+        )
+    _print_table(title(board), (*COLUMNS[:4], *COLUMNS[6:8]), rows, rigid=4)
     typer.echo(
         "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
     )
     for note, mark in marks.items():
         typer.echo(f"{mark} {note}")
     for attack, rule in rules.items():
-        typer.echo(f"{attack}: epoch and recipe chosen on validation labels, {rule}")
+        typer.echo(f"{attack}: {rule}")
 
 
 def _print_declarations(name: str, declarations: list[Declaration], *, verbose: bool) -> None:
@@ -392,8 +406,14 @@ def _print_table(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left",
-                  show_header=any(columns), show_lines=lines, padding=(0, 1, 0, 0))
+    table = Table(
+        title=escape(title),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        show_header=any(columns),
+        show_lines=lines,
+        padding=(0, 1, 0, 0),
+    )
     for number, column in enumerate(columns):
         table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
     for row in rows:

@@ -254,7 +254,7 @@ def _codes(encoding: str) -> tuple[float, float, float | None]:
 
 
 def _is(array: NDArray[Any], code: float) -> BoolArray:
-    return np.isnan(array) if np.isnan(code) else array == code
+    return np.asarray(np.isnan(array) if np.isnan(code) else array == code, dtype=np.bool_)
 
 
 _Raw = tuple[NDArray[Any], list[str] | None, list[str] | None]

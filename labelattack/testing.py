@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from labelattack import attacks, datasets, defenses, models
 from labelattack.attacks.base import LabelAttack
 from labelattack.errors import LabelAttackError, ParameterError, PluginError
 from labelattack.labels import BoolArray, PartialLabels
-from labelattack.registry import Spec, load_plugin
+from labelattack.registry import Registry, Spec, load_plugin
 
 if TYPE_CHECKING:
     from labelattack.defenses.base import PartialLabelLoss
@@ -53,7 +53,7 @@ class Check:
 
 
 def example_labels() -> BoolArray:
-    """Clean labels with every awkward row: none, one, several and all positive; bool ``[40, 7]``."""
+    """Clean labels, bool ``[40, 7]``, with rows that have no, one, several and all positives."""
     labels = np.random.Generator(np.random.PCG64(7)).random((40, 7)) < 0.3
     labels[0], labels[1], labels[2] = False, True, np.arange(7) == 3
     return labels
@@ -100,8 +100,16 @@ def attack_checks(spec: str) -> Iterator[Check]:
             _require(not (smaller & ~hidden).any(), f"must remove at rate {rate} what less removes")
             smaller = hidden
 
-    yield from _checks(spec, _named(keeps_final_call, is_deterministic, changes_no_label,
-                                       takes_edge_cases, budgets_are_nested))
+    yield from _checks(
+        spec,
+        _named(
+            keeps_final_call,
+            is_deterministic,
+            changes_no_label,
+            takes_edge_cases,
+            budgets_are_nested,
+        ),
+    )
     yield from _spec_checks("attack", spec)
 
 
@@ -118,8 +126,14 @@ def defense_checks(spec: str) -> Iterator[Check]:
 
     attacked = {
         other: attacks.create(other)(example_labels(), seed=5)
-        for other in ("none", "targeted", "targeted:keep_negatives=true", "single-positive",
-                      "random", "targeted:rate=1")
+        for other in (
+            "none",
+            "targeted",
+            "targeted:keep_negatives=true",
+            "single-positive",
+            "random",
+            "targeted:rate=1",
+        )
     }
 
     def bound(labels: PartialLabels) -> PartialLabelLoss:
@@ -145,8 +159,10 @@ def defense_checks(spec: str) -> Iterator[Check]:
                     value = loss(z, step)
                     value.backward()
                     finite = bool(torch.isfinite(value)) and z.grad is not None
-                    _require(finite and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
-                             f"loss and gradient must be finite, got {value.item()}")
+                    _require(
+                        finite and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+                        f"loss and gradient must be finite, got {value.item()}",
+                    )
 
     def is_finite_at_extremes() -> None:
         labels = attacked["random"]
@@ -154,14 +170,17 @@ def defense_checks(spec: str) -> Iterator[Check]:
             z = torch.full((40, 7), size, requires_grad=True)
             value = bound(labels)(z, to_step(labels, torch.arange(40)))
             value.backward()
-            _require(bool(torch.isfinite(value)) and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
-                     f"must be finite at logits of {size}, got {value.item()}")
+            _require(
+                bool(torch.isfinite(value)) and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+                f"must be finite at logits of {size}, got {value.item()}",
+            )
 
     def reads_no_hidden_label() -> None:
         labels = attacked["random"]
         flipped = PartialLabels(labels.values | labels.hidden, labels.observed)
-        pair = [bound(x)(logits(40), to_step(x, torch.arange(40))).item()
-                for x in (labels, flipped)]
+        pair = [
+            bound(x)(logits(40), to_step(x, torch.arange(40))).item() for x in (labels, flipped)
+        ]
         _require(pair[0] == pair[1], f"must not depend on hidden labels, got {pair}")
 
     def resumes_from_checkpoint() -> None:
@@ -180,13 +199,23 @@ def defense_checks(spec: str) -> Iterator[Check]:
         before = [t.clone() for t in (step.positives, step.negatives, step.index)]
         z = logits(40)
         bound(labels)(z, step)
-        same = all(torch.equal(a, b) for a, b in
-                   zip(before, (step.positives, step.negatives, step.index), strict=True))
+        same = all(
+            torch.equal(a, b)
+            for a, b in zip(before, (step.positives, step.negatives, step.index), strict=True)
+        )
         _require(same and torch.equal(z, logits(40)), "must not change logits or labels")
 
-    yield from _checks(spec, _named(keeps_final_forward, accepts_every_attack,
-                                       is_finite_at_extremes, reads_no_hidden_label,
-                                       resumes_from_checkpoint, leaves_inputs_alone))
+    yield from _checks(
+        spec,
+        _named(
+            keeps_final_forward,
+            accepts_every_attack,
+            is_finite_at_extremes,
+            reads_no_hidden_label,
+            resumes_from_checkpoint,
+            leaves_inputs_alone,
+        ),
+    )
     yield from _spec_checks("defense", spec)
 
 
@@ -211,8 +240,7 @@ def dataset_checks(spec: str) -> Iterator[Check]:
         fits = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         _require(fits, f"images must be uint8 [h, w, 3], got {image.dtype} {image.shape}")
 
-    yield from _checks(spec, _named(loads_the_same_twice, splits_are_disjoint,
-                                       images_are_pixels))
+    yield from _checks(spec, _named(loads_the_same_twice, splits_are_disjoint, images_are_pixels))
 
 
 def model_checks(spec: str) -> Iterator[Check]:
@@ -231,8 +259,10 @@ def model_checks(spec: str) -> Iterator[Check]:
             features = network.backbone(torch.zeros(1, 3, side, side))
             shape = network(torch.zeros(2, 3, side, side)).shape
         spatial = features.ndim == 4 and features.shape[1] == model.channels
-        _require(spatial, f"backbone must give [batch, {model.channels}, h, w], got "
-                          f"{tuple(features.shape)}")
+        _require(
+            spatial,
+            f"backbone must give [batch, {model.channels}, h, w], got {tuple(features.shape)}",
+        )
         _require(shape == (2, 5), f"must give logits [2, 5], got {tuple(shape)}")
 
     def is_seeded() -> None:
@@ -253,7 +283,10 @@ def check_plugin(path: str) -> list[Check]:
     Raises:
         PluginError: If it cannot be loaded or registers nothing that can be checked.
     """
-    kinds = ((attacks.registry, attack_checks), (defenses.registry, defense_checks))
+    kinds: list[tuple[Registry[Any], Callable[[str], Iterator[Check]]]] = [
+        (attacks.registry, attack_checks),
+        (defenses.registry, defense_checks),
+    ]
     before = [set(registry.names()) for registry, _ in kinds]
     load_plugin(path)
     found: list[Check] = []
@@ -291,16 +324,19 @@ def _spec_checks(kind: str, spec: str) -> Iterator[Check]:
         (declared,) = (d for d in registry.declarations() if d.name == name)
         taken = {p.name for p in signature(cls).parameters.values()}
         listed = {p.name for p in declared.parameters}
-        _require(taken == listed, f"parameters must be readable from the source: takes {taken}, "
-                                  f"declares {listed}")
+        _require(
+            taken == listed,
+            f"parameters must be readable from the source: takes {taken}, declares {listed}",
+        )
 
     def resolves_to_itself() -> None:
         resolved = registry.resolve(spec)
         again = registry.resolve(str(resolved))
         _require(again == resolved, f"spec must survive being written: {resolved}, {again}")
 
-    yield from _checks(spec, _named(rejects_unknown_parameters, declares_what_it_takes,
-                                       resolves_to_itself))
+    yield from _checks(
+        spec, _named(rejects_unknown_parameters, declares_what_it_takes, resolves_to_itself)
+    )
 
 
 def _require(condition: bool, rule: str) -> None:

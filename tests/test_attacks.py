@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from labelattack import attacks
+from labelattack.attacks.base import LabelAttack
 from labelattack.attacks.manifest import manifest
 from labelattack.errors import LabelError, ParameterError, PluginError
-from labelattack.attacks.base import LabelAttack
 from labelattack.labels import PartialLabels
 from labelattack.seeding import random_keys
 
@@ -114,7 +114,9 @@ def test_manifest_against_loops(spec):
 
 
 def test_out_of_range_rate():
-    with pytest.raises(ParameterError, match=r"'rate' of attack 'targeted' must be .* 1, got '1.4'"):
+    with pytest.raises(
+        ParameterError, match=r"'rate' of attack 'targeted' must be .* 1, got '1.4'"
+    ):
         attacks.create("targeted:rate=1.4")
 
 

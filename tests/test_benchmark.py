@@ -12,7 +12,7 @@ from labelattack.benchmark import leaderboard, runner
 from labelattack.benchmark.grid import Grid
 from labelattack.benchmark.runner import load, run_cell, run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
-from labelattack.benchmark.store import FORMAT, Record, RecordStore, CleanScores
+from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.errors import StoreError
 from labelattack.evaluation.average_precision import average_precision
@@ -194,12 +194,16 @@ def test_clean_labels_never_reach_a_defense_or_its_selection(monkeypatch):
 
 
 def fake(value, val, seed=0, attack="targeted", defense="an", **changes):
-    base = next(c for c in cells(attacks=(attack,), defenses=(defense,), lrs=(1e-3, 1e-2))
-                if c.defense.startswith(defense))
+    base = next(
+        c
+        for c in cells(attacks=(attack,), defenses=(defense,), lrs=(1e-3, 1e-2))
+        if c.defense.startswith(defense)
+    )
     cell = base.model_copy(update={"seed": seed, **changes})
     cell = type(cell)(**cell.model_dump())
-    scores = CleanScores(map=value, map_micro=0, map_voc_11_point=0, per_class={},
-                        undefined_classes=0)
+    scores = CleanScores(
+        map=value, map_micro=0, map_voc_11_point=0, per_class={}, undefined_classes=0
+    )
     return Record(key=cell.key, cell=cell, status="done", val_map=val, test=scores)
 
 
@@ -211,8 +215,9 @@ def test_selection_reads_validation_not_test():
 
 def test_board_numbers_against_hand_calculation():
     records = [fake(v, 0.5, seed=s) for s, v in enumerate((0.5, 0.6, 0.7))]
-    records += [fake(v, 0.5, seed=s, attack="none", defense="bce")
-                for s, v in enumerate((0.8, 0.8, 0.9))]
+    records += [
+        fake(v, 0.5, seed=s, attack="none", defense="bce") for s, v in enumerate((0.8, 0.8, 0.9))
+    ]
     (board,) = leaderboard.boards(records)
     row = next(r for r in board.rows if r.defense == "an")
     assert row.map == pytest.approx(60)
@@ -221,8 +226,12 @@ def test_board_numbers_against_hand_calculation():
 
 
 def test_boards_never_mix_what_cannot_be_compared():
-    records = [fake(0.5, 0.5), fake(0.6, 0.5, fingerprint="other"),
-               fake(0.6, 0.5, protocol="finetune"), fake(0.6, 0.5, selection="clean")]
+    records = [
+        fake(0.5, 0.5),
+        fake(0.6, 0.5, fingerprint="other"),
+        fake(0.6, 0.5, protocol="finetune"),
+        fake(0.6, 0.5, selection="clean"),
+    ]
     assert len(leaderboard.boards(records)) == 4
     newer = fake(0.9, 0.5, versions={**records[0].cell.versions, "defense": "2"})
     (board,) = leaderboard.boards([records[0], newer])

@@ -39,7 +39,7 @@ def test_bench_stores_resumes_and_shows(tmp_path):
     assert {row["defense"] for row in board["rows"]} == {"an", "bce"}
     (attacked,) = (row for row in board["rows"] if row["defense"] == "an")
     assert attacked["positives_removed"] == pytest.approx(0.4, abs=0.01)
-    assert f"{100 * attacked['positives_removed']:.1f} / " in first.stdout
+    assert f"{100 * attacked['positives_removed']:.1f} % of the positives" in first.stdout
     for form, sign in (("markdown", "| attack |"), ("csv", "dataset,"), ("table", "mAP")):
         assert sign in run("show", tmp_path / "results", "--format", form).stdout
     assert json.loads(run("show", tmp_path / "results", "--format", "json").stdout) == [board]
@@ -48,9 +48,23 @@ def test_bench_stores_resumes_and_shows(tmp_path):
 
 
 def test_plugins_run(tmp_path):
-    result = run(*QUICK, "--plugin", EXAMPLES / "my_attack.py", "--plugin", EXAMPLES / "my_loss.py",
-                 "--attack", "wipe-class:column=3", "--defense", "confident-negative", "--seeds", 1,
-                 "--lr", 0.01, "--json", cwd=tmp_path)
+    result = run(
+        *QUICK,
+        "--plugin",
+        EXAMPLES / "my_attack.py",
+        "--plugin",
+        EXAMPLES / "my_loss.py",
+        "--attack",
+        "wipe-class:column=3",
+        "--defense",
+        "confident-negative",
+        "--seeds",
+        1,
+        "--lr",
+        0.01,
+        "--json",
+        cwd=tmp_path,
+    )
     (board,) = json.loads(result.stdout)
     row = next(r for r in board["rows"] if r["attack"] == "wipe-class:column=3")
     assert row["map"] > 0 and row["labels_removed"] == pytest.approx(0.1)
@@ -65,8 +79,21 @@ def test_nan_loss_fails_its_cell_only(tmp_path):
         "class NanLoss(PartialLabelLoss):\n"
         "    def loss(self, logits, step): return logits.sum() * float('nan')\n"
     )
-    result = run(*QUICK, "--plugin", plugin, "--defense", "nan-loss", "--defense", "an",
-                 "--seeds", 1, "--lr", 0.01, cwd=tmp_path, code=1)
+    result = run(
+        *QUICK,
+        "--plugin",
+        plugin,
+        "--defense",
+        "nan-loss",
+        "--defense",
+        "an",
+        "--seeds",
+        1,
+        "--lr",
+        0.01,
+        cwd=tmp_path,
+        code=1,
+    )
     assert "failed: nan-loss" in result.stderr and "loss must be finite" in result.stderr
     assert "an " in result.stdout
 
@@ -105,8 +132,9 @@ def test_attack_writes_labels_and_manifest(tmp_path):
     labels = (np.random.default_rng(0).random((200, 6)) < 0.3).astype(np.int8)
     np.savez(tmp_path / "clean.npz", labels=labels, classes=list("abcdef"))
     out = tmp_path / "attacked.csv"
-    result = run("attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out", out,
-                 "--json")
+    result = run(
+        "attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out", out, "--json"
+    )
     left = read_labels(out, "signed")
     assert left.classes == list("abcdef")
     assert left.labels.positives.sum() == labels.sum() - round(0.5 * int(labels.sum()))
@@ -115,8 +143,14 @@ def test_attack_writes_labels_and_manifest(tmp_path):
     assert account["removed_per_image"] == left.labels.hidden.sum(1).tolist()
     short = json.loads(result.stdout)
     assert short.items() <= account.items()
-    run("attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out",
-        tmp_path / "again.csv")
+    run(
+        "attack",
+        tmp_path / "clean.npz",
+        "--attack",
+        "targeted:rate=0.5",
+        "--out",
+        tmp_path / "again.csv",
+    )
     assert (tmp_path / "again.csv").read_text() == out.read_text()
 
 
@@ -147,8 +181,23 @@ def test_list_is_complete_and_machine_readable():
     assert "did you mean 'attacks'" in run("list", "attack", code=2).stderr
 
 
-GRID = [*QUICK, "--attack", "targeted", "--attack", "random", "--defense", "role", "--defense",
-        "pseudo-history", "--seeds", "3", "--lr", "0.01", "--lr", "0.001"]
+GRID = [
+    *QUICK,
+    "--attack",
+    "targeted",
+    "--attack",
+    "random",
+    "--defense",
+    "role",
+    "--defense",
+    "pseudo-history",
+    "--seeds",
+    "3",
+    "--lr",
+    "0.01",
+    "--lr",
+    "0.001",
+]
 
 
 def numbers(folder):
@@ -162,8 +211,13 @@ def numbers(folder):
 
 
 def start(cwd, *more):
-    return subprocess.Popen([sys.executable, "-m", "labelattack", *GRID, *more], cwd=cwd,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "labelattack", *GRID, *more],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(cwd):
@@ -194,8 +248,11 @@ def test_ten_kills_lose_nothing_and_change_nothing(tmp_path):
         process = start(killed, "--jobs", str(1 + number % 2))
         wanted = len(list(killed.glob("results/records/*.json"))) + rng.randrange(1, 4)
         deadline = time.monotonic() + 60
-        while (len(list(killed.glob("results/records/*.json"))) < wanted
-               and process.poll() is None and time.monotonic() < deadline):
+        while (
+            len(list(killed.glob("results/records/*.json"))) < wanted
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(rng.random() / 20)
         process.kill()
         process.communicate()

@@ -22,12 +22,18 @@ def names(registry):
 
 CHECKS = [
     *(c for name in names(attacks.registry) for c in attack_checks(name)),
-    *(c for spec in ("targeted:scope=image", "targeted:keep_negatives=true", "random:scope=image")
-      for c in attack_checks(spec)),
+    *(
+        c
+        for spec in ("targeted:scope=image", "targeted:keep_negatives=true", "random:scope=image")
+        for c in attack_checks(spec)
+    ),
     *(c for name in names(defenses.registry) for c in defense_checks(name)),
     *dataset_checks(SMALL_DIGITS),
-    *(c for name in names(models.registry)
-      for c in model_checks(name if name == "tiny" else f"{name}:weights=none,size=64")),
+    *(
+        c
+        for name in names(models.registry)
+        for c in model_checks(name if name == "tiny" else f"{name}:weights=none,size=64")
+    ),
 ]
 
 

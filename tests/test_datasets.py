@@ -29,8 +29,9 @@ def test_digits_labels_say_what_is_there():
 
 
 def test_digits_seeds_differ():
-    first, second = (datasets.create(f"digits:train=20,val=10,test=10,seed={s}").load()
-                     for s in (0, 1))
+    first, second = (
+        datasets.create(f"digits:train=20,val=10,test=10,seed={s}").load() for s in (0, 1)
+    )
     assert first.fingerprint != second.fingerprint
 
 
@@ -43,8 +44,14 @@ def voc(tmp_path):
     ids = {"trainval": [f"{i:06d}" for i in range(8)], "test": [f"{i:06d}" for i in range(8, 12)]}
     for split, names in ids.items():
         for c, name in enumerate(CLASSES):
-            signs = ["0" if name == "cat" and i in ("000003", "000009")
-                     else "1" if (int(i) + c) % 3 == 0 else "-1" for i in names]
+            signs = [
+                "0"
+                if name == "cat" and i in ("000003", "000009")
+                else "1"
+                if (int(i) + c) % 3 == 0
+                else "-1"
+                for i in names
+            ]
             lines = "".join(f"{i} {s:>2}\n" for i, s in zip(names, signs, strict=True))
             (folder / "ImageSets" / "Main" / f"{name}_{split}.txt").write_text(lines)
     for name in ids["trainval"] + ids["test"]:
@@ -107,7 +114,8 @@ def table(tmp_path):
         writer.writerow(["file", "cat", "dog"])
         for i in range(20):
             Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(
-                tmp_path / "images" / f"{i}.png")
+                tmp_path / "images" / f"{i}.png"
+            )
             writer.writerow([f"{i}.png", i % 2, int(i % 3 == 0)])
     return tmp_path
 

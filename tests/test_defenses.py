@@ -1,4 +1,4 @@
-"""Every loss against a loop written from its formula, gradient included, on every attack's output."""
+"""Every loss against a loop written from its formula, with gradient, on every attack's output."""
 
 import math
 
@@ -12,8 +12,16 @@ from labelattack.errors import DefenseError, ParameterError
 from labelattack.labels import PartialLabels
 from labelattack.testing import example_labels
 
-ATTACKS = ["none", "targeted", "targeted:keep_negatives=true", "targeted:scope=image",
-           "single-positive", "random", "random:rate=0.8", "targeted:rate=1"]
+ATTACKS = [
+    "none",
+    "targeted",
+    "targeted:keep_negatives=true",
+    "targeted:scope=image",
+    "single-positive",
+    "random",
+    "random:rate=0.8",
+    "targeted:rate=1",
+]
 K = 1.7
 
 
@@ -103,8 +111,9 @@ FORMULAS = {
         z, step, lambda x, s: known(x, s) if s else minus(x) / (len(z[0]) - 1)
     ),
     "iu": lambda z, step, _: cell_mean(z, step, known),
-    "epr": lambda z, step, _: cell_mean(z, step, known)
-    + penalty([[sigmoid(x) for x in row] for row in z], K),
+    "epr": lambda z, step, _: (
+        cell_mean(z, step, known) + penalty([[sigmoid(x) for x in row] for row in z], K)
+    ),
     "role": role,
     "pseudo-history": pseudo_history,
 }
@@ -153,8 +162,11 @@ def test_value_and_gradient_match_the_formula(name, attack):
 def role_detached(moved, still, step, loss):
     """ROLE as a function of the logits alone, with the targets of the estimates held fixed."""
     theta = loss.estimates.detach()[step.index].tolist()
-    cross = sum(soft(x, sigmoid(t)) for zi, ti in zip(moved, theta, strict=True)
-                for x, t in zip(zi, ti, strict=True)) / (len(moved) * len(moved[0]))
+    cross = sum(
+        soft(x, sigmoid(t))
+        for zi, ti in zip(moved, theta, strict=True)
+        for x, t in zip(zi, ti, strict=True)
+    ) / (len(moved) * len(moved[0]))
     total = cell_mean(moved, step, known) + cross
     return (total + penalty([[sigmoid(x) for x in row] for row in moved], K)) / 2
 
@@ -181,8 +193,9 @@ def test_pseudo_history_options_against_their_meaning():
     def with_penalty(options):
         bare = ",".join(o for o in options.split(",") if not o.startswith("penalty"))
         without = "pseudo-history:penalty=0" + (f",{bare}" if bare else "")
-        return (bound(f"pseudo-history:{options}", labels)(z, step)
-                - bound(without, labels)(z, step)).item()
+        return (
+            bound(f"pseudo-history:{options}", labels)(z, step) - bound(without, labels)(z, step)
+        ).item()
 
     def distance(reference, scope, order):
         d = ((p - reference).abs() * scope).double()
@@ -221,7 +234,7 @@ def test_penalty_gradient_is_finite_at_the_trivial_solution():
 
 
 def test_weights_must_sum_to_one():
-    with pytest.raises(ParameterError, match="must be 1, got 1.5"):
+    with pytest.raises(ParameterError, match=r"must be 1, got 1\.5"):
         defenses.create("pseudo-history:alpha=1")
 
 
@@ -232,7 +245,10 @@ def test_expected_positives_must_come_from_somewhere():
 
 
 def test_shape_mismatch_is_named():
-    step = Step(positives=torch.zeros(2, 3, dtype=torch.bool),
-                negatives=torch.zeros(2, 3, dtype=torch.bool), index=torch.arange(2))
+    step = Step(
+        positives=torch.zeros(2, 3, dtype=torch.bool),
+        negatives=torch.zeros(2, 3, dtype=torch.bool),
+        index=torch.arange(2),
+    )
     with pytest.raises(DefenseError, match=r"\(2, 4\) and \(2, 3\)"):
         defenses.create("an")(torch.zeros(2, 4), step)

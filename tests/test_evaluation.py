@@ -13,8 +13,11 @@ from labelattack.evaluation.statistics import estimate
 
 
 @given(
-    st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32 - 1),
-    st.sampled_from([2, 5, 1000]), st.sampled_from([np.float32, np.float64]),
+    st.integers(1, 60),
+    st.integers(1, 5),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([2, 5, 1000]),
+    st.sampled_from([np.float32, np.float64]),
 )
 def test_equals_scikit_learn_with_ties(images, labels, seed, levels, dtype):
     rng = np.random.default_rng(seed)

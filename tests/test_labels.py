@@ -39,7 +39,9 @@ def test_masks_partition_the_matrix(labels):
 @given(labels=partial_labels(), encoding=st.sampled_from(ENCODINGS))
 def test_file_round_trip(tmp_path_factory, suffix, labels, encoding):
     images, classes = labels.shape
-    table = LabelTable(labels, [f"img {i}" for i in range(images)], [f"c,{i}" for i in range(classes)])
+    table = LabelTable(
+        labels, [f"img {i}" for i in range(images)], [f"c,{i}" for i in range(classes)]
+    )
     path = tmp_path_factory.mktemp("labels") / f"labels{suffix}"
     write_labels(path, table, encoding)
     found = read_labels(path, encoding)

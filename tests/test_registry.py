@@ -23,7 +23,11 @@ def test_defaults_are_filled_in_so_equal_specs_are_equal():
         ("targetted", UnknownNameError, "unknown attack 'targetted'; did you mean 'targeted'?"),
         ("zzz", UnknownNameError, "known: none, random"),
         ("targeted:rat=1", ParameterError, "did you mean 'rate'"),
-        ("targeted:rate=lots", ParameterError, "'rate' of attack 'targeted' must be a valid number"),
+        (
+            "targeted:rate=lots",
+            ParameterError,
+            "'rate' of attack 'targeted' must be a valid number",
+        ),
         ("targeted:rate=nan", ParameterError, "must be a finite number"),
         ("targeted:scope=all", ParameterError, "'dataset' or 'image'"),
         ("targeted:rate", ParameterError, "name:key=value"),

@@ -38,8 +38,16 @@ def run_fit(seed=0, epochs=3, loss=None):
         head = torch.nn.Linear(4, 3)
     inputs = FeatureInputs(x, CPU)
     scores = iter([0.2, 0.9, 0.4, 0.1])
-    result = fit(head, loss, inputs, labels, Recipe(epochs=epochs, lr=0.1, batch_size=16),
-                 seed=seed, device=CPU, validate=lambda _: next(scores))
+    result = fit(
+        head,
+        loss,
+        inputs,
+        labels,
+        Recipe(epochs=epochs, lr=0.1, batch_size=16),
+        seed=seed,
+        device=CPU,
+        validate=lambda _: next(scores),
+    )
     return head, inputs, result
 
 
@@ -88,8 +96,7 @@ def test_features_are_cached_and_damage_is_noticed(split, monkeypatch):
     (path,) = (cache_folder() / "features").glob("*.safetensors")
     extracted = []
     original = feature_cache._extract
-    monkeypatch.setattr(feature_cache, "_extract",
-                        lambda *a: extracted.append(1) or original(*a))
+    monkeypatch.setattr(feature_cache, "_extract", lambda *a: extracted.append(1) or original(*a))
     assert np.array_equal(features(split, resolved("tiny")), first) and not extracted
     good = path.read_bytes()
     for damage in (good[:-7], good[:50], b"", good[:-1] + bytes([good[-1] ^ 1])):
@@ -115,7 +122,8 @@ def test_features_equal_the_network(split):
     found = features(split, resolved("tiny"))
     network = models.create("tiny").frozen()
     (batch,) = ImageInputs(split.images, models.create("tiny").preprocessing, CPU).stream(
-        [np.arange(len(split.ids))])
+        [np.arange(len(split.ids))]
+    )
     expected = network(batch).mean((2, 3)).numpy()
     assert np.allclose(found, expected, atol=1e-5)
 
@@ -127,13 +135,16 @@ def test_features_over_processes_equal_those_of_one(split, monkeypatch):
 
 
 def test_flips_happen_in_training_only(split):
-    inputs = ImageInputs(split.images, models.create("resnet18:weights=none,size=32").preprocessing,
-                         CPU)
+    inputs = ImageInputs(
+        split.images, models.create("resnet18:weights=none,size=32").preprocessing, CPU
+    )
     rows = [np.arange(60)]
     (plain,), (augmented,) = inputs.stream(rows), inputs.stream(rows, seed=1)
     mirrored = plain.flip(3)
-    kinds = [(torch.equal(a, p), torch.equal(a, m))
-             for a, p, m in zip(augmented, plain, mirrored, strict=True)]
+    kinds = [
+        (torch.equal(a, p), torch.equal(a, m))
+        for a, p, m in zip(augmented, plain, mirrored, strict=True)
+    ]
     assert all(any(kind) for kind in kinds)
     assert 10 < sum(kind[1] for kind in kinds) < 50
 

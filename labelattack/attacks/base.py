@@ -73,9 +73,7 @@ class LabelAttack(ABC):
         return PartialLabels(frozen, mask)
 
 
-def draw_share(
-    cells: BoolArray, rate: float, rng: np.random.Generator
-) -> BoolArray:
+def draw_share(cells: BoolArray, rate: float, rng: np.random.Generator) -> BoolArray:
     """Draws ``round(rate * n)`` of the n marked cells uniformly, over the whole matrix.
 
     Args:

@@ -117,9 +117,9 @@ def _rows(records: list[Record]) -> list[Row]:
     for record in records:
         cell = record.cell
         # A component's other version is another row, never averaged in.
-        groups[
-            cell.attack, cell.defense, cell.versions["attack"], cell.versions["defense"]
-        ].append(record)
+        groups[cell.attack, cell.defense, cell.versions["attack"], cell.versions["defense"]].append(
+            record
+        )
     reference: dict[int, float] = {}
     for (attack, defense, *_), group in groups.items():
         if (attack, defense) == ("none", REFERENCE):
@@ -144,10 +144,10 @@ def _row(attack: str, defense: str, group: list[Record], reference: dict[int, fl
     return Row(
         attack=attack,
         defense=defense,
-        seeds=scores.count,
+        seeds=scores.seeds,
         map=scores.mean if best else None,
         interval=scores.half_width,
-        to_reference=paired.mean if paired.count else None,
+        to_reference=paired.mean if paired.seeds else None,
         to_reference_interval=paired.half_width,
         positives_removed=_mean([r.positives_removed for r in removals]),
         labels_removed=_mean([r.q_hat for r in removals]),
@@ -226,10 +226,14 @@ COLUMNS = (
 
 def title(board: Board) -> str:
     """What the rows of a board have in common."""
-    return (
-        f"{datasets.short(board.dataset)} · {models.short(board.model)} · {board.protocol} · {board.epochs} epochs · "
-        f"{board.selection} validation labels"
+    parts = (
+        datasets.short(board.dataset),
+        models.short(board.model),
+        board.protocol,
+        f"{board.epochs} epochs",
+        f"{board.selection} validation labels",
     )
+    return " · ".join(parts)
 
 
 def to_markdown(found: list[Board]) -> str:

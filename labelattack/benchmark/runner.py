@@ -20,7 +20,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.selection import validation_labels
-from labelattack.benchmark.store import Record, RecordStore, Removal, CleanScores
+from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Split, Splits
 from labelattack.defenses import registry as defenses

@@ -108,11 +108,15 @@ class RecordStore:
         marker = folder / "store.json"
         if not marker.is_file():
             if not create:
-                raise StoreError(f"results must be a store made by 'labelattack bench', got "
-                                 f"'{folder}', which has no store.json")
+                raise StoreError(
+                    f"results must be a store made by 'labelattack bench', got "
+                    f"'{folder}', which has no store.json"
+                )
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise StoreError(f"results must go to a new or empty folder or a store, got "
-                                 f"'{folder}', which holds other files")
+                raise StoreError(
+                    f"results must go to a new or empty folder or a store, got "
+                    f"'{folder}', which holds other files"
+                )
             self._write(marker, json.dumps({"format": FORMAT}))
         try:
             found = json.loads(marker.read_text())["format"]

@@ -179,11 +179,13 @@ class Splits:
         """The notes, and every class that cannot be learned or scored."""
         found = list(self.notes)
         for name, split in (("train", self.train), ("test", self.test)):
-            empty = [c for c, some in zip(self.classes, split.labels.any(axis=0), strict=True)
-                     if not some]
+            counts = split.labels.sum(axis=0).tolist()
+            empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
             if empty:
-                found.append(f"no positive in {name} for {len(empty)} classes: "
-                             f"{', '.join(empty[:5])}; their AP is left out where undefined")
+                found.append(
+                    f"no positive in {name} for {len(empty)} classes: "
+                    f"{', '.join(empty[:5])}; their AP is left out where undefined"
+                )
         return tuple(found)
 
 

@@ -59,7 +59,7 @@ class Digits(Dataset):
         pixels = np.rint(pixels.reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
         order = permutation(len(pixels), 0, "digits")
         cuts = [len(pixels) * 6 // 10, len(pixels) * 75 // 100]
-        splits = {}
+        splits: list[Split] = []
         for rows, (name, count, bias) in zip(
             np.split(order, cuts),
             (
@@ -70,12 +70,12 @@ class Digits(Dataset):
             strict=True,
         ):
             rng = generator(self.seed, "digits", name)
-            splits[name] = self._draw(name, pixels[rows], targets[rows], count, bias, rng)
+            splits.append(self._draw(name, pixels[rows], targets[rows], count, bias, rng))
         # Of 1..density digits drawn uniformly with repetition, this many are distinct on average
         # (a little fewer where the canvas is too full for all).
         counts = np.arange(1, self.density + 1)
         distinct = float(np.mean(10 * (1 - 0.9**counts)))
-        return Splits([str(i) for i in range(10)], **splits, expected_positives=round(distinct, 2))
+        return Splits([str(i) for i in range(10)], *splits, expected_positives=round(distinct, 2))
 
     def _draw(
         self,
@@ -112,9 +112,7 @@ class Digits(Dataset):
     ) -> tuple[int, int]:
         """Row and column of a patch's corner, uniform within the half that the bias allows."""
         ranges = []
-        for size, first, second in zip(
-            shape, ("top", "left"), ("bottom", "right"), strict=True
-        ):
+        for size, first, second in zip(shape, ("top", "left"), ("bottom", "right"), strict=True):
             low = self.canvas // 2 if bias == second else 0
             high = (self.canvas // 2 if bias == first else self.canvas) - size
             ranges.append(int(rng.integers(low, high + 1)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
@@ -80,7 +81,7 @@ class Table(Dataset):
             )
         return FileImages(paths)
 
-    def _given(self, ids: list[str]) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
         try:
             with Path(self.splits).open(newline="") as file:
                 of = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
@@ -96,7 +97,7 @@ class Table(Dataset):
             )
         return [np.array([i for i, n in enumerate(ids) if of[n] == s], np.int64) for s in _NAMES]
 
-    def _drawn(self, count: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def _drawn(self, count: int) -> list[NDArray[np.int64]]:
         if self.val + self.test >= 1:
             raise DatasetError(f"val + test must be below 1, got {self.val + self.test:g}")
         order = permutation(count, self.split_seed, "table-splits")

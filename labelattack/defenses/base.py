@@ -97,7 +97,7 @@ class PartialLabelLoss(nn.Module, ABC):
             Scalar, differentiable in ``logits``.
         """
 
-    @final
+    @final  # type: ignore[misc]  # torch declares it as an attribute
     def forward(self, logits: Tensor, step: Step) -> Tensor:
         """Checks shapes around [loss][labelattack.defenses.base.PartialLabelLoss.loss].
 
@@ -163,10 +163,8 @@ def expected_count(name: str, declared: float | None, task: Task) -> float:
     return expected
 
 
-def to_step(
-    labels: PartialLabels, index: Tensor, *, epoch: int = 1, epochs: int = 1
-) -> Step:
-    """Cuts the rows ``index`` (int64 ``[batch]``) out of labels, as a step on the index's device."""
+def to_step(labels: PartialLabels, index: Tensor, *, epoch: int = 1, epochs: int = 1) -> Step:
+    """Cuts rows, int64 ``[batch]``, out of labels, as a step on the index's device."""
     rows = index.cpu().numpy()
     return Step(
         positives=torch.from_numpy(labels.positives[rows]).to(index.device),

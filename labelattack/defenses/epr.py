@@ -31,9 +31,7 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
     source: ClassVar[str] = "Cole et al. 2021"
     privileged: ClassVar[bool] = True
 
-    def __init__(
-        self, *, expected_positives: Annotated[float, Field(gt=0)] | None = None
-    ) -> None:
+    def __init__(self, *, expected_positives: Annotated[float, Field(gt=0)] | None = None) -> None:
         super().__init__()
         self.expected_positives = expected_positives
 

@@ -95,9 +95,7 @@ def mean_average_precision(
     if variant == "micro":
         scores, labels = scores.reshape(-1, 1), labels.reshape(-1, 1)
         scored = None if scored is None else scored.reshape(-1, 1)
-    interpolation: Literal["none", "11-point"] = (
-        "11-point" if variant == "voc-11-point" else "none"
-    )
+    interpolation: Literal["none", "11-point"] = "11-point" if variant == "voc-11-point" else "none"
     return defined_mean(
         average_precision(scores, labels, scored=scored, interpolation=interpolation)
     )
@@ -138,7 +136,8 @@ def _at_least(values: FloatArray, thresholds: FloatArray) -> NDArray[np.int64]:
     shared[wanted] = True
     rest = np.sort(values[shared[bucket]])
     above = np.cumsum(np.where(shared, 0, counts)[::-1])[::-1]
-    return above[wanted] + len(rest) - np.searchsorted(rest, thresholds, side="left")
+    found: NDArray[np.int64] = above[wanted] + len(rest) - np.searchsorted(rest, thresholds)
+    return found
 
 
 def _eleven_points(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ class Estimate(NamedTuple):
 
     mean: float
     half_width: float | None
-    count: int
+    seeds: int
 
 
 def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:

@@ -113,7 +113,7 @@ def _extract(
 @cache
 def _network(model: Spec, device: str) -> torch.nn.Module:
     network = models.create(model).frozen().to(resolve_device(device))
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -143,9 +143,7 @@ def _write(path: Path, key: str, found: Features) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
-            save_file(
-                {"features": found}, part, metadata={"key": key, "sha256": _checksum(found)}
-            )
+            save_file({"features": found}, part, metadata={"key": key, "sha256": _checksum(found)})
             part.replace(path)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"features cannot be cached at '{path}': {error}") from error

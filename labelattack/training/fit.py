@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,11 +94,12 @@ def fit(
     """
     network.to(device)
     loss.to(device)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in network.parameters() if p.requires_grad]},
+        {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
+    ]
     optimizer = torch.optim.Adam(
-        [
-            {"params": [p for p in network.parameters() if p.requires_grad]},
-            {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
-        ],
+        groups,
         lr=recipe.lr,
         fused=device.type in ("cpu", "cuda"),
     )
@@ -125,7 +127,7 @@ def fit(
                 logits = network(batch)
             value = loss(logits.float(), step)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimizer.step()
             total += value.detach().double().cpu() * len(rows)
         mean_loss = float(total) / len(inputs)
@@ -149,4 +151,6 @@ def predict(network: nn.Module, inputs: Inputs) -> Scores:
     """
     network.eval()
     batches = split_batches(np.arange(len(inputs)), EVALUATION_BATCH)
-    return np.concatenate([network(batch).float().cpu().numpy() for batch in inputs.stream(batches)])
+    return np.concatenate(
+        [network(batch).float().cpu().numpy() for batch in inputs.stream(batches)]
+    )

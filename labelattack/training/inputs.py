@@ -56,9 +56,7 @@ class FeatureInputs:
 class ImageInputs:
     """Images, decoded and squashed ahead of need and normalised by batch."""
 
-    def __init__(
-        self, images: Images, preprocessing: Preprocessing, device: torch.device
-    ) -> None:
+    def __init__(self, images: Images, preprocessing: Preprocessing, device: torch.device) -> None:
         self.images = images
         self.preprocessing = preprocessing
         self.device = device
@@ -122,4 +120,5 @@ def split_batches(rows: Rows, size: int) -> list[Rows]:
 
 def _coin(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
     raw: Any = rng.bit_generator.random_raw(count)
-    return np.asarray(raw, dtype=np.uint64) >> np.uint64(63) == 1
+    heads: NDArray[np.bool_] = np.asarray(raw, dtype=np.uint64) >> np.uint64(63) == 1
+    return heads

@@ -84,12 +84,10 @@ def prepare(
     parts = (splits.train, splits.val, splits.test)
     if protocol == "linear":
         found = (
-            features(
-                part, model, device=str(device), jobs=jobs, plugins=plugins, progress=progress
-            )
+            features(part, model, device=str(device), jobs=jobs, plugins=plugins, progress=progress)
             for part in parts
         )
-        train, val, test = (FeatureInputs(f, device) for f in found)
-        return Prepared(train, val, test, lambda seed: built.head(labels, seed=seed))
-    images = (ImageInputs(part.images, built.preprocessing, device) for part in parts)
-    return Prepared(*images, lambda seed: built.build(labels, seed=seed))
+        heads = [FeatureInputs(f, device) for f in found]
+        return Prepared(heads[0], heads[1], heads[2], lambda seed: built.head(labels, seed=seed))
+    train, val, test = (ImageInputs(p.images, built.preprocessing, device) for p in parts)
+    return Prepared(train, val, test, lambda seed: built.build(labels, seed=seed))
