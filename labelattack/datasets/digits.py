@@ -75,7 +75,8 @@ class Digits(Dataset):
         # (a little fewer where the canvas is too full for all).
         counts = np.arange(1, self.density + 1)
         distinct = float(np.mean(10 * (1 - 0.9**counts)))
-        return Splits([str(i) for i in range(10)], *splits, expected_positives=round(distinct, 2))
+        train, val, test = splits
+        return Splits([str(i) for i in range(10)], train, val, test, round(distinct, 2))
 
     def _draw(
         self,

@@ -6,7 +6,7 @@ ART_DATA_PATH); nothing else in the package does.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from art.attacks.attack import PoisoningAttackBlackBox
@@ -26,7 +26,12 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         encoding: How the poisoned labels are written.
     """
 
-    attack_params = [*PoisoningAttackBlackBox.attack_params, "attack", "seed", "encoding"]
+    attack_params: ClassVar[list[str]] = [
+        *PoisoningAttackBlackBox.attack_params,
+        "attack",
+        "seed",
+        "encoding",
+    ]
     _estimator_requirements = ()
 
     def __init__(self, attack: str, *, seed: int = 0, encoding: Encoding = "signed") -> None:

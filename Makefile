@@ -1,0 +1,16 @@
+.PHONY: check format docs
+
+check:  ## everything that CI checks, in an environment with .[dev]
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	mkdocs build --strict --quiet
+	python -m pytest -n 2
+
+format:  ## what can be mended by machine
+	ruff check --fix .
+	ruff format .
+
+docs:  ## the documentation, live
+	mkdocs serve
