@@ -176,9 +176,11 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
             f"encoding 'binary' must have no hidden labels, got {int(labels.hidden.sum())}; "
             "use signed, missing or nan"
         )
-    known = np.where(labels.values, positive, negative)
-    array = np.where(labels.observed, known, 0 if hidden is None else hidden)
-    return array.astype(np.float32 if encoding == "nan" else np.int8)
+    dtype = np.float32 if encoding == "nan" else np.int8
+    array = np.full(labels.shape, 0 if hidden is None else hidden, dtype=dtype)
+    array[labels.positives] = positive
+    array[labels.negatives] = negative
+    return array
 
 
 def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> LabelTable:
