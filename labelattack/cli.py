@@ -385,7 +385,7 @@ def _print_declarations(name: str, declarations: list[Declaration], *, verbose: 
     rows = []
     for d in declarations:
         parameters = "\n".join(
-            f"{p.name}={p.default}" + (f"  {p.doc}" if verbose and p.doc else "")
+            f"{p.name}={p.default}" + (f"  {p.doc}".replace("``", "'") if verbose and p.doc else "")
             for p in d.parameters
         )
         rows.append((d.name, d.summary, parameters or "-", d.source))

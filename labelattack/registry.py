@@ -143,7 +143,7 @@ class _Index:
             ]
         docs = _argument_docs(cls)
         for name, annotation, default in pairs:
-            value = "required" if default is None else _literal(str(default))
+            value = "required" if default is None else _text(_word(_literal(str(default))))
             found[name] = Parameter(name, str(annotation), value, docs.get(name, ""))
         return found
 
@@ -372,10 +372,15 @@ def _text(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
+def _word(text: Scalar) -> Scalar:
+    """The truth value or None that a text stands for, else the text."""
+    words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
+    return words.get(str(text).lower(), text)
+
+
 def _value(text: Scalar) -> Scalar:
     """The number, truth value or None that a text stands for, else the text."""
-    words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
-    text = words.get(str(text).lower(), text)
+    text = _word(text)
     try:
         return float(text) if isinstance(text, str) else text
     except ValueError:

@@ -1,4 +1,5 @@
 import math
+import os
 
 import numpy as np
 import pytest
@@ -7,12 +8,13 @@ from safetensors.numpy import load_file, save_file
 
 from labelattack import attacks, datasets, defenses, models
 from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.errors import ModelError, ParameterError, TrainingDivergedError
+from labelattack.errors import LabelAttackError, ModelError, ParameterError, TrainingDivergedError
 from labelattack.training import features as feature_cache
 from labelattack.training.device import resolve_device
 from labelattack.training.features import cache_folder, features
 from labelattack.training.fit import Recipe, fit, predict
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
+from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
 
 CPU = torch.device("cpu")
@@ -181,3 +183,11 @@ def test_prior_sets_the_bias():
 def test_unknown_device():
     with pytest.raises(ParameterError, match="device must be"):
         resolve_device("gpu")
+
+
+def test_a_dead_worker_is_said():
+    with (
+        pytest.raises(LabelAttackError, match="worker process must not die.*again"),
+        worker_pool(2, ()) as pool,
+    ):
+        pool.submit(os._exit, 9).result()

@@ -6,10 +6,12 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
+from labelattack.errors import LabelAttackError
 from labelattack.registry import load_plugin
 from labelattack.training.device import single_thread
 
@@ -28,11 +30,16 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     )
     try:
         yield pool
-    except BaseException:
+    except BaseException as error:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise LabelAttackError(
+                "a worker process must not die, but one did, perhaps for want of memory; what is "
+                "finished is stored: run the same command again, with fewer --jobs"
+            ) from error
         raise
     pool.shutdown()
 
