@@ -125,6 +125,7 @@ def bench(
     from labelattack.benchmark.runner import load, run_grid
     from labelattack.benchmark.store import RecordStore
     from labelattack.datasets import registry as datasets
+    from labelattack.defenses import registry as defenses
     from labelattack.training.device import resolve_device
 
     _load_plugins(plugin)
@@ -185,7 +186,7 @@ def bench(
     for record in failed:
         cell = record.cell
         _say(
-            f"failed: {cell.defense} under {cell.attack}, lr {cell.recipe.lr:g}, "
+            f"failed: {defenses.short(cell.defense)} under {attacks.short(cell.attack)}, lr {cell.recipe.lr:g}, "
             f"seed {cell.seed}: {record.reason}"
         )
     if failed:
