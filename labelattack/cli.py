@@ -185,10 +185,8 @@ def bench(
         _say(f"nothing to compute: all {len(cells)} cells were in '{out}' already")
     for record in failed:
         cell = record.cell
-        _say(
-            f"failed: {defenses.short(cell.defense)} under {attacks.short(cell.attack)}, lr {cell.recipe.lr:g}, "
-            f"seed {cell.seed}: {record.reason}"
-        )
+        pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
+        _say(f"failed: {pair}, lr {cell.recipe.lr:g}, seed {cell.seed}: {record.reason}")
     if failed:
         raise typer.Exit(EXIT_FAILED_CELLS)
 
