@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from labelattack import attacks, defenses
@@ -116,14 +117,18 @@ def test_spec_text():
     assert str(Spec.of("a", {"y": True, "x": None, "z": 0.5})) == "a:x=none,y=true,z=0.5"
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['list']", "['list', 'defenses']"])
-def test_light_commands_import_nothing_heavy(arguments):
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["list"], ["list", "defenses"], ["attack", "clean.npy", "--out", "left.npy"]],
+)
+def test_light_commands_import_nothing_heavy(arguments, tmp_path):
+    np.save(tmp_path / "clean.npy", np.eye(3, dtype=np.int8))
     code = (
-        "import sys; sys.argv[1:] = " + arguments + "\n"
+        f"import sys; sys.argv[1:] = {arguments!r}\n"
         "from labelattack.cli import main\n"
         "try: main()\n"
-        "except SystemExit: pass\n"
+        "except SystemExit as stop: assert not stop.code\n"
         "heavy = {'torch', 'torchvision', 'sklearn', 'scipy', 'art', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)

@@ -6,8 +6,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future, as_completed
-from functools import cache
+from concurrent.futures import Future
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -93,21 +93,21 @@ def _extract(
     plugins: tuple[str, ...],
     progress: Progress,
 ) -> Features:
-    chunks = split_batches(np.arange(len(split.ids)), _CHUNK)
-    result: list[Features | None] = [None] * len(chunks)
-    what = f"features of {len(split.ids)} images, {model.name}"
-    progress(what, 0, len(split.ids))
-    done = 0
-    with worker_pool(jobs if device == "cpu" else 1, plugins) as pool_:
-        pending: dict[Future[Features], int] = {
-            pool_.submit(_chunk_features, split.take(rows), model, device): number
-            for number, rows in enumerate(chunks)
-        }
-        for future in as_completed(pending):
-            result[pending[future]] = future.result()
-            done += len(chunks[pending[future]])
-            progress(what, done, len(split.ids))
-    return np.concatenate([part for part in result if part is not None])
+    what, total, done = f"features of {len(split.ids)} images, {model.name}", len(split.ids), 0
+
+    def advance(count: int, _: Future[Features] | None = None) -> None:
+        nonlocal done
+        done += count
+        progress(what, done, total)
+
+    advance(0)
+    parts: list[Future[Features]] = []
+    with worker_pool(jobs if device == "cpu" else 1, plugins) as workers:
+        for rows in split_batches(np.arange(total), _CHUNK):
+            part = workers.submit(_chunk_features, split.take(rows), model, device)
+            part.add_done_callback(partial(advance, len(rows)))
+            parts.append(part)
+        return np.concatenate([part.result() for part in parts])
 
 
 @cache
