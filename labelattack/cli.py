@@ -127,8 +127,10 @@ def bench(
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
     from labelattack.training.device import resolve_device
+    from labelattack.training.protocols import check_protocol
 
     _load_plugins(plugin)
+    check_protocol(protocol)
     resolved = datasets.resolve(dataset)
     grid = _validated(
         Grid,
@@ -308,8 +310,6 @@ def _validated(build: Callable[..., Any], **values: Any) -> Any:
 
     from labelattack.errors import ParameterError
 
-    if values["protocol"] not in ("finetune", "linear"):
-        raise unknown("protocol", values["protocol"], ("finetune", "linear"))
     try:
         return build(**values)
     except ValidationError as error:
