@@ -159,7 +159,6 @@ def bench(
         return
     store = RecordStore(out)
     processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
-    before = sum(store.get(cell.key) is not None for cell in cells)
     try:
         with _progress(quiet=as_json) as progress:
             computed = run_grid(
@@ -182,7 +181,8 @@ def bench(
     failed = [record for record in records if record.status == "failed"]
     _print_boards(records, "json" if as_json else "table")
     if computed:
-        _say(f"computed {computed} of {len(cells)} cells; {before} were in '{out}' already")
+        stored = len(cells) - computed
+        _say(f"computed {computed} of {len(cells)} cells; {stored} were in '{out}' already")
     else:
         _say(f"nothing to compute: all {len(cells)} cells were in '{out}' already")
     for record in failed:
@@ -213,7 +213,7 @@ def attack(
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
     from labelattack.errors import LabelError
-    from labelattack.labels import LabelTable, encode, read_labels, write_labels
+    from labelattack.labels import LabelTable, read_labels, write_labels
 
     _load_plugins(plugin)
     chosen = attacks.create(attack)
@@ -221,7 +221,6 @@ def attack(
     attacked = chosen(table.labels.values, seed=seed)
     spec = str(attacks.resolve(attack))
     account = account_of(chosen, spec, seed, table.labels.values, attacked)
-    encode(attacked, encoding)  # type: ignore[arg-type]  # a wrong encoding writes nothing
     write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
     beside = manifest or out.with_name(out.name + ".manifest.json")
     try:
@@ -309,13 +308,13 @@ def _validated(build: Callable[..., Any], **values: Any) -> Any:
     from pydantic import ValidationError
 
     from labelattack.errors import ParameterError
+    from labelattack.registry import broken_rule
 
     try:
         return build(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        rule = first["msg"].replace("Input should be", "must be")
-        raise ParameterError(f"{first['loc'][0]} {rule}, got {first['input']!r}") from None
+        raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
 
 
 def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:

@@ -283,9 +283,7 @@ class Registry(Generic[T]):
             )
         if first["type"] == "missing":
             return ParameterError(f"{self.kind} '{name}' needs parameter '{parameter}', got none")
-        rule = first["msg"].replace("Input should be", "must be").partition(",")[0]
-        given = first["input"]
-        return ParameterError(f"'{parameter}' of {self.kind} '{name}' {rule}, got {given!r}")
+        return ParameterError(f"'{parameter}' of {self.kind} '{name}' {broken_rule(first)}")
 
     @cached_property
     def _builtin(self) -> _Index:
@@ -356,6 +354,12 @@ def load_plugin(path: str | Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise PluginError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error
+
+
+def broken_rule(detail: Mapping[str, Any]) -> str:
+    """Says one entry of a pydantic error as ``must be ..., got ...``."""
+    rule = detail["msg"].replace("Input should be", "must be").partition(",")[0]
+    return f"{rule}, got {detail['input']!r}"
 
 
 def canonical_json(value: Any) -> str:

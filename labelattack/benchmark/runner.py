@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -167,7 +167,6 @@ def run_grid(
     plugins: tuple[str, ...] = (),
     retry_failed: bool = False,
     progress: Progress = lambda what, done, total: None,
-    finished: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Runs the cells that the store does not hold; each record is on disk when it is finished.
 
@@ -179,7 +178,6 @@ def run_grid(
         plugins: Plug-in files that the processes must load.
         retry_failed: Whether to run cells again that failed before.
         progress: Told of preparation and cells.
-        finished: Told of each new record.
 
     Returns:
         Number of cells that were run.
@@ -211,7 +209,7 @@ def run_grid(
                     break
             ready, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
-                finished(future.result())
+                future.result()
                 done += 1
                 progress("cells", done, len(missing))
     return done

@@ -58,7 +58,10 @@ class PascalVoc(Dataset):
                 "or voc:root=FOLDER to what holds VOCdevkit"
             )
         names = ("trainval", "test") if self.year == "2007" else ("train", "val")
-        (learn, learn_missing), (test, test_missing) = (self._read(folder, n) for n in names)
+        images = {path.stem for path in (folder / "JPEGImages").glob("*.jpg")}
+        (learn, learn_missing), (test, test_missing) = (
+            self._read(folder, name, images) for name in names
+        )
         order = permutation(len(learn.labels), self.split_seed, "voc-holdout")
         cut = round(len(order) * self.holdout)
         # Difficult cells are left out at the final evaluation only.
@@ -86,7 +89,7 @@ class PascalVoc(Dataset):
             notes=tuple(notes),
         )
 
-    def _read(self, folder: Path, split: str) -> tuple[Split, list[str]]:
+    def _read(self, folder: Path, split: str, images: set[str]) -> tuple[Split, list[str]]:
         columns = []
         ids: list[str] = []
         for name in CLASSES:
@@ -105,7 +108,6 @@ class PascalVoc(Dataset):
             ids = [image for image, _ in rows]
             columns.append(column)
         signs = np.array(columns, dtype=np.int8).T
-        images = {path.stem for path in (folder / "JPEGImages").glob("*.jpg")}
         there = np.array([name in images for name in ids], dtype=np.bool_)
         missing = [name for name in ids if name not in images]
         ids = [name for name in ids if name in images]

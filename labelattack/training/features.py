@@ -64,7 +64,8 @@ def features(
         ModelError: If the model's weights cannot be had.
         StoreError: If the cache cannot be written.
     """
-    network = models.create(model).frozen()
+    built = models.create(model)
+    network = built.frozen()
     # The head's prior does not touch the features.
     params = {k: v for k, v in model.params if k != "prior"}
     key = digest(
@@ -74,7 +75,7 @@ def features(
             "model": str(Spec.of(model.name, params)),
             "version": models.version(model.name),
             "weights": weights_digest(network),
-            "preprocessing": models.create(model).preprocessing._asdict(),
+            "preprocessing": built.preprocessing._asdict(),
         }
     )
     path = cache_folder() / "features" / f"{key}.safetensors"
