@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
@@ -25,6 +25,19 @@ from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Split, Splits
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import Task
+from labelattack.diagnosis.looks import Parts, mutants
+from labelattack.diagnosis.score import (
+    VERSION,
+    Diagnosis,
+    box_densities,
+    choose_images,
+    diagnose,
+    looks_of_head,
+    looks_of_network,
+    parts_of_backbone,
+    shape_of,
+)
+from labelattack.diagnosis.settings import CHEAP_OPERATOR, DScoreSettings
 from labelattack.errors import DatasetError, ModelError, StoreError
 from labelattack.evaluation.average_precision import (
     average_precision,
@@ -32,11 +45,14 @@ from labelattack.evaluation.average_precision import (
     mean_average_precision,
 )
 from labelattack.models import registry as models
+from labelattack.models.base import Network
+from labelattack.mutations.base import Stage
 from labelattack.registry import Spec
 from labelattack.seeding import stream_seed
 from labelattack.training.device import resolve_device
 from labelattack.training.features import Progress
 from labelattack.training.fit import Scores, fit, predict
+from labelattack.training.inputs import ImageInputs
 from labelattack.training.protocols import Prepared, Protocol, prepare
 from labelattack.training.workers import worker_pool
 
@@ -52,12 +68,78 @@ def _prepared(dataset: str, model: Spec, protocol: Protocol, device: str) -> Pre
     return prepare(protocol, load(dataset), model, device=resolve_device(device))
 
 
-def run_cell(cell: Cell, *, device: str = "cpu") -> Record:
+@lru_cache(maxsize=1)
+def _chosen_test(dataset: str, images: int, seed: int) -> Split:
+    """The test images on which D-Score is measured; the same for every cell."""
+    test = load(dataset).test
+    return test.take(choose_images(test.labels, images, seed=seed))
+
+
+@lru_cache(maxsize=2)
+def _parts(dataset: str, model: Spec, settings: DScoreSettings, device: str) -> tuple[Parts, Stage]:
+    stage = shape_of(load(dataset), model, settings, device=resolve_device(device))
+    chosen = _chosen_test(dataset, settings.images, settings.seed)
+    return parts_of_backbone(chosen, model, stage, settings, device=device), stage
+
+
+def diagnose_cell(
+    cell: Cell, network: nn.Module, settings: DScoreSettings, *, device: str = "cpu"
+) -> Diagnosis:
+    """D-Score of what a cell trained.
+
+    Args:
+        cell: The cell.
+        network: What it trained: the whole network, or under the linear protocol the head.
+        settings: How to measure.
+        device: Where to compute.
+
+    Returns:
+        The diagnosis, on test images that are the same for every cell of a dataset.
+    """
+    model = models.resolve(cell.model)
+    test = _chosen_test(cell.dataset, settings.images, settings.seed)
+    if isinstance(network, nn.Linear) and settings.operator == CHEAP_OPERATOR:
+        parts, stage = _parts(cell.dataset, model, settings, device)
+        return diagnose(looks_of_head(network, parts), test, stage, settings)
+    built, target = models.create(model), resolve_device(device)
+    if isinstance(network, nn.Linear):
+        network = Network(built.frozen(), network)
+    inputs = ImageInputs(test.images, built.preprocessing, target)
+    looks, stage = looks_of_network(network.to(target), "backbone", inputs, settings)
+    return diagnose(looks, test, stage, settings)
+
+
+def rebuild(cell: Cell, state: Mapping[str, Tensor]) -> nn.Module:
+    """What a cell trained, from its stored weights.
+
+    Raises:
+        StoreError: If they do not fit.
+    """
+    built, labels = models.create(cell.model), len(load(cell.dataset).classes)
+    linear = cell.protocol == "linear"
+    network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise StoreError(f"weights of cell {cell.key} must fit its model: {reason}") from error
+    return network
+
+
+def run_cell(
+    cell: Cell,
+    *,
+    device: str = "cpu",
+    d_score: DScoreSettings | None = None,
+    keep: Callable[[dict[str, Tensor]], None] = lambda state: None,
+) -> Record:
     """Attacks, trains, selects and scores one cell.
 
     Args:
         cell: What to run.
         device: Where to compute.
+        d_score: How to measure the D-Score; None for none.
+        keep: Given the trained weights.
 
     Returns:
         The record. A run that diverges, or whose plug-in raises, gives a failed one.
@@ -80,7 +162,7 @@ def run_cell(cell: Cell, *, device: str = "cpu") -> Record:
         machine=f"{platform.machine()} {platform.system()} {platform.python_version()}",
     )
     try:
-        outcome = _train_and_score(cell, device)
+        outcome = _train_and_score(cell, device, d_score, keep)
     except (DatasetError, ModelError, StoreError):
         raise
     except Exception as error:
@@ -93,7 +175,12 @@ def run_cell(cell: Cell, *, device: str = "cpu") -> Record:
     return facts.model_copy(update={**outcome, **times})
 
 
-def _train_and_score(cell: Cell, device: str) -> dict[str, object]:
+def _train_and_score(
+    cell: Cell,
+    device: str,
+    d_score: DScoreSettings | None,
+    keep: Callable[[dict[str, Tensor]], None],
+) -> dict[str, object]:
     splits = load(cell.dataset)
     prepared = _prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
     attack = attacks.create(cell.attack)
@@ -125,6 +212,7 @@ def _train_and_score(cell: Cell, device: str) -> dict[str, object]:
         validate=validate,
     )
     network.load_state_dict(result.state)
+    keep(result.state)
     return {
         "status": "done",
         "removal": Removal(
@@ -139,6 +227,7 @@ def _train_and_score(cell: Cell, device: str) -> dict[str, object]:
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
         "test": _score(predict(network, prepared.test), splits.test, splits.classes),
+        "diagnosis": d_score and diagnose_cell(cell, network, d_score, device=device),
     }
 
 
@@ -166,6 +255,8 @@ def run_grid(
     jobs: int = 1,
     plugins: tuple[str, ...] = (),
     retry_failed: bool = False,
+    d_score: DScoreSettings | None = None,
+    keep_weights: bool = True,
     progress: Progress = lambda what, done, total: None,
 ) -> int:
     """Runs the cells that the store does not hold; each record is on disk when it is finished.
@@ -177,12 +268,15 @@ def run_grid(
         jobs: Processes.
         plugins: Plug-in files that the processes must load.
         retry_failed: Whether to run cells again that failed before.
+        d_score: How to measure D-Scores; None for none. A stored cell that has another or none is
+            measured from its stored weights, or trained again where these were not kept.
+        keep_weights: Whether to store what each cell trained.
         progress: Told of preparation and cells.
 
     Returns:
         Number of cells that were run.
     """
-    missing = [cell for cell in cells if _wanted(store.get(cell.key), retry_failed)]
+    missing = [cell for cell in cells if _wanted(store.get(cell.key), retry_failed, d_score)]
     if not missing:
         return 0
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in missing}:
@@ -196,6 +290,8 @@ def run_grid(
             plugins=plugins,
             progress=progress,
         )
+        if d_score is not None:
+            _prepare_d_score(dataset, model, protocol, d_score, device, jobs, plugins, progress)
     progress("cells", 0, len(missing))
     done = 0
     with worker_pool(min(jobs, len(missing)), plugins) as pool:
@@ -204,7 +300,8 @@ def run_grid(
         while waiting or running:
             # A short queue: an interrupt has little to cancel.
             while waiting and len(running) < 2 * jobs:
-                running.add(pool.submit(_run_and_store, waiting.pop(), device, store.folder))
+                task = waiting.pop(), device, store.folder, d_score, keep_weights
+                running.add(pool.submit(_run_and_store, *task))
                 if jobs == 1:
                     break
             ready, running = wait(running, return_when=FIRST_COMPLETED)
@@ -215,13 +312,64 @@ def run_grid(
     return done
 
 
-def _wanted(record: Record | None, retry_failed: bool) -> bool:
-    return record is None or (retry_failed and record.status == "failed")
+def _prepare_d_score(
+    dataset: str,
+    model: str,
+    protocol: Protocol,
+    settings: DScoreSettings,
+    device: str,
+    jobs: int,
+    plugins: tuple[str, ...],
+    progress: Progress,
+) -> None:
+    """Finds what cannot be measured before anything is trained, and fills the cache."""
+    resolved, splits = models.resolve(model), load(dataset)
+    stage = shape_of(splits, resolved, settings, device=resolve_device(device))
+    mutants(stage, settings)
+    chosen = _chosen_test(dataset, settings.images, settings.seed)
+    if settings.features == "boxes":
+        box_densities(chosen, stage.rows, stage.columns)
+    if protocol == "linear" and settings.operator == CHEAP_OPERATOR:
+        parts_of_backbone(
+            chosen,
+            resolved,
+            stage,
+            settings,
+            device=str(resolve_device(device)),
+            jobs=jobs,
+            plugins=plugins,
+            progress=progress,
+        )
 
 
-def _run_and_store(cell: Cell, device: str, folder: Path) -> Record:
-    record = run_cell(cell, device=device)
-    RecordStore(folder).add(record)
+def _wanted(record: Record | None, retry_failed: bool, d_score: DScoreSettings | None) -> bool:
+    if record is None or (retry_failed and record.status == "failed"):
+        return True
+    return record.status == "done" and d_score is not None and not _measured(record, d_score)
+
+
+def _measured(record: Record, d_score: DScoreSettings) -> bool:
+    found = record.diagnosis
+    return found is not None and found.version == VERSION and found.settings == d_score
+
+
+def _run_and_store(
+    cell: Cell, device: str, folder: Path, d_score: DScoreSettings | None, keep_weights: bool
+) -> Record:
+    store = RecordStore(folder)
+    record = store.get(cell.key)
+    state = store.weights(cell.key) if record and record.status == "done" else None
+    if record is not None and state is not None and d_score is not None:
+        found = diagnose_cell(cell, rebuild(cell, state), d_score, device=device)
+        record = record.model_copy(update={"diagnosis": found})
+    else:
+
+        def keep(state: dict[str, Tensor]) -> None:
+            if keep_weights:
+                store.add_weights(cell.key, state)
+
+        record = run_cell(cell, device=device, d_score=d_score, keep=keep)
+    store.add(record)
     return record
 
 

@@ -8,17 +8,21 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from labelattack.benchmark.grid import Cell
+from labelattack.diagnosis.score import Diagnosis
 from labelattack.errors import StoreError
 from labelattack.training.fit import Epoch
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Removal(BaseModel):
@@ -61,6 +65,7 @@ class Record(BaseModel):
         selected_epoch: Epoch (from 1) whose model was tested.
         val_map: Validation mAP of that epoch; None if undefined.
         test: Scores on the test split.
+        diagnosis: D-Score on the test split; None if it was not asked for.
         seconds: Wall time of the run.
         cpu_seconds: CPU time of the run.
         created: UTC time, ISO 8601.
@@ -83,6 +88,7 @@ class Record(BaseModel):
     selected_epoch: int | None = None
     val_map: float | None = None
     test: CleanScores | None = None
+    diagnosis: Diagnosis | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     created: str = ""
@@ -127,6 +133,8 @@ class RecordStore:
                 f"store '{folder}' has format {found}, newer than {FORMAT}, the newest that this "
                 "version of labelattack reads; upgrade labelattack"
             )
+        if found < FORMAT and create:
+            self._write(marker, json.dumps({"format": FORMAT}))
 
     def add(self, record: Record) -> None:
         """Writes a record atomically.
@@ -135,6 +143,28 @@ class RecordStore:
             StoreError: If it cannot be written, for instance because the disk is full.
         """
         self._write(self._records / f"{record.key}.json", record.model_dump_json(indent=1) + "\n")
+
+    def add_weights(self, key: str, state: Mapping[str, Tensor]) -> None:
+        """Writes what a cell trained, atomically.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        self._write(self._weights(key), save(tensors))
+
+    def weights(self, key: str) -> dict[str, Tensor] | None:
+        """What a cell trained; None if it was not kept, or is damaged."""
+        try:
+            return load(self._weights(key).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError) as error:
+            warnings.warn(f"weights of cell {key} are damaged and ignored: {error}", stacklevel=2)
+            return None
+
+    def _weights(self, key: str) -> Path:
+        return self.folder / "weights" / f"{key}.safetensors"
 
     def get(self, key: str) -> Record | None:
         """The record of a cell; None if there is none, or none that is intact."""
@@ -160,15 +190,15 @@ class RecordStore:
             return None
         return record
 
-    def _write(self, path: Path, text: str) -> None:
+    def _write(self, path: Path, content: str | bytes) -> None:
         part = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, prefix=".part-", delete=False
+                "wb", dir=path.parent, prefix=".part-", delete=False
             ) as file:
                 part = Path(file.name)
-                file.write(text)
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

@@ -36,6 +36,25 @@ class Images(Protocol):
         ...
 
 
+class Boxes(Protocol):
+    """Ground-truth boxes by position of the image."""
+
+    def __getitem__(self, index: int) -> NDArray[np.float64]:
+        """Boxes of one image, ``[boxes, 4]``: top, left, bottom, right in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SomeBoxes:
+    """The boxes of some of the images."""
+
+    boxes: Boxes
+    rows: NDArray[np.int64]
+
+    def __getitem__(self, index: int) -> NDArray[np.float64]:
+        return self.boxes[int(self.rows[index])]
+
+
 @dataclass(frozen=True, eq=False)
 class ArrayImages:
     """Images held in memory: uint8 ``[images, height, width]`` (grey) or ``[..., 3]`` (RGB)."""
@@ -97,12 +116,15 @@ class Split:
         labels: bool ``[images, labels]``.
         ids: Name of each image.
         scored: Cells that count at evaluation, bool ``[images, labels]``; None means all.
+        boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
+            [0, 1] of the image; None if the dataset has none. Used for diagnosis only.
     """
 
     images: Images
     labels: BoolArray
     ids: Sequence[str]
     scored: BoolArray | None = None
+    boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
         check_matrix("labels", self.labels)
@@ -134,7 +156,8 @@ class Split:
         else:
             raise DatasetError(f"cannot take rows of {type(self.images).__name__}")
         scored = None if self.scored is None else self.scored[rows]
-        return Split(images, self.labels[rows], [self.ids[row] for row in rows], scored)
+        boxes = None if self.boxes is None else SomeBoxes(self.boxes, rows)
+        return Split(images, self.labels[rows], [self.ids[row] for row in rows], scored, boxes)
 
 
 @dataclass(frozen=True, eq=False)

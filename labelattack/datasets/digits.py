@@ -89,6 +89,7 @@ class Digits(Dataset):
     ) -> Split:
         canvases = np.zeros((count, self.canvas, self.canvas), dtype=np.uint8)
         labels = np.zeros((count, 10), dtype=np.bool_)
+        boxes: list[NDArray[np.float64]] = []
         for canvas, label in zip(canvases, labels, strict=True):
             for _ in range(self.clutter):
                 blocks = pixels[rng.integers(len(pixels))].reshape(4, 2, 4, 2).swapaxes(1, 2)
@@ -106,7 +107,10 @@ class Digits(Dataset):
                         _paste(canvas, pixels[pick], row, column)
                         label[targets[pick]] = True
                         break
-        return Split(ArrayImages(canvases), labels, [f"{name}-{i}" for i in range(count)])
+            corners = np.array([(r, c, r + _SIDE, c + _SIDE) for r, c in taken], dtype=np.float64)
+            boxes.append(corners / self.canvas)
+        ids = [f"{name}-{i}" for i in range(count)]
+        return Split(ArrayImages(canvases), labels, ids, boxes=boxes)
 
     def _place(
         self, shape: tuple[int, ...], bias: Bias, rng: np.random.Generator

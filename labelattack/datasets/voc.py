@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
+from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
@@ -18,6 +20,7 @@ CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor"
 ).split()
+SIDES = ("width", "height")
 
 
 @register("voc")
@@ -116,4 +119,32 @@ class PascalVoc(Dataset):
         signs = signs[there]
         paths = [folder / "JPEGImages" / f"{name}.jpg" for name in ids]
         scored = signs != 0 if self.difficult == "ignore" else None
-        return Split(FileImages(paths), signs == 1, ids, scored), missing
+        annotations = [folder / "Annotations" / f"{name}.xml" for name in ids]
+        boxes = VocBoxes(annotations) if annotations[0].is_file() else None
+        return Split(FileImages(paths), signs == 1, ids, scored, boxes), missing
+
+
+@dataclass(frozen=True, eq=False)
+class VocBoxes:
+    """Boxes of objects that are not marked difficult, read from XML when they are asked for."""
+
+    paths: list[Path]
+
+    def __getitem__(self, index: int) -> NDArray[np.float64]:
+        path = self.paths[index]
+        try:
+            root = ElementTree.parse(path).getroot()
+            width, height = (float(root.findtext(f"size/{side}", "")) for side in SIDES)
+            corners = [
+                [float(box.findtext(name, "")) for name in ("ymin", "xmin", "ymax", "xmax")]
+                for thing in root.iter("object")
+                if thing.findtext("difficult") != "1"
+                for box in thing.findall("bndbox")
+            ]
+        except (OSError, ValueError, ElementTree.ParseError) as error:
+            raise DatasetError(f"annotation '{path}' cannot be read: {error}") from error
+        found = np.array(corners, dtype=np.float64).reshape(-1, 4)
+        # Pixels are counted from 1 and both corners belong to the box.
+        found[:, :2] -= 1
+        relative: NDArray[np.float64] = found / np.array([height, width, height, width])
+        return relative

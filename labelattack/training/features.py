@@ -1,4 +1,4 @@
-"""Pooled features of a frozen backbone: computed once, cached on disk, never trusted blindly."""
+"""What a frozen backbone gives: computed once, cached on disk, never trusted blindly."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from torch import Tensor, nn
 
 from labelattack.datasets.base import Split
 from labelattack.errors import StoreError
@@ -37,27 +40,54 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else user_cache_path("labelattack")
 
 
+class Readout(Protocol):
+    """What is kept of a backbone's output; sent to other processes, so it must pickle."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the result depends on, as JSON values; part of the cache's key."""
+        ...
+
+    def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        """Float32 arrays of a batch of images, by name, images along the first axis."""
+        ...
+
+
+@dataclass(frozen=True)
+class PooledReadout:
+    """Globally pooled features."""
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing but its name."""
+        return {"readout": "pooled"}
+
+    def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        """``features``, ``[batch, channels]``."""
+        return {"features": pool(backbone(batch))}
+
+
 def features(
     split: Split,
     model: Spec,
     *,
+    readout: Readout = PooledReadout(),
     device: str = "cpu",
     jobs: int = 1,
     plugins: tuple[str, ...] = (),
     progress: Progress = lambda what, done, total: None,
-) -> Features:
-    """Pooled features of a split, from the cache if it holds exactly these.
+) -> dict[str, Features]:
+    """Features of a split, from the cache if it holds exactly these.
 
     Args:
         split: The images.
         model: Resolved spec of the model.
+        readout: What is kept of the backbone's output; pooled features by default.
         device: Where to compute.
         jobs: Processes, each with one thread; only used on the CPU.
         plugins: Plug-in files that the processes must load.
         progress: Told what is being done, how much is done, and of how much.
 
     Returns:
-        float32 ``[images, channels]``.
+        float32 arrays by name, images along the first axis.
 
     Raises:
         DatasetError: If an image cannot be read; it is named.
@@ -76,12 +106,13 @@ def features(
             "version": models.version(model.name),
             "weights": weights_digest(network),
             "preprocessing": built.preprocessing._asdict(),
+            **readout.describe(),
         }
     )
     path = cache_folder() / "features" / f"{key}.safetensors"
     found = _read(path, key, len(split.ids))
     if found is None:
-        found = _extract(split, model, device, jobs, plugins, progress)
+        found = _extract(split, model, readout, device, jobs, plugins, progress)
         _write(path, key, found)
     return found
 
@@ -89,26 +120,29 @@ def features(
 def _extract(
     split: Split,
     model: Spec,
+    readout: Readout,
     device: str,
     jobs: int,
     plugins: tuple[str, ...],
     progress: Progress,
-) -> Features:
-    what, total, done = f"features of {len(split.ids)} images, {model.name}", len(split.ids), 0
+) -> dict[str, Features]:
+    what = f"{readout.describe()['readout']} features of {len(split.ids)} images, {model.name}"
+    total, done = len(split.ids), 0
 
-    def advance(count: int, _: Future[Features] | None = None) -> None:
+    def advance(count: int, _: Future[dict[str, Features]] | None = None) -> None:
         nonlocal done
         done += count
         progress(what, done, total)
 
     advance(0)
-    parts: list[Future[Features]] = []
+    parts: list[Future[dict[str, Features]]] = []
     with worker_pool(jobs if device == "cpu" else 1, plugins) as workers:
         for rows in split_batches(np.arange(total), _CHUNK):
-            part = workers.submit(_chunk_features, split.take(rows), model, device)
+            part = workers.submit(_chunk_features, split.take(rows), model, readout, device)
             part.add_done_callback(partial(advance, len(rows)))
             parts.append(part)
-        return np.concatenate([part.result() for part in parts])
+        found = [part.result() for part in parts]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 @cache
@@ -118,37 +152,44 @@ def _network(model: Spec, device: str) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def _chunk_features(split: Split, model: Spec, device: str) -> Features:
+def _chunk_features(
+    split: Split, model: Spec, readout: Readout, device: str
+) -> dict[str, Features]:
     network = _network(model, device)
     inputs = ImageInputs(split.images, models.create(model).preprocessing, resolve_device(device))
     rows: list[Rows] = [np.arange(len(split.ids))]
     (batch,) = inputs.stream(rows)
-    pooled = pool(network(batch.contiguous(memory_format=torch.channels_last)))
-    return pooled.float().cpu().numpy()
+    kept = readout(network, batch.contiguous(memory_format=torch.channels_last))
+    return {name: values.float().cpu().numpy() for name, values in kept.items()}
 
 
-def _read(path: Path, key: str, images: int) -> Features | None:
-    """Features from a cache file; None if it is absent, damaged, or of something else."""
+def _read(path: Path, key: str, images: int) -> dict[str, Features] | None:
+    """Arrays from a cache file; None if it is absent, damaged, or of something else."""
     try:
         with safe_open(path, framework="numpy") as file:
             meta = file.metadata() or {}
-            found: Features = file.get_tensor("features")
+            found: dict[str, Features] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError):
         return None
     intact = meta.get("key") == key and meta.get("sha256") == _checksum(found)
-    return found if intact and found.dtype == np.float32 and len(found) == images else None
+    fits = all(v.dtype == np.float32 and len(v) == images for v in found.values())
+    return found if intact and fits else None
 
 
-def _write(path: Path, key: str, found: Features) -> None:
+def _write(path: Path, key: str, found: dict[str, Features]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
-            save_file({"features": found}, part, metadata={"key": key, "sha256": _checksum(found)})
+            contiguous = {name: np.ascontiguousarray(values) for name, values in found.items()}
+            save_file(contiguous, part, metadata={"key": key, "sha256": _checksum(found)})
             part.replace(path)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"features cannot be cached at '{path}': {error}") from error
 
 
-def _checksum(found: Features) -> str:
-    return hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()
+def _checksum(found: dict[str, Features]) -> str:
+    parts = hashlib.sha256()
+    for name, values in sorted(found.items()):
+        parts.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return parts.hexdigest()

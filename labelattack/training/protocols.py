@@ -87,7 +87,7 @@ def prepare(
             features(part, model, device=str(device), jobs=jobs, plugins=plugins, progress=progress)
             for part in parts
         )
-        heads = [FeatureInputs(f, device) for f in found]
+        heads = [FeatureInputs(f["features"], device) for f in found]
         return Prepared(heads[0], heads[1], heads[2], lambda seed: built.head(labels, seed=seed))
     train, val, test = (ImageInputs(p.images, built.preprocessing, device) for p in parts)
     return Prepared(train, val, test, lambda seed: built.build(labels, seed=seed))

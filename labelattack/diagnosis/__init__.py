@@ -1,0 +1,1 @@
+"""D-Score of networks: deleting parts, shifting images, and pictures of both."""

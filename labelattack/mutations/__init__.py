@@ -1,0 +1,14 @@
+"""Mutation operators: which part of a network is deleted. See ``labelattack list mutations``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelattack.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.mutations.base import MutationOperator
+
+registry: Registry[MutationOperator] = Registry("mutation", __name__)
+register = registry.register
+create = registry.create
