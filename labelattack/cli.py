@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,6 +32,15 @@ app = typer.Typer(
 
 Plugins = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Python file to load.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+DScoreOption = Annotated[
+    str,
+    typer.Option(
+        "--d-score",
+        metavar="KEY=VALUE,...",
+        help="How to measure it, e.g. grid=4,evidence=map,features=boxes; default: see docs.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -106,7 +115,9 @@ def bench(
     reference: Annotated[
         bool, typer.Option(help="Add the reference that sees every clean label.")
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    d_score: DScoreOption = "default",
+    weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = True,
+    device: Device = "auto",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one for each core.")
     ] = None,
@@ -118,7 +129,8 @@ def bench(
 ) -> None:
     """Crosses attacks with defenses and prints the leaderboard.
 
-    Finished runs are stored; the same command again computes only what is missing.
+    Finished runs are stored; the same command again computes only what is missing. --d-score none
+    leaves the D-Score out.
     """
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.grid import Grid
@@ -131,6 +143,7 @@ def bench(
 
     _load_plugins(plugin)
     check_protocol(protocol)
+    settings = None if d_score == "none" else _d_score_settings(d_score)
     resolved = datasets.resolve(dataset)
     grid = _validated(
         Grid,
@@ -168,6 +181,8 @@ def bench(
                 jobs=processes,
                 plugins=tuple(str(Path(path).resolve()) for path in plugin or ()),
                 retry_failed=retry_failed,
+                d_score=settings,
+                keep_weights=weights,
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -191,6 +206,80 @@ def bench(
         _say(f"failed: {pair}, lr {cell.recipe.lr:g}, seed {cell.seed}: {record.reason}")
     if failed:
         raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+@app.command()
+def score(
+    source: Annotated[Path, typer.Argument(help="Store written by bench, or a weights file.")],
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Key of a run, or how it begins; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of a store, the runs of this seed.")] = 0,
+    dataset: Annotated[str, typer.Option(help="Of a weights file: on which dataset.")] = "digits",
+    model: Annotated[
+        str | None, typer.Option(help="Of a weights file: which model; default: the dataset's.")
+    ] = None,
+    d_score: DScoreOption = "default",
+    grid: Annotated[
+        list[int] | None,
+        typer.Option(help="Other grid to try, for sensitivity; repeatable. 0 for none."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for pictures; default: beside.")
+    ] = None,
+    device: Device = "auto",
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shows where trained models look: D-Score with its parts, sensitivity, and pictures.
+
+    Scores the selected run of each attack and defense in a store, or one file of weights.
+    """
+    from labelattack.benchmark.runner import load, rebuild
+    from labelattack.benchmark.scoring import score_network
+    from labelattack.datasets import registry as datasets
+    from labelattack.diagnosis.pictures import draw_deletions, draw_distributions, draw_scatter
+    from labelattack.models import registry as models
+    from labelattack.training.device import resolve_device, single_thread
+
+    _load_plugins(plugin)
+    settings = _d_score_settings(d_score)
+    computed_on = str(resolve_device(device))
+    single_thread()
+    out = pictures or (
+        source.with_name(source.name + ".pictures") if source.is_file() else source / "pictures"
+    )
+    if source.is_file():
+        resolved = str(datasets.resolve(dataset))
+        chosen = datasets.get(datasets.resolve(dataset).name).default_model
+        jobs = [(source.stem, resolved, str(models.resolve(model or chosen)), _weights(source))]
+    else:
+        jobs = _stored_networks(source, cell or [], seed)
+    grids = [3, 5] if grid is None else [g for g in grid if g]
+    found = []
+    with _progress(quiet=as_json) as progress:
+        progress("scored", 0, len(jobs))
+        for name, on, of, state in jobs:
+            network = rebuild(on, of, state)
+            scoring, looks, test = score_network(
+                name, on, of, network, settings, grids=grids, device=computed_on
+            )
+            found.append(scoring)
+            file = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+            boxes = scoring.boxes.boxes if scoring.boxes else None
+            draw_distributions(out / f"{file}.look.png", scoring.diagnosis, name, boxes=boxes)
+            draw_deletions(
+                out / f"{file}.deletion.png", looks, test, load(on).classes, scoring.diagnosis, name
+            )
+            progress("scored", len(found), len(jobs))
+    if not source.is_file():
+        for number, (title, points) in enumerate(_points(source)):
+            draw_scatter(out / f"scatter{number or ''}.png", points, title)
+    if as_json:
+        typer.echo("[" + ",\n".join(s.model_dump_json(indent=1) for s in found) + "]")
+    else:
+        _print_scores(found)
+    _say(f"pictures are in '{out}'")
 
 
 @app.command()
@@ -257,13 +346,14 @@ def attack(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="attacks, defenses, datasets or models; default: all.")
+        str | None,
+        typer.Argument(help="attacks, defenses, datasets, models, mutations; default: all."),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Lists what is registered, with parameters, defaults and sources."""
-    from labelattack import attacks, datasets, defenses, models
+    from labelattack import attacks, datasets, defenses, models, mutations
 
     _load_plugins(plugin)
     kinds: dict[str, Registry[Any]] = {
@@ -271,6 +361,7 @@ def list_(
         "defenses": defenses.registry,
         "datasets": datasets.registry,
         "models": models.registry,
+        "mutations": mutations.registry,
     }
     if kind is not None and kind not in kinds:
         raise unknown("kind", kind, kinds)
@@ -317,6 +408,125 @@ def _validated(build: Callable[..., Any], **values: Any) -> Any:
         raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
 
 
+def _d_score_settings(text: str) -> Any:
+    from labelattack.diagnosis.settings import DScoreSettings
+    from labelattack.errors import ParameterError
+    from labelattack.mutations import registry as mutations
+    from labelattack.registry import Spec
+
+    if text == "default":
+        return DScoreSettings()
+    if "=" not in text:
+        raise ParameterError(f"--d-score must be default, none, or key=value,..., got '{text}'")
+    given = dict(Spec.parse(f"d-score:{text}").params)
+    for name in given:
+        if name not in DScoreSettings.model_fields:
+            raise unknown("setting of --d-score:", name, DScoreSettings.model_fields)
+    if "operator" in given:
+        given["operator"] = str(mutations.resolve(str(given["operator"])))
+    return _validated(DScoreSettings, **given)
+
+
+def _weights(path: Path) -> Any:
+    """A state dict from a file, without running code from it."""
+    from labelattack.models.base import read_weights
+
+    return read_weights(path)
+
+
+def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str, str, str, Any]]:
+    """Name, dataset, model and weights of the runs of a store that are wanted."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.leaderboard import selected_runs
+    from labelattack.benchmark.store import RecordStore
+    from labelattack.defenses import registry as defenses
+    from labelattack.errors import StoreError
+
+    store = RecordStore(folder, create=False)
+    records = list(store)
+    if keys:
+        wanted = [r for r in records if any(r.key.startswith(key) for key in keys)]
+    else:
+        wanted = [r for r in selected_runs(records) if r.cell.seed == seed]
+    wanted = [r for r in wanted if r.status == "done"]
+    if not wanted:
+        which = f"cell {' or '.join(keys)}" if keys else f"seed {seed}"
+        raise StoreError(f"'{folder}' must hold a finished run of {which}, got none")
+    found = []
+    for record in wanted:
+        cell, state = record.cell, store.weights(record.key)
+        name = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
+        if state is None:
+            raise StoreError(
+                f"scoring {name} (cell {record.key}) needs its weights, which '{folder}' does not "
+                "hold; run the same bench command again with --out to a new store, and --weights"
+            )
+        found.append((f"{name}, seed {cell.seed}", cell.dataset, cell.model, state))
+    if len({name for name, *_ in found}) < len(found):
+        found = [(f"{n}, {r.key}", *rest) for (n, *rest), r in zip(found, wanted, strict=True)]  # type: ignore[misc]
+    return found
+
+
+def _points(folder: Path) -> list[tuple[str, list[Any]]]:
+    """What the scatter shows, board by board."""
+    from labelattack.benchmark.leaderboard import boards, short_names, title
+    from labelattack.benchmark.store import RecordStore
+    from labelattack.diagnosis.pictures import Point
+
+    found = []
+    for board in boards(RecordStore(folder, create=False)):
+        points = [
+            Point(
+                *short_names(row),
+                row.robustness,
+                row.fitness,
+                row.robustness_interval,
+                row.fitness_interval,
+            )
+            for row in board.rows
+            if row.robustness is not None and row.fitness is not None
+        ]
+        if points:
+            found.append((title(board), points))
+    return found
+
+
+def _print_scores(found: list[Any]) -> None:
+    from labelattack.benchmark.leaderboard import with_limits
+
+    rows = []
+    for scoring in found:
+        d = scoring.diagnosis
+        row = [
+            scoring.name,
+            with_limits(d.robustness, d.robustness_interval),
+            with_limits(d.fitness, d.fitness_interval),
+            with_limits(d.d_score, d.d_score_interval),
+        ]
+        if scoring.boxes is not None:
+            row += [with_limits(scoring.boxes.fitness), with_limits(scoring.boxes.agreement)]
+        rows.append(row)
+    columns = ["run", "robustness", "fitness", "D-Score"]
+    if any(scoring.boxes is not None for scoring in found):
+        columns += ["fitness to boxes", "F agrees with boxes"]
+    first = found[0].diagnosis
+    about = f"{first.images} test images, {first.rows} x {first.columns} grid"
+    changes = first.settings.changes()
+    _print_table(f"{about}{', ' + changes if changes else ''}", tuple(columns), rows)
+    typer.echo(
+        "robustness: distance of attention from uniform, lower is better; fitness: 1 - distance of "
+        "attention from\nfeatures; D-Score: their difference. 95 % bootstrap intervals over images."
+    )
+    lines = [
+        (s.name, v.grid, v.distance, *map(with_limits, (v.robustness, v.fitness, v.d_score)))
+        for s in found
+        for v in s.sensitivity
+    ]
+    _print_table(
+        "sensitivity", ("run", "grid", "distance", "robustness", "fitness", "D-Score"), lines
+    )
+
+
 def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
     known = {c.key for c in cells if store is not None and store.get(c.key) is not None}
     rows = [
@@ -353,7 +563,13 @@ def _print_boards(records: list[Record], format: str) -> None:
 
 def _print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
-    from labelattack.benchmark.leaderboard import COLUMNS, cells_of, title
+    from labelattack.benchmark.leaderboard import (
+        COLUMNS,
+        CURVE_COLUMNS,
+        cells_of,
+        curve_cells,
+        title,
+    )
 
     marks: dict[str, str] = {}
     rules: dict[str, str] = {}
@@ -369,9 +585,14 @@ def _print_board(board: Board) -> None:
             f"{positives} of the positives and {everything} of all labels removed; epoch and "
             f"recipe chosen on validation labels, {rule}",
         )
-    _print_table(title(board), (*COLUMNS[:4], *COLUMNS[6:8]), rows, rigid=4)
+    _print_table(title(board), (*COLUMNS[:8], *COLUMNS[10:12]), rows, rigid=7)
+    if board.curves:
+        _print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
+        typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
     typer.echo(
         "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
+        "\nrobustness: lower is better; fitness and D-Score: higher is better. They say where the "
+        "model looks."
     )
     for note, mark in marks.items():
         typer.echo(f"{mark} {note}")
@@ -393,7 +614,7 @@ def _print_declarations(name: str, declarations: list[Declaration], *, verbose: 
 def _print_table(
     title: str,
     columns: tuple[str, ...],
-    rows: list[Any],
+    rows: Iterable[Any],
     *,
     lines: bool = False,
     rigid: int = 0,

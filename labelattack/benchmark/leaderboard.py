@@ -6,8 +6,10 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import REFERENCE
@@ -15,8 +17,10 @@ from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store import Record
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
+from labelattack.evaluation.dscore import DScore
 from labelattack.evaluation.statistics import estimate
 from labelattack.models import registry as models
+from labelattack.registry import Spec
 
 
 class Row(BaseModel):
@@ -30,6 +34,15 @@ class Row(BaseModel):
         interval: Half-width of its 95 % Student-t interval; None below two seeds.
         to_reference: Mean difference from the full-label reference, paired by seed.
         to_reference_interval: Half-width of that difference's interval.
+        robustness: Distance of attention from uniform, in [0, 1], lower is better; mean over seeds,
+            None if it was not measured or is undefined for every seed.
+        robustness_interval: Half-width of its 95 % Student-t interval; for a single seed that of
+            the bootstrap over images.
+        fitness: 1 - distance of attention from features, in [0, 1], higher is better; likewise.
+        fitness_interval: Likewise.
+        d_score_interval: Likewise, of their difference.
+        worst_class: Class that loses most average precision to the reference, mean over seeds.
+        worst_drop: How many points it loses.
         positives_removed: Share of positives removed, mean over seeds.
         labels_removed: Share of all labels removed (the paper's q-hat), mean over seeds.
         requested_rate: The attack's rate.
@@ -51,6 +64,13 @@ class Row(BaseModel):
     interval: float | None
     to_reference: float | None
     to_reference_interval: float | None
+    robustness: float | None
+    robustness_interval: float | None
+    fitness: float | None
+    fitness_interval: float | None
+    d_score_interval: float | None
+    worst_class: str | None
+    worst_drop: float | None
     positives_removed: float | None
     labels_removed: float | None
     requested_rate: float | None
@@ -61,6 +81,38 @@ class Row(BaseModel):
     undefined_classes: int
     failed: int
     notes: list[str]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def d_score(self) -> float | None:
+        """Fitness - robustness, in [-1, 1], higher is better."""
+        return DScore(self.robustness, self.fitness).value
+
+
+class Curve(BaseModel):
+    """How a defense's mAP falls as one kind of attack removes more.
+
+    Attributes:
+        attack: The attack's spec without its rate.
+        defense: Resolved spec.
+        rates: Rates that were run, ascending.
+        maps: Test mAP at each, in points, mean over seeds.
+        intervals: Half-widths of their 95 % Student-t intervals; None below two seeds.
+        area: Area under mAP divided by the reference's, from rate 0 (the reference itself) to the
+            largest rate, divided by that rate: 1 means that nothing was lost. Mean over the seeds
+            that have every rate; None without a reference.
+        area_interval: Half-width of its interval.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attack: str
+    defense: str
+    rates: list[float]
+    maps: list[float]
+    intervals: list[float | None]
+    area: float | None
+    area_interval: float | None
 
 
 class Board(BaseModel):
@@ -76,6 +128,7 @@ class Board(BaseModel):
     selection: str
     versions: str
     rows: list[Row]
+    curves: list[Curve]
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
@@ -104,7 +157,7 @@ def boards(records: Iterable[Record]) -> list[Board]:
             epochs=int(epochs),
             selection=selection,
             versions=versions,
-            rows=_rows(group),
+            **_summary(group),
         )
         for (dataset, fingerprint, model, protocol, epochs, selection, versions), group in (
             groups.items()
@@ -112,7 +165,7 @@ def boards(records: Iterable[Record]) -> list[Board]:
     ]
 
 
-def _rows(records: list[Record]) -> list[Row]:
+def _summary(records: list[Record]) -> dict[str, Any]:
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         cell = record.cell
@@ -120,19 +173,22 @@ def _rows(records: list[Record]) -> list[Row]:
         groups[cell.attack, cell.defense, cell.versions["attack"], cell.versions["defense"]].append(
             record
         )
-    reference: dict[int, float] = {}
+    reference: dict[int, Record] = {}
     for (attack, defense, *_), group in groups.items():
         if (attack, defense) == ("none", REFERENCE):
-            reference = {seed: _points(best) for seed, best in _selected(group).items()}
+            reference = _selected(group)
     rows = [_row(key[0], key[1], group, reference) for key, group in groups.items()]
-    return sorted(rows, key=lambda r: (r.attack != "none", r.attack, -(r.map or 0.0), r.defense))
+    rows.sort(key=lambda r: (r.attack != "none", r.attack, -(r.map or 0.0), r.defense))
+    return {"rows": rows, "curves": _curves(groups, reference)}
 
 
-def _row(attack: str, defense: str, group: list[Record], reference: dict[int, float]) -> Row:
+def _row(attack: str, defense: str, group: list[Record], reference: dict[int, Record]) -> Row:
     chosen = _selected(group)
     best = list(chosen.values())
     scores = estimate([_points(record) for record in best])
-    paired = estimate([_points(r) - reference[s] for s, r in chosen.items() if s in reference])
+    pairs = [(record, reference[seed]) for seed, record in chosen.items() if seed in reference]
+    paired = estimate([_points(record) - _points(clean) for record, clean in pairs])
+    worst_class, worst_drop = _worst_drop(pairs)
     removals = [r.removal for r in best if r.removal is not None]
     notes = []
     if any(r.oracle for r in group):
@@ -141,6 +197,16 @@ def _row(attack: str, defense: str, group: list[Record], reference: dict[int, fl
         notes.append("told positives per image")
     if any(r.cell.selection == "clean" for r in group):
         notes.append("clean validation labels")
+    diagnoses = [r.diagnosis for r in best if r.diagnosis is not None]
+    ways = {d.settings.changes() for d in diagnoses}
+    if len(ways) > 1:
+        diagnoses = []
+        notes.append("D-Score: measured in different ways")
+    elif any(ways):
+        notes.append(f"D-Score: {ways.pop()}")
+    robust = _part([(d.robustness, d.robustness_interval) for d in diagnoses])
+    fitting = _part([(d.fitness, d.fitness_interval) for d in diagnoses])
+    difference = _part([(d.d_score, d.d_score_interval) for d in diagnoses])
     return Row(
         attack=attack,
         defense=defense,
@@ -149,6 +215,13 @@ def _row(attack: str, defense: str, group: list[Record], reference: dict[int, fl
         interval=scores.half_width,
         to_reference=paired.mean if paired.seeds else None,
         to_reference_interval=paired.half_width,
+        robustness=robust[0],
+        robustness_interval=robust[1],
+        fitness=fitting[0],
+        fitness_interval=fitting[1],
+        d_score_interval=difference[1],
+        worst_class=worst_class,
+        worst_drop=worst_drop,
         positives_removed=_mean([r.positives_removed for r in removals]),
         labels_removed=_mean([r.q_hat for r in removals]),
         requested_rate=removals[0].requested_rate if removals else None,
@@ -162,6 +235,80 @@ def _row(attack: str, defense: str, group: list[Record], reference: dict[int, fl
     )
 
 
+def _part(
+    found: list[tuple[float | None, tuple[float, float] | None]],
+) -> tuple[float | None, float | None]:
+    """Mean and half-width of one part of the D-Score; undefined if it is so for any seed."""
+    values = [value for value, _ in found if value is not None]
+    if not found or len(values) < len(found):
+        return None, None
+    over_seeds = estimate(values)
+    if len(found) == 1 and found[0][1] is not None:
+        low, high = found[0][1]
+        return over_seeds.mean, (high - low) / 2
+    return over_seeds.mean, over_seeds.half_width
+
+
+def _worst_drop(pairs: list[tuple[Record, Record]]) -> tuple[str | None, float | None]:
+    """The class whose average precision falls most below the reference, in points."""
+    drops: dict[str, list[float]] = defaultdict(list)
+    for record, clean in pairs:
+        if record.test is None or clean.test is None:
+            continue
+        for name, value in record.test.per_class.items():
+            before = clean.test.per_class.get(name)
+            if value is not None and before is not None:
+                drops[name].append(100 * (before - value))
+    means = {name: sum(values) / len(values) for name, values in drops.items()}
+    worst = max(means, key=lambda name: means[name], default=None)
+    return worst, None if worst is None else means[worst]
+
+
+def _curves(
+    groups: dict[tuple[str, ...], list[Record]], reference: dict[int, Record]
+) -> list[Curve]:
+    families: dict[tuple[str, ...], dict[float, dict[int, float]]] = defaultdict(dict)
+    for (attack, defense, *versions), group in groups.items():
+        spec = Spec.parse(attack)
+        params = dict(spec.params)
+        chosen = _selected(group)
+        told = {r.removal.requested_rate for r in chosen.values() if r.removal is not None}
+        if "rate" in params and len(told) == 1 and (rate := told.pop()) is not None:
+            del params["rate"]
+            family = str(Spec.of(spec.name, params))
+            points = {seed: _points(record) for seed, record in chosen.items()}
+            families[family, defense, *versions][rate] = points
+    curves = []
+    for (attack, defense, *_), by_rate in sorted(families.items()):
+        rates = sorted(by_rate)
+        estimates = [estimate(list(by_rate[rate].values())) for rate in rates]
+        whole = set.intersection(*(set(points) for points in by_rate.values())) & set(reference)
+        area = estimate([_area(rates, by_rate, s, _points(reference[s])) for s in sorted(whole)])
+        curves.append(
+            Curve(
+                attack=attack,
+                defense=defense,
+                rates=rates,
+                maps=[e.mean for e in estimates],
+                intervals=[e.half_width for e in estimates],
+                area=area.mean if area.seeds and max(rates) > 0 else None,
+                area_interval=area.half_width,
+            )
+        )
+    return curves
+
+
+def _area(
+    rates: list[float], by_rate: dict[float, dict[int, float]], seed: int, clean: float
+) -> float:
+    """Trapezoids under mAP relative to the reference, which stands at rate 0."""
+    at = [0.0, *(rate for rate in rates if rate > 0)]
+    relative = [1.0, *(by_rate[rate][seed] / clean for rate in at[1:])]
+    steps = zip(pairwise(at), pairwise(relative), strict=True)
+    area = sum((high - low) * (left + right) / 2 for (low, high), (left, right) in steps)
+    return area / at[-1] if at[-1] else float("nan")
+
+
 def _selected(group: list[Record]) -> dict[int, Record]:
     """The record that validation chooses for each seed, seeds ascending."""
     by_seed: dict[int, list[Record]] = defaultdict(list)
@@ -169,6 +316,26 @@ def _selected(group: list[Record]) -> dict[int, Record]:
         by_seed[record.cell.seed].append(record)
     chosen = {seed: best_on_validation(by_seed[seed]) for seed in sorted(by_seed)}
     return {seed: record for seed, record in chosen.items() if record is not None}
+
+
+def selected_runs(records: Iterable[Record]) -> list[Record]:
+    """For each attack, defense, seed and setting, the recipe that validation chooses."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.cell.model_dump_json(exclude={"recipe": {"lr", "batch_size"}})].append(record)
+    return [best for group in groups.values() if (best := best_on_validation(group)) is not None]
+
+
+def short_names(row: Row) -> tuple[str, str]:
+    """Attack and defense without parameters that have their default value."""
+    return attacks.short(row.attack), defenses.short(row.defense)
+
+
+def with_limits(value: float | None, limits: tuple[float, float] | None = None) -> str:
+    """``0.831 [0.820, 0.842]``; says undefined where there is no value."""
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" + ("" if limits is None else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
 
 
 def _points(record: Record) -> float:
@@ -188,9 +355,9 @@ def to_json(found: list[Board]) -> str:
 def to_csv(found: list[Board]) -> str:
     """One line a row, with what tells the boards apart in front."""
     text = io.StringIO()
-    about = [name for name in Board.model_fields if name != "rows"]
+    about = [name for name in Board.model_fields if name not in ("rows", "curves")]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(about + list(Row.model_fields))
+    writer.writerow([*about, *Row.model_fields, *Row.model_computed_fields])
     for board in found:
         head = [getattr(board, name) for name in about]
         for row in board.rows:
@@ -205,10 +372,13 @@ def _flat(value: object) -> object:
 def cells_of(row: Row) -> list[str]:
     """A row as people read it, in the order of COLUMNS."""
     return [
-        attacks.short(row.attack),
-        defenses.short(row.defense),
+        *short_names(row),
         with_interval(row.map, row.interval),
         with_interval(row.to_reference, row.to_reference_interval, signed=True),
+        with_interval(row.robustness, row.robustness_interval, digits=3),
+        with_interval(row.fitness, row.fitness_interval, digits=3),
+        with_interval(row.d_score, row.d_score_interval, digits=3),
+        f"{row.worst_class} {-row.worst_drop:+.1f}" if row.worst_drop else "-",
         _percent(row.positives_removed),
         _percent(row.labels_removed),
         str(row.seeds) + (f" ({row.failed} failed)" if row.failed else ""),
@@ -219,7 +389,8 @@ def cells_of(row: Row) -> list[str]:
 
 
 COLUMNS = (
-    "attack", "defense", "mAP", "vs full", "positives lost", "labels lost", "seeds", "lr",
+    "attack", "defense", "mAP", "vs full", "robustness", "fitness", "D-Score", "worst class",
+    "positives lost", "labels lost", "seeds", "lr",
     "selected on", "notes",
 )  # fmt: skip
 
@@ -245,15 +416,39 @@ def to_markdown(found: list[Board]) -> str:
         for cells in table:
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
+        if board.curves:
+            table = [
+                list(CURVE_COLUMNS),
+                ["---"] * len(CURVE_COLUMNS),
+                *map(curve_cells, board.curves),
+            ]
+            lines += ["| " + " | ".join(cells) + " |" for cells in table] + [""]
     return "\n".join(lines)
 
 
-def with_interval(value: float | None, half_width: float | None, *, signed: bool = False) -> str:
+CURVE_COLUMNS = ("attack", "defense", "mAP at rate", "area", "to rate")
+
+
+def curve_cells(curve: Curve) -> list[str]:
+    """A curve as people read it, in the order of CURVE_COLUMNS."""
+    points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
+    return [
+        attacks.short(curve.attack, keep=()),
+        defenses.short(curve.defense),
+        ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points),
+        with_interval(curve.area, curve.area_interval, digits=3),
+        f"{max(curve.rates):g}",
+    ]
+
+
+def with_interval(
+    value: float | None, half_width: float | None, *, signed: bool = False, digits: int = 1
+) -> str:
     """``83.1 ± 0.4``; a dash where there is no value."""
     if value is None or value != value:
         return "-"
-    text = f"{value:+.1f}" if signed else f"{value:.1f}"
-    return text if half_width is None else f"{text} ± {half_width:.1f}"
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text if half_width is None else f"{text} ± {half_width:.{digits}f}"
 
 
 def _percent(share: float | None) -> str:

@@ -44,6 +44,7 @@ from labelattack.evaluation.average_precision import (
     defined_mean,
     mean_average_precision,
 )
+from labelattack.evaluation.dscore import Looks
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.mutations.base import Stage
@@ -82,47 +83,54 @@ def _parts(dataset: str, model: Spec, settings: DScoreSettings, device: str) -> 
     return parts_of_backbone(chosen, model, stage, settings, device=device), stage
 
 
-def diagnose_cell(
-    cell: Cell, network: nn.Module, settings: DScoreSettings, *, device: str = "cpu"
-) -> Diagnosis:
-    """D-Score of what a cell trained.
+def looks_of(
+    dataset: str, model: str, network: nn.Module, settings: DScoreSettings, *, device: str = "cpu"
+) -> tuple[Looks, Split, Stage]:
+    """What a trained network says of the test images when parts of it, or of them, are gone.
 
     Args:
-        cell: The cell.
-        network: What it trained: the whole network, or under the linear protocol the head.
-        settings: How to measure.
+        dataset: Resolved spec.
+        model: Resolved spec.
+        network: The whole network, or under the linear protocol the head.
+        settings: What to measure.
         device: Where to compute.
 
     Returns:
-        The diagnosis, on test images that are the same for every cell of a dataset.
+        Logits, the images used (the same for every network on a dataset), and map and grid; what
+        [diagnose][labelattack.diagnosis.score.diagnose] takes.
     """
-    model = models.resolve(cell.model)
-    test = _chosen_test(cell.dataset, settings.images, settings.seed)
+    resolved = models.resolve(model)
+    test = _chosen_test(dataset, settings.images, settings.seed)
     if isinstance(network, nn.Linear) and settings.operator == CHEAP_OPERATOR:
-        parts, stage = _parts(cell.dataset, model, settings, device)
-        return diagnose(looks_of_head(network, parts), test, stage, settings)
-    built, target = models.create(model), resolve_device(device)
+        parts, stage = _parts(dataset, resolved, settings, device)
+        return looks_of_head(network, parts), test, stage
+    built, target = models.create(resolved), resolve_device(device)
     if isinstance(network, nn.Linear):
         network = Network(built.frozen(), network)
     inputs = ImageInputs(test.images, built.preprocessing, target)
     looks, stage = looks_of_network(network.to(target), "backbone", inputs, settings)
-    return diagnose(looks, test, stage, settings)
+    return looks, test, stage
 
 
-def rebuild(cell: Cell, state: Mapping[str, Tensor]) -> nn.Module:
-    """What a cell trained, from its stored weights.
+def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """A trained network, or under the linear protocol its head, from weights.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        state: ``weight`` and ``bias`` of a head, or everything.
 
     Raises:
-        StoreError: If they do not fit.
+        StoreError: If the weights do not fit.
     """
-    built, labels = models.create(cell.model), len(load(cell.dataset).classes)
-    linear = cell.protocol == "linear"
+    built, labels = models.create(model), len(load(dataset).classes)
+    linear = set(state) == {"weight", "bias"}
     network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise StoreError(f"weights of cell {cell.key} must fit its model: {reason}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"weights must fit model '{model}' on '{dataset}': {reason}") from error
     return network
 
 
@@ -227,8 +235,13 @@ def _train_and_score(
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
         "test": _score(predict(network, prepared.test), splits.test, splits.classes),
-        "diagnosis": d_score and diagnose_cell(cell, network, d_score, device=device),
+        "diagnosis": d_score and _diagnosis(cell, network, d_score, device),
     }
+
+
+def _diagnosis(cell: Cell, network: nn.Module, settings: DScoreSettings, device: str) -> Diagnosis:
+    looks = looks_of(cell.dataset, cell.model, network, settings, device=device)
+    return diagnose(*looks, settings)
 
 
 def _score(scores: Scores, test: Split, classes: Sequence[str]) -> CleanScores:
@@ -360,7 +373,8 @@ def _run_and_store(
     record = store.get(cell.key)
     state = store.weights(cell.key) if record and record.status == "done" else None
     if record is not None and state is not None and d_score is not None:
-        found = diagnose_cell(cell, rebuild(cell, state), d_score, device=device)
+        network = rebuild(cell.dataset, cell.model, state)
+        found = _diagnosis(cell, network, d_score, device)
         record = record.model_copy(update={"diagnosis": found})
     else:
 

@@ -38,16 +38,14 @@ def regions(stage: Stage, step: int) -> list[tuple[int, int]]:
     return [(r, c) for r in range(0, stage.rows, step) for c in range(0, stage.columns, step)]
 
 
-def shown_alone(
-    images: Tensor, stage: Stage, settings: DScoreSettings, place: int
-) -> Iterable[Tensor]:
-    """The images shifted so that each measured region arrives at one cell, region by region."""
+def shown_alone(images: Tensor, stage: Stage, settings: DScoreSettings) -> Iterable[Tensor]:
+    """The images shifted so that each measured region arrives at the centre, region by region."""
     cell = images.shape[2] / stage.rows, images.shape[3] / stage.columns
 
     def centre(row: int, column: int) -> tuple[float, float]:
         return (row + 0.5) * cell[0], (column + 0.5) * cell[1]
 
-    target = centre(*divmod(place, stage.columns))
+    target = centre(*divmod(central_cell(stage), stage.columns))
     for region in regions(stage, settings.step):
         yield shift(images, centre(*region), target, border=settings.border, zoom=settings.zoom)
 
@@ -75,8 +73,7 @@ def part_sums(maps: Tensor, masks: Tensor) -> Tensor:
 class PartsReadout:
     """Shares of the pooled features: one pass, and one for each shifted region.
 
-    They serve every linear head on one frozen backbone. Regions are always shown at the centre:
-    a head on globally pooled features treats all places alike.
+    They serve every linear head on one frozen backbone.
     """
 
     stage: Stage
@@ -96,9 +93,8 @@ class PartsReadout:
         masks = torch.from_numpy(cell_masks(self.stage)).to(batch.device)
         found = {"placed": part_sums(backbone(batch), masks)}
         if self.settings.features == "shifting":
-            place = central_cell(self.stage)
-            alone = masks[place : place + 1]
-            shifted = shown_alone(batch, self.stage, self.settings, place)
+            alone = masks[[central_cell(self.stage)]]
+            shifted = shown_alone(batch, self.stage, self.settings)
             found["shown"] = torch.cat([part_sums(backbone(i), alone) for i in shifted], 1)
         return found
 
@@ -183,17 +179,12 @@ def without_cells(
 
 @torch.inference_mode()
 def regions_alone(
-    network: nn.Module,
-    stage_name: str,
-    images: Tensor,
-    stage: Stage,
-    settings: DScoreSettings,
-    place: int,
+    network: nn.Module, stage_name: str, images: Tensor, stage: Stage, settings: DScoreSettings
 ) -> Tensor:
-    """Logits of each measured region shown alone at one cell, ``[regions, batch, labels]``."""
-    keep = torch.from_numpy(cell_masks(stage)[place][None, None]).to(images.device)
+    """Logits of each measured region shown alone at the centre, ``[regions, batch, labels]``."""
+    keep = torch.from_numpy(cell_masks(stage)[[central_cell(stage)]][:, None]).to(images.device)
     with mutated(network, stage_name, keep):
-        return torch.stack([network(i) for i in shown_alone(images, stage, settings, place)])
+        return torch.stack([network(i) for i in shown_alone(images, stage, settings)])
 
 
 def mutants(stage: Stage, settings: DScoreSettings) -> Mask:

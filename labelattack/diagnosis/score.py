@@ -15,7 +15,6 @@ from labelattack.datasets.base import Split, Splits
 from labelattack.diagnosis.looks import (
     Parts,
     PartsReadout,
-    central_cell,
     mutants,
     regions_alone,
     without_cells,
@@ -230,21 +229,11 @@ def looks_of_network(
     shown = None
     if settings.features == "shifting":
         alone: list[Tensor] = []
-        place = central_cell(stage)
-        if settings.place == "strongest":
-            lost = whole.float().cpu().numpy(), without.float().cpu().numpy()
-            place = _strongest(Looks(*lost, None), place)
         for done, batch in enumerate(inputs.stream(batches)):
-            alone.append(regions_alone(network, stage_name, batch, stage, settings, place))
+            alone.append(regions_alone(network, stage_name, batch, stage, settings))
             advance(len(batches) + done + 1, steps)
         shown = torch.cat(alone, 1).float().cpu().numpy()
     return Looks(whole.float().cpu().numpy(), without.float().cpu().numpy(), shown), stage
-
-
-def _strongest(looks: Looks, fallback: int) -> int:
-    """The cell whose deletion moves logits most; needs no label."""
-    moved = np.abs(looks.whole[None] - looks.deleted).mean(axis=(1, 2))
-    return int(moved.argmax()) if moved.any() else fallback
 
 
 def shape_of(

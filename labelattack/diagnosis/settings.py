@@ -22,8 +22,6 @@ class DScoreSettings(BaseModel):
         evidence: ``margin`` of logits, or ``map``.
         distance: ``jensen-shannon`` or ``total-variation``.
         features: Feature distribution by ``shifting`` the image, or from ground-truth ``boxes``.
-        place: Cell at which every region is shown: the ``centre``, or the ``strongest``, which is
-            the cell of the model's own highest attention.
         border: What enters the image when it is shifted: ``zero`` (the mean colour), ``edge``,
             ``reflect``, ``wrap``.
         step: Every step-th region is measured along each side, the others are interpolated.
@@ -40,10 +38,14 @@ class DScoreSettings(BaseModel):
     evidence: Evidence = "margin"
     distance: Distance = "jensen-shannon"
     features: Literal["shifting", "boxes"] = "shifting"
-    place: Literal["centre", "strongest"] = "centre"
     border: Border = "zero"
     step: int = Field(default=1, ge=1)
     zoom: float = Field(default=1.0, ge=1, le=4)
     images: int = Field(default=250, ge=2)
     resamples: int = Field(default=200, ge=0)
     seed: int = Field(default=0, ge=0)
+
+    def changes(self) -> str:
+        """What differs from the defaults, as ``name=value, ...``."""
+        values = self.model_dump(exclude_defaults=True)
+        return ", ".join(f"{name}={value}" for name, value in values.items())

@@ -134,17 +134,9 @@ def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ())
     Raises:
         ModelError: If the file is absent, unreadable, or does not fit.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ModelError(f"weights must be a file, got '{file}', which is not there")
+    file, state = Path(path).expanduser(), read_weights(path)
+    state = {k: v for k, v in state.items() if not k.startswith(ignore)} if ignore else state
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        state = {k: v for k, v in state.items() if not k.startswith(ignore)} if ignore else state
         missing, unexpected = network.load_state_dict(state, strict=False)
     except Exception as error:
         raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
@@ -154,6 +146,28 @@ def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ())
             f"weights '{file}' must fit the model; missing {missing[:3]}, unexpected "
             f"{unexpected[:3]}"
         )
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Reads a state dict, ``.safetensors`` or saved by torch, without running code from it.
+
+    Raises:
+        ModelError: If the file is absent, unreadable, or holds anything else.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ModelError(f"weights must be a file, got '{file}', which is not there")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"weights '{file}' must hold a state dict, got {type(state).__name__}")
+    return state
 
 
 def weights_digest(network: nn.Module) -> str:
