@@ -13,20 +13,29 @@ if TYPE_CHECKING:
     from labelattack.defenses.base import PartialLabelLoss as PartialLabelLoss
     from labelattack.defenses.base import Step as Step
     from labelattack.defenses.base import Task as Task
+    from labelattack.diagnosis.score import d_score as d_score
+    from labelattack.diagnosis.settings import DScoreSettings as DScoreSettings
     from labelattack.errors import LabelAttackError as LabelAttackError
     from labelattack.evaluation.average_precision import average_precision as average_precision
     from labelattack.labels import PartialLabels as PartialLabels
+    from labelattack.mutations.base import MutationOperator as MutationOperator
 
 _HOMES = {
     "LabelAttack": "attacks.base",
     "PartialLabelLoss": "defenses.base",
     "Step": "defenses.base",
     "Task": "defenses.base",
+    "DScoreSettings": "diagnosis.settings",
     "LabelAttackError": "errors",
+    "MutationOperator": "mutations.base",
     "PartialLabels": "labels",
     "average_precision": "evaluation.average_precision",
+    "d_score": "diagnosis.score",
 }
-_MODULES = ("attacks", "defenses", "datasets", "models", "evaluation", "training", "testing")
+_MODULES = (
+    "attacks", "defenses", "datasets", "models", "mutations", "evaluation", "training", "testing",
+    "diagnosis",
+)  # fmt: skip
 
 __all__ = [*_HOMES, *_MODULES]
 

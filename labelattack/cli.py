@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -222,7 +223,7 @@ def score(
     d_score: DScoreOption = "default",
     grid: Annotated[
         list[int] | None,
-        typer.Option(help="Other grid to try, for sensitivity; repeatable. 0 for none."),
+        typer.Option(help="Other grid to try; repeatable, 0 for none. Default: 3 and 5."),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for pictures; default: beside.")
@@ -255,7 +256,7 @@ def score(
         jobs = [(source.stem, resolved, str(models.resolve(model or chosen)), _weights(source))]
     else:
         jobs = _stored_networks(source, cell or [], seed)
-    grids = [3, 5] if grid is None else [g for g in grid if g]
+    grids = None if grid is None else [g for g in grid if g]
     found = []
     with _progress(quiet=as_json) as progress:
         progress("scored", 0, len(jobs))
@@ -265,7 +266,7 @@ def score(
                 name, on, of, network, settings, grids=grids, device=computed_on
             )
             found.append(scoring)
-            file = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+            file = "-".join(re.findall(r"[\w.]+", name))
             boxes = scoring.boxes.boxes if scoring.boxes else None
             draw_distributions(out / f"{file}.look.png", scoring.diagnosis, name, boxes=boxes)
             draw_deletions(

@@ -1,4 +1,4 @@
-"""Contract checks for plug-ins: what every attack, defense, dataset and model must do.
+"""Contract checks for plug-ins: what every attack, defense, mutation, dataset and model must do.
 
 Run them on your own class, in a test:
 
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelattack import attacks, datasets, defenses, models
+from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.attacks.base import LabelAttack
 from labelattack.errors import LabelAttackError, ParameterError, PluginError
 from labelattack.labels import BoolArray, PartialLabels
+from labelattack.mutations.base import MutationOperator, Stage
 from labelattack.registry import Registry, Spec, load_plugin
 
 if TYPE_CHECKING:
@@ -274,8 +275,37 @@ def model_checks(spec: str) -> Iterator[Check]:
     yield from _spec_checks("model", spec)
 
 
+def mutation_checks(spec: str) -> Iterator[Check]:
+    """Yields the checks of a mutation operator, on several stages.
+
+    Args:
+        spec: Name or spec of a registered operator.
+    """
+    stages = [Stage(8, 4, 4, 4, 4), Stage(5, 7, 7, 3, 3), Stage(3, 2, 6, 2, 5)]
+
+    def keeps_final_call() -> None:
+        operator = type(mutations.create(spec))
+        _require(operator.__call__ is MutationOperator.__call__, "must not override __call__")
+
+    def is_deterministic() -> None:
+        for stage in stages:
+            first, second = (mutations.create(spec)(stage, seed=3) for _ in range(2))
+            _require(np.array_equal(first, second), "must give the same mutants for the same seed")
+
+    def reaches_every_cell() -> None:
+        for stage in stages:
+            masks = mutations.create(spec)(stage)
+            full = np.broadcast_to(
+                masks.sum(axis=0), (stage.channels, stage.height, stage.width)
+            ).sum(axis=0)
+            _require(bool((full > 0).all()), "some mutant must lack part of every position")
+
+    yield from _checks(spec, _named(keeps_final_call, is_deterministic, reaches_every_cell))
+    yield from _spec_checks("mutation", spec)
+
+
 def check_plugin(path: str) -> list[Check]:
-    """Loads a file and returns the checks of every attack and defense that it registers.
+    """Loads a file and returns the checks of every attack, defense and mutation in it.
 
     Args:
         path: The file.
@@ -286,6 +316,7 @@ def check_plugin(path: str) -> list[Check]:
     kinds: list[tuple[Registry[Any], Callable[[str], Iterator[Check]]]] = [
         (attacks.registry, attack_checks),
         (defenses.registry, defense_checks),
+        (mutations.registry, mutation_checks),
     ]
     before = [set(registry.names()) for registry, _ in kinds]
     load_plugin(path)
@@ -294,7 +325,9 @@ def check_plugin(path: str) -> list[Check]:
         for name in sorted(set(registry.names()) - known):
             found += checks(name)
     if not found:
-        raise PluginError(f"plug-in '{path}' must register an attack or a defense, got neither")
+        raise PluginError(
+            f"plug-in '{path}' must register an attack, a defense or a mutation, got none"
+        )
     return found
 
 
@@ -309,7 +342,8 @@ def _checks(spec: str, named: list[tuple[str, Callable[[], None]]]) -> Iterator[
 
 
 def _spec_checks(kind: str, spec: str) -> Iterator[Check]:
-    registry = {"attack": attacks, "defense": defenses, "model": models}[kind].registry
+    kinds = {"attack": attacks, "defense": defenses, "model": models, "mutation": mutations}
+    registry = kinds[kind].registry
 
     def rejects_unknown_parameters() -> None:
         try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelattack import attacks, datasets, defenses, models
+from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.errors import PluginError
 from labelattack.testing import (
     attack_checks,
@@ -10,6 +10,7 @@ from labelattack.testing import (
     dataset_checks,
     defense_checks,
     model_checks,
+    mutation_checks,
 )
 from tests.conftest import SMALL_DIGITS
 
@@ -28,6 +29,7 @@ CHECKS = [
         for c in attack_checks(spec)
     ),
     *(c for name in names(defenses.registry) for c in defense_checks(name)),
+    *(c for name in names(mutations.registry) for c in mutation_checks(name)),
     *dataset_checks(SMALL_DIGITS),
     *(
         c
@@ -43,7 +45,8 @@ def test_contract(check):
 
 
 def test_every_component_is_documented():
-    for registry in (attacks.registry, defenses.registry, datasets.registry, models.registry):
+    for kind in (attacks, defenses, datasets, models, mutations):
+        registry = kind.registry
         for declaration in registry.declarations():
             if declaration.origin == BUILT_IN:
                 assert declaration.summary and declaration.source, declaration.name

@@ -23,6 +23,8 @@ from labelattack.evaluation.dscore import (
     robustness,
 )
 
+USUAL_GRIDS = (3, 5)
+
 
 class Variant(BaseModel):
     """The D-Score under another grid or distance; other settings as in the main result."""
@@ -75,7 +77,7 @@ def score_network(
     network: nn.Module,
     settings: DScoreSettings,
     *,
-    grids: Sequence[int] = (),
+    grids: Sequence[int] | None = None,
     device: str = "cpu",
 ) -> tuple[Scoring, Looks, Split]:
     """Scores a network, with the sensitivity of the result to grid and distance.
@@ -86,7 +88,7 @@ def score_network(
         model: Resolved spec.
         network: The whole network, or under the linear protocol the head.
         settings: How to measure.
-        grids: Other grids to measure on.
+        grids: Other grids to measure on; by default those of USUAL_GRIDS that the map allows.
         device: Where to compute.
 
     Returns:
@@ -98,7 +100,9 @@ def score_network(
     looks, test, stage = looks_of(dataset, model, network, settings, device=device)
     found = diagnose(looks, test, stage, settings)
     diagnoses = [found]
-    for grid in grids:
+    finest = min(stage.height, stage.width)
+    usual = [g for g in USUAL_GRIDS if g <= finest and g not in (found.rows, found.columns)]
+    for grid in usual if grids is None else grids:
         other = settings.model_copy(update={"grid": grid, "resamples": 0})
         diagnoses.append(diagnose(*looks_of(dataset, model, network, other, device=device), other))
     variants = [_variant(each, kind) for each in diagnoses for kind in get_args(Distance)]

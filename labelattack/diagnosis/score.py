@@ -293,7 +293,7 @@ def looks_of_head(head: nn.Linear, parts: Parts) -> Looks:
     bias = head.bias.detach().cpu().numpy()
     placed = np.moveaxis(parts.placed @ weight.T, 1, 0)
     whole = placed.sum(axis=0) + bias
-    shown = None if parts.shown is None else np.moveaxis(parts.shown @ weight.T, 1, 0)
+    shown = None if parts.shown is None else np.moveaxis(parts.shown @ weight.T, 1, 0) + bias
     return Looks(whole, whole - placed, shown)
 
 
