@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
@@ -14,7 +15,9 @@ from labelattack.benchmark.runner import load, run_cell, run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
 from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
-from labelattack.errors import StoreError
+from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.errors import ParameterError, StoreError
 from labelattack.evaluation.average_precision import average_precision
 from tests.conftest import SMALL_DIGITS
 
@@ -248,7 +251,7 @@ def test_formats_agree():
 
 def test_newer_store_is_refused(store):
     (store.folder / "store.json").write_text(json.dumps({"format": FORMAT + 1}))
-    with pytest.raises(StoreError, match="newer than 1.*upgrade"):
+    with pytest.raises(StoreError, match=f"newer than {FORMAT}.*upgrade"):
         RecordStore(store.folder)
 
 
@@ -285,3 +288,113 @@ def test_full_disk_is_said_and_leaves_no_part(store, monkeypatch):
     with pytest.raises(StoreError, match="disk is full.*run the same command"):
         store.add(record)
     assert not list((store.folder / "records").iterdir())
+
+
+QUICK_SCORE = DScoreSettings(images=20, resamples=5)
+
+
+@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypatch):
+    wanted = cells(protocol=protocol, defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1)
+    run_grid(wanted, store)
+    assert all(store.get(c.key).diagnosis is None for c in wanted)
+    before = {c.key: store.get(c.key) for c in wanted}
+    trained = []
+    monkeypatch.setattr(runner, "fit", lambda *a, **k: trained.append(1))
+    assert run_grid(wanted, store, d_score=QUICK_SCORE) == len(wanted) and not trained
+    later = {c.key: store.get(c.key) for c in wanted}
+    for key, record in later.items():
+        assert record.model_copy(update={"diagnosis": None}) == before[key]
+        assert record.diagnosis.settings == QUICK_SCORE
+    assert run_grid(wanted, store, d_score=QUICK_SCORE) == 0 == run_grid(wanted, store)
+    monkeypatch.undo()
+    at_once = run_cell(wanted[0], d_score=QUICK_SCORE).diagnosis
+    assert at_once == later[wanted[0].key].diagnosis
+
+
+def test_cells_without_weights_are_trained_again(store):
+    (cell,) = cells(defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1, reference=False)
+    run_grid([cell], store, keep_weights=False)
+    assert store.weights(cell.key) is None
+    run_grid([cell], store, d_score=QUICK_SCORE)
+    assert store.get(cell.key).diagnosis is not None and store.weights(cell.key)
+
+
+def test_impossible_measurements_stop_before_training(store):
+    wanted = cells(defenses=("an",), seeds=(0,))
+    with pytest.raises(ParameterError, match="grid must be 2 to 6"):
+        run_grid(wanted, store, d_score=DScoreSettings(grid=20))
+    assert not list(store)
+
+
+def test_damaged_weights_are_ignored(store):
+    store.add_weights("abc", {"weight": torch.ones(2)})
+    assert store.weights("abc")["weight"].tolist() == [1, 1]
+    (store.folder / "weights" / "abc.safetensors").write_bytes(b"junk")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.weights("abc") is None
+
+
+def with_scores(record, value, per_class, seed=0, diagnosis=None):
+    test = CleanScores(
+        map=value, map_micro=value, map_voc_11_point=value, per_class=per_class, undefined_classes=0
+    )
+    cell = record.cell.model_copy(update={"seed": seed})
+    return record.model_copy(update={"test": test, "cell": cell, "diagnosis": diagnosis})
+
+
+@pytest.fixture(scope="module")
+def curve_records():
+    wanted = cells(
+        attacks=("targeted:rate=0.2", "targeted:rate=0.6", "single-positive"),
+        defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1,
+    )  # fmt: skip
+    return {c.attack.partition("rate=")[2][:3] or c.attack: run_cell(c) for c in wanted}
+
+
+def test_area_and_worst_class_by_hand(curve_records):
+    found = []
+    for seed, fall in ((0, 0.0), (1, 0.1)):
+        found += [
+            with_scores(curve_records["none"], 0.8, {"a": 0.9, "b": 0.7}, seed),
+            with_scores(curve_records["0.2"], 0.6 - fall, {"a": 0.5, "b": 0.7 - 2 * fall}, seed),
+            with_scores(curve_records["0.6"], 0.4, {"a": 0.2, "b": None}, seed),
+        ]
+    (board,) = leaderboard.boards(found)
+    (curve,) = board.curves
+    assert curve.rates == [0.2, 0.6] and curve.maps == pytest.approx([55, 40])
+    areas = [(0.2 * (1 + m / 0.8) / 2 + 0.4 * (m / 0.8 + 0.5) / 2) / 0.6 for m in (0.6, 0.5)]
+    assert curve.area == pytest.approx(np.mean(areas))
+    assert curve.area_interval == pytest.approx(12.7062 * np.std(areas, ddof=1) / 2**0.5, rel=1e-4)
+    rows = {row.requested_rate: row for row in board.rows if row.defense.startswith("an")}
+    assert (rows[0.2].worst_class, rows[0.2].worst_drop) == ("a", pytest.approx(40))
+    assert rows[0.6].worst_drop == pytest.approx(70)
+    assert "0.2: 55.0" in leaderboard.to_markdown([board])
+
+
+def diagnosis(robust, fit, **settings):
+    return Diagnosis(
+        settings=DScoreSettings(**settings), rows=2, columns=2, images=9, attention=None,
+        features=None, robustness=robust, fitness=fit, robustness_interval=(0.1, 0.3),
+    )  # fmt: skip
+
+
+def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records):
+    record = curve_records["0.2"]
+
+    def row(*diagnoses):
+        found = [with_scores(record, 0.5, {}, s, d) for s, d in enumerate(diagnoses)]
+        (board,) = leaderboard.boards(found)
+        return board.rows[0]
+
+    both = row(diagnosis(0.2, 0.9), diagnosis(0.3, 0.7))
+    assert both.robustness == pytest.approx(0.25) and both.fitness == pytest.approx(0.8)
+    assert both.d_score == both.fitness - both.robustness
+    one = row(diagnosis(0.2, 0.9))
+    assert one.robustness_interval == pytest.approx(0.1)
+    undefined = row(diagnosis(0.2, 0.9), diagnosis(0.3, None))
+    assert undefined.fitness is undefined.d_score is None and undefined.robustness is not None
+    mixed = row(diagnosis(0.2, 0.9), diagnosis(0.3, 0.7, grid=4))
+    assert mixed.robustness is mixed.d_score is None
+    assert "D-Score: measured in different ways" in mixed.notes
+    assert "D-Score: grid=4" in row(diagnosis(0.2, 0.9, grid=4)).notes

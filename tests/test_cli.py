@@ -47,6 +47,95 @@ def test_bench_stores_resumes_and_shows(tmp_path):
     assert "6 of 18 cells to compute" in planned.stdout
 
 
+def test_score_prints_parts_and_draws(tmp_path):
+    run(
+        *QUICK,
+        "--defense",
+        "an",
+        "--seeds",
+        1,
+        "--lr",
+        0.01,
+        "--d-score",
+        "images=30",
+        cwd=tmp_path,
+    )
+    first = run(
+        "score", "results", "--d-score", "images=30,resamples=20", "--grid", 3, cwd=tmp_path
+    )
+    for word in ("robustness", "fitness to boxes", "3 x 3", "total-variation", "pictures are in"):
+        assert word in " ".join((first.stdout + first.stderr).split())
+    pictures = sorted(p.name for p in (tmp_path / "results" / "pictures").iterdir())
+    assert len(pictures) == 5 and "scatter.png" in pictures
+    (weights, *_) = (tmp_path / "results" / "weights").iterdir()
+    of_file = run("score", weights, "--dataset", SMALL_DIGITS, "--json", "--d-score", "images=30",
+                  "--pictures", "out", cwd=tmp_path)  # fmt: skip
+    of_store = run(
+        "score",
+        "results",
+        "--cell",
+        weights.stem[:8],
+        "--json",
+        "--d-score",
+        "images=30",
+        cwd=tmp_path,
+    )
+    (alone,), (stored,) = json.loads(of_file.stdout), json.loads(of_store.stdout)
+    assert alone["diagnosis"] == stored["diagnosis"]
+    assert alone["diagnosis"]["d_score"] == pytest.approx(
+        alone["diagnosis"]["fitness"] - alone["diagnosis"]["robustness"]
+    )
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "has no store.json"),
+        (["results", "--seed", 7], "must hold a finished run of seed 7"),
+        (["results", "--d-score", "evidense=map"], "did you mean 'evidence'"),
+        (
+            ["results", "--d-score", "evidence=maps"],
+            "evidence must be 'margin' or 'map', got 'maps'",
+        ),
+        (["results", "--d-score", "operator=delete-cel"], "did you mean 'delete-cell'"),
+        (["results", "--d-score", "grid=40"], "grid must be 2 to 6"),
+        (["results", "--grid", 1], "grid must be"),
+        (["junk.safetensors"], "cannot be loaded"),
+        (["other.safetensors"], "must fit model"),
+    ],
+)
+def test_score_errors_are_one_clear_line(stored, arguments, message):
+    result = run("score", *arguments, cwd=stored, code=2)
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    from safetensors.numpy import save_file
+
+    folder = tmp_path_factory.mktemp("stored")
+    run(
+        *QUICK,
+        "--defense",
+        "an",
+        "--seeds",
+        1,
+        "--lr",
+        0.01,
+        "--d-score",
+        "none",
+        "--no-reference",
+        cwd=folder,
+    )
+    (folder / "junk.safetensors").write_bytes(b"junk")
+    save_file(
+        {"weight": np.ones((3, 4), np.float32), "bias": np.ones(3, np.float32)},
+        folder / "other.safetensors",
+    )
+    return folder
+
+
 def test_plugins_run(tmp_path):
     result = run(
         *QUICK,

@@ -401,7 +401,7 @@ def test_wrong_stages_are_named_with_the_right_one():
         looks_of_network(network, "classify", inputs, QUICK)
     with pytest.raises(UnknownNameError, match="did you mean 'features'"):
         looks_of_network(network, "feature", inputs, QUICK)
-    with pytest.raises(ParameterError, match="grid must be at most 6"):
+    with pytest.raises(ParameterError, match="grid must be 2 to 6"):
         looks_of_network(network, "features", inputs, DScoreSettings(grid=7))
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 10))
     with pytest.raises(ModelError, match="it has none"):

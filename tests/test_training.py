@@ -11,7 +11,7 @@ from labelattack.defenses.base import PartialLabelLoss, Task
 from labelattack.errors import LabelAttackError, ModelError, ParameterError, TrainingDivergedError
 from labelattack.training import features as feature_cache
 from labelattack.training.device import resolve_device
-from labelattack.training.features import cache_folder, features
+from labelattack.training.features import cache_folder
 from labelattack.training.fit import Recipe, fit, predict
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
 from labelattack.training.workers import worker_pool
@@ -91,6 +91,10 @@ def test_divergence_is_an_error():
 
     with pytest.raises(TrainingDivergedError, match="got nan in epoch 2"):
         run_fit(loss=Explodes())
+
+
+def features(split, model, **options):
+    return feature_cache.features(split, model, **options)["features"]
 
 
 def test_features_are_cached_and_damage_is_noticed(split, monkeypatch):

@@ -40,7 +40,7 @@ def stage_shape(
     Raises:
         UnknownNameError: If the network has no such module.
         ModelError: If its output has no spatial extent; a stage that has is named.
-        ParameterError: If the grid is finer than the map.
+        ParameterError: If the grid has fewer than 2 cells a side, or is finer than the map.
     """
     wanted = find_stage(network, name)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -70,9 +70,9 @@ def stage_shape(
             f"height, width] larger than 1 x 1, got {list(shape or ())}{hint}"
         )
     height, width = shape[2:]
-    if grid is not None and grid > min(height, width):
+    if grid is not None and not 2 <= grid <= min(height, width):
         raise ParameterError(
-            f"grid must be at most {min(height, width)}, the side of the last stage's map, got "
+            f"grid must be 2 to {min(height, width)}, the side of the last stage's map, got "
             f"{grid}"
         )
     rows, columns = grid or min(height, MAX_GRID), grid or min(width, MAX_GRID)
