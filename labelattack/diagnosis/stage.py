@@ -72,8 +72,7 @@ def stage_shape(
     height, width = shape[2:]
     if grid is not None and not 2 <= grid <= min(height, width):
         raise ParameterError(
-            f"grid must be 2 to {min(height, width)}, the side of the last stage's map, got "
-            f"{grid}"
+            f"grid must be 2 to {min(height, width)}, the side of the last stage's map, got {grid}"
         )
     rows, columns = grid or min(height, MAX_GRID), grid or min(width, MAX_GRID)
     return Stage(shape[1], height, width, rows, columns)
