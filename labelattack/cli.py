@@ -35,6 +35,7 @@ Plugins = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Python file to load.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
 DScoreOption = Annotated[
     str,
     typer.Option(
@@ -119,9 +120,7 @@ def bench(
     d_score: DScoreOption = "default",
     weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = True,
     device: Device = "auto",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one for each core.")
-    ] = None,
+    jobs: Jobs = None,
     out: Annotated[Path, typer.Option(help="Store of results.")] = Path("results"),
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
@@ -229,6 +228,7 @@ def score(
         Path | None, typer.Option(help="Folder for pictures; default: beside.")
     ] = None,
     device: Device = "auto",
+    jobs: Jobs = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -236,8 +236,8 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
-    from labelattack.benchmark.runner import load, rebuild
-    from labelattack.benchmark.scoring import score_network
+    from labelattack.benchmark.runner import load, prepare_d_score, rebuild
+    from labelattack.benchmark.scoring import score_network, usual_grids
     from labelattack.datasets import registry as datasets
     from labelattack.diagnosis.pictures import draw_deletions, draw_distributions, draw_scatter
     from labelattack.models import registry as models
@@ -253,17 +253,27 @@ def score(
     if source.is_file():
         resolved = str(datasets.resolve(dataset))
         chosen = datasets.get(datasets.resolve(dataset).name).default_model
-        jobs = [(source.stem, resolved, str(models.resolve(model or chosen)), _weights(source))]
+        networks = [(source.stem, resolved, str(models.resolve(model or chosen)), _weights(source))]
     else:
-        jobs = _stored_networks(source, cell or [], seed)
-    grids = None if grid is None else [g for g in grid if g]
+        networks = _stored_networks(source, cell or [], seed)
+    processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
+    plugins = tuple(str(Path(path).resolve()) for path in plugin or ())
+    grids: dict[tuple[str, str], list[int]] = {}
     found = []
     with _progress(quiet=as_json) as progress:
-        progress("scored", 0, len(jobs))
-        for name, on, of, state in jobs:
+        for on, of, protocol in {(on, of, _protocol(state)) for _, on, of, state in networks}:
+            usual = usual_grids(on, of, settings, device=computed_on)
+            grids[on, of] = usual if grid is None else [g for g in grid if g]
+            for cells in (settings.grid, *grids[on, of]):
+                measured = settings.model_copy(update={"grid": cells})
+                prepare_d_score(
+                    on, of, protocol, measured, computed_on, processes, plugins, progress
+                )
+        progress("scored", 0, len(networks))
+        for name, on, of, state in networks:
             network = rebuild(on, of, state)
             scoring, looks, test = score_network(
-                name, on, of, network, settings, grids=grids, device=computed_on
+                name, on, of, network, settings, grids=grids[on, of], device=computed_on
             )
             found.append(scoring)
             file = "-".join(re.findall(r"[\w.]+", name))
@@ -272,7 +282,7 @@ def score(
             draw_deletions(
                 out / f"{file}.deletion.png", looks, test, load(on).classes, scoring.diagnosis, name
             )
-            progress("scored", len(found), len(jobs))
+            progress("scored", len(found), len(networks))
     if not source.is_file():
         for number, (title, points) in enumerate(_points(source)):
             draw_scatter(out / f"scatter{number or ''}.png", points, title)
@@ -433,6 +443,11 @@ def _weights(path: Path) -> Any:
     from labelattack.models.base import read_weights
 
     return read_weights(path)
+
+
+def _protocol(state: Any) -> Literal["linear", "finetune"]:
+    """What was trained, by what the weights hold."""
+    return "linear" if set(state) == {"weight", "bias"} else "finetune"
 
 
 def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str, str, str, Any]]:

@@ -304,7 +304,7 @@ def run_grid(
             progress=progress,
         )
         if d_score is not None:
-            _prepare_d_score(dataset, model, protocol, d_score, device, jobs, plugins, progress)
+            prepare_d_score(dataset, model, protocol, d_score, device, jobs, plugins, progress)
     progress("cells", 0, len(missing))
     done = 0
     with worker_pool(min(jobs, len(missing)), plugins) as pool:
@@ -325,7 +325,7 @@ def run_grid(
     return done
 
 
-def _prepare_d_score(
+def prepare_d_score(
     dataset: str,
     model: str,
     protocol: Protocol,
@@ -335,7 +335,22 @@ def _prepare_d_score(
     plugins: tuple[str, ...],
     progress: Progress,
 ) -> None:
-    """Finds what cannot be measured before anything is trained, and fills the cache."""
+    """Finds what cannot be measured before anything is trained, and fills the cache.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        protocol: What was or will be trained; only linear heads have something to cache.
+        settings: What to measure.
+        device: Where to compute.
+        jobs: Processes.
+        plugins: Plug-in files that those must load.
+        progress: Told of the extraction.
+
+    Raises:
+        ParameterError: If the grid does not fit the model's last stage.
+        DatasetError: If boxes are asked for and the dataset has none.
+    """
     resolved, splits = models.resolve(model), load(dataset)
     stage = shape_of(splits, resolved, settings, device=resolve_device(device))
     mutants(stage, settings)

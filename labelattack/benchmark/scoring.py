@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 from torch import nn
 
-from labelattack.benchmark.runner import looks_of
+from labelattack.benchmark.runner import load, looks_of
 from labelattack.datasets.base import Split
-from labelattack.diagnosis.score import Diagnosis, box_densities, diagnose
+from labelattack.diagnosis.score import Diagnosis, box_densities, diagnose, shape_of
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.evaluation.dscore import (
     Distance,
@@ -22,6 +22,8 @@ from labelattack.evaluation.dscore import (
     fitness,
     robustness,
 )
+from labelattack.models import registry as models
+from labelattack.training.device import resolve_device
 
 USUAL_GRIDS = (3, 5)
 
@@ -70,6 +72,15 @@ class Scoring(BaseModel):
     boxes: BoxAgreement | None
 
 
+def usual_grids(
+    dataset: str, model: str, settings: DScoreSettings, *, device: str = "cpu"
+) -> list[int]:
+    """Those of USUAL_GRIDS that a model's last stage allows and that are not the main one."""
+    stage = shape_of(load(dataset), models.resolve(model), settings, device=resolve_device(device))
+    finest = min(stage.height, stage.width)
+    return [g for g in USUAL_GRIDS if g <= finest and g not in (stage.rows, stage.columns)]
+
+
 def score_network(
     name: str,
     dataset: str,
@@ -77,7 +88,7 @@ def score_network(
     network: nn.Module,
     settings: DScoreSettings,
     *,
-    grids: Sequence[int] | None = None,
+    grids: Sequence[int] = (),
     device: str = "cpu",
 ) -> tuple[Scoring, Looks, Split]:
     """Scores a network, with the sensitivity of the result to grid and distance.
@@ -88,7 +99,7 @@ def score_network(
         model: Resolved spec.
         network: The whole network, or under the linear protocol the head.
         settings: How to measure.
-        grids: Other grids to measure on; by default those of USUAL_GRIDS that the map allows.
+        grids: Other grids to measure on.
         device: Where to compute.
 
     Returns:
@@ -100,9 +111,7 @@ def score_network(
     looks, test, stage = looks_of(dataset, model, network, settings, device=device)
     found = diagnose(looks, test, stage, settings)
     diagnoses = [found]
-    finest = min(stage.height, stage.width)
-    usual = [g for g in USUAL_GRIDS if g <= finest and g not in (found.rows, found.columns)]
-    for grid in usual if grids is None else grids:
+    for grid in grids:
         other = settings.model_copy(update={"grid": grid, "resamples": 0})
         diagnoses.append(diagnose(*looks_of(dataset, model, network, other, device=device), other))
     variants = [_variant(each, kind) for each in diagnoses for kind in get_args(Distance)]

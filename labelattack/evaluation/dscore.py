@@ -183,7 +183,8 @@ def distance(first: Reals, second: Reals, kind: Distance = "jensen-shannon") -> 
     divergence = np.zeros(np.broadcast_shapes(first.shape, second.shape)[:-1])
     for part in (first, second):
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(part == 0, 0, part * np.log2(part / middle))
+            # The ratio is at most 2; the smallest floats have no half and would give infinity.
+            terms = np.where(part == 0, 0, part * np.log2(np.minimum(part / middle, 2)))
         divergence = divergence + terms.sum(axis=-1) / 2
     return np.sqrt(np.clip(divergence, 0, 1))
 
