@@ -236,11 +236,12 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
-    from labelattack.benchmark.runner import load, prepare_d_score, rebuild
+    from labelattack.benchmark.runner import load, prepare_d_score, protocol_of, rebuild
     from labelattack.benchmark.scoring import score_network, usual_grids
     from labelattack.datasets import registry as datasets
     from labelattack.diagnosis.pictures import draw_deletions, draw_distributions, draw_scatter
     from labelattack.models import registry as models
+    from labelattack.models.base import read_weights
     from labelattack.training.device import resolve_device, single_thread
 
     _load_plugins(plugin)
@@ -253,7 +254,9 @@ def score(
     if source.is_file():
         resolved = str(datasets.resolve(dataset))
         chosen = datasets.get(datasets.resolve(dataset).name).default_model
-        networks = [(source.stem, resolved, str(models.resolve(model or chosen)), _weights(source))]
+        networks = [
+            (source.stem, resolved, str(models.resolve(model or chosen)), read_weights(source))
+        ]
     else:
         networks = _stored_networks(source, cell or [], seed)
     processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
@@ -261,7 +264,7 @@ def score(
     grids: dict[tuple[str, str], list[int]] = {}
     found = []
     with _progress(quiet=as_json) as progress:
-        for on, of, protocol in {(on, of, _protocol(state)) for _, on, of, state in networks}:
+        for on, of, protocol in {(on, of, protocol_of(state)) for _, on, of, state in networks}:
             usual = usual_grids(on, of, settings, device=computed_on)
             grids[on, of] = usual if grid is None else [g for g in grid if g]
             for cells in (settings.grid, *grids[on, of]):
@@ -436,18 +439,6 @@ def _d_score_settings(text: str) -> Any:
     if "operator" in given:
         given["operator"] = str(mutations.resolve(str(given["operator"])))
     return _validated(DScoreSettings, **given)
-
-
-def _weights(path: Path) -> Any:
-    """A state dict from a file, without running code from it."""
-    from labelattack.models.base import read_weights
-
-    return read_weights(path)
-
-
-def _protocol(state: Any) -> Literal["linear", "finetune"]:
-    """What was trained, by what the weights hold."""
-    return "linear" if set(state) == {"weight", "bias"} else "finetune"
 
 
 def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str, str, str, Any]]:

@@ -17,6 +17,7 @@ from tests.conftest import SMALL_DIGITS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICK = ["bench", "--dataset", SMALL_DIGITS, "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
+ONE = [*QUICK, "--defense", "an", "--seeds", "1", "--lr", "0.01"]
 
 
 def run(*arguments, cwd=None, code=0, **env):
@@ -49,13 +50,7 @@ def test_bench_stores_resumes_and_shows(tmp_path):
 
 def test_score_prints_parts_and_draws(tmp_path):
     run(
-        *QUICK,
-        "--defense",
-        "an",
-        "--seeds",
-        1,
-        "--lr",
-        0.01,
+        *ONE,
         "--d-score",
         "images=30",
         cwd=tmp_path,
@@ -116,13 +111,7 @@ def stored(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("stored")
     run(
-        *QUICK,
-        "--defense",
-        "an",
-        "--seeds",
-        1,
-        "--lr",
-        0.01,
+        *ONE,
         "--d-score",
         "none",
         "--no-reference",

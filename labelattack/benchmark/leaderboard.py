@@ -35,7 +35,7 @@ class Row(BaseModel):
         to_reference: Mean difference from the full-label reference, paired by seed.
         to_reference_interval: Half-width of that difference's interval.
         robustness: Distance of attention from uniform, in [0, 1], lower is better; mean over seeds,
-            None if it was not measured or is undefined for every seed.
+            None if it was not measured or is undefined for a seed.
         robustness_interval: Half-width of its 95 % Student-t interval; for a single seed that of
             the bootstrap over images.
         fitness: 1 - distance of attention from features, in [0, 1], higher is better; likewise.
@@ -173,17 +173,17 @@ def _summary(records: list[Record]) -> dict[str, Any]:
         groups[cell.attack, cell.defense, cell.versions["attack"], cell.versions["defense"]].append(
             record
         )
+    chosen = {key: _selected(group) for key, group in groups.items()}
     reference: dict[int, Record] = {}
-    for (attack, defense, *_), group in groups.items():
+    for (attack, defense, *_), best in chosen.items():
         if (attack, defense) == ("none", REFERENCE):
-            reference = _selected(group)
-    rows = [_row(key[0], key[1], group, reference) for key, group in groups.items()]
+            reference = best
+    rows = [_row(group, chosen[key], reference) for key, group in groups.items()]
     rows.sort(key=lambda r: (r.attack != "none", r.attack, -(r.map or 0.0), r.defense))
-    return {"rows": rows, "curves": _curves(groups, reference)}
+    return {"rows": rows, "curves": _curves(chosen, reference)}
 
 
-def _row(attack: str, defense: str, group: list[Record], reference: dict[int, Record]) -> Row:
-    chosen = _selected(group)
+def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Record]) -> Row:
     best = list(chosen.values())
     scores = estimate([_points(record) for record in best])
     pairs = [(record, reference[seed]) for seed, record in chosen.items() if seed in reference]
@@ -208,8 +208,8 @@ def _row(attack: str, defense: str, group: list[Record], reference: dict[int, Re
     fitting = _part([(d.fitness, d.fitness_interval) for d in diagnoses])
     difference = _part([(d.d_score, d.d_score_interval) for d in diagnoses])
     return Row(
-        attack=attack,
-        defense=defense,
+        attack=group[0].cell.attack,
+        defense=group[0].cell.defense,
         seeds=scores.seeds,
         map=scores.mean if best else None,
         interval=scores.half_width,
@@ -265,13 +265,12 @@ def _worst_drop(pairs: list[tuple[Record, Record]]) -> tuple[str | None, float |
 
 
 def _curves(
-    groups: dict[tuple[str, ...], list[Record]], reference: dict[int, Record]
+    selected: dict[tuple[str, ...], dict[int, Record]], reference: dict[int, Record]
 ) -> list[Curve]:
     families: dict[tuple[str, ...], dict[float, dict[int, float]]] = defaultdict(dict)
-    for (attack, defense, *versions), group in groups.items():
+    for (attack, defense, *versions), chosen in selected.items():
         spec = Spec.parse(attack)
         params = dict(spec.params)
-        chosen = _selected(group)
         told = {r.removal.requested_rate for r in chosen.values() if r.removal is not None}
         if "rate" in params and len(told) == 1 and (rate := told.pop()) is not None:
             del params["rate"]
@@ -311,11 +310,8 @@ def _area(
 
 def _selected(group: list[Record]) -> dict[int, Record]:
     """The record that validation chooses for each seed, seeds ascending."""
-    by_seed: dict[int, list[Record]] = defaultdict(list)
-    for record in group:
-        by_seed[record.cell.seed].append(record)
-    chosen = {seed: best_on_validation(by_seed[seed]) for seed in sorted(by_seed)}
-    return {seed: record for seed, record in chosen.items() if record is not None}
+    best = sorted(selected_runs(group), key=lambda record: record.cell.seed)
+    return {record.cell.seed: record for record in best}
 
 
 def selected_runs(records: Iterable[Record]) -> list[Record]:

@@ -112,6 +112,11 @@ def looks_of(
     return looks, test, stage
 
 
+def protocol_of(state: Mapping[str, Tensor]) -> Protocol:
+    """Under which protocol weights were trained: the linear one trains the head only."""
+    return "linear" if set(state) == {"weight", "bias"} else "finetune"
+
+
 def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
     """A trained network, or under the linear protocol its head, from weights.
 
@@ -124,7 +129,7 @@ def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
         StoreError: If the weights do not fit.
     """
     built, labels = models.create(model), len(load(dataset).classes)
-    linear = set(state) == {"weight", "bias"}
+    linear = protocol_of(state) == "linear"
     network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
     try:
         network.load_state_dict(dict(state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from labelattack.diagnosis.looks import (
 )
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.diagnosis.stage import stage_shape
-from labelattack.errors import DatasetError
+from labelattack.errors import DatasetError, ParameterError
 from labelattack.evaluation.dscore import (
     DScore,
     Looks,
@@ -29,8 +30,7 @@ from labelattack.evaluation.dscore import (
     bootstrap_interval,
     box_density,
     distribution,
-    evidence_alone,
-    evidence_lost,
+    evidence_in,
     fitness,
     resample_counts,
     robustness,
@@ -135,26 +135,30 @@ def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings)
 
     Raises:
         DatasetError: If boxes are asked for and the dataset has none.
+        ParameterError: If shifting is asked for and no region was shown.
     """
     images = len(split.labels)
     counts = resample_counts(
         images, settings.resamples, generator(settings.seed, "diagnosis-bootstrap")
     )
     weights = np.concatenate([np.ones((1, images)), counts])
-    attention = distribution(
-        evidence_lost(
-            looks, split.labels, evidence=settings.evidence, scored=split.scored, weights=weights
-        )
+    found = partial(
+        evidence_in,
+        labels=split.labels,
+        evidence=settings.evidence,
+        scored=split.scored,
+        weights=weights,
     )
+    attention = distribution(found(looks.whole[None]) - found(looks.deleted))
     if settings.features == "boxes":
         features = distribution(weights @ box_densities(split, stage.rows, stage.columns))
+    elif looks.shifted is None:
+        raise ParameterError("feature distribution needs shifted images, got none")
     else:
-        alone = evidence_alone(
-            looks, split.labels, evidence=settings.evidence, scored=split.scored, weights=weights
-        )
-        size = tuple(-(-n // settings.step) for n in (stage.rows, stage.columns))
+        rows, columns = (-(-n // settings.step) for n in (stage.rows, stage.columns))
+        grid = stage.rows, stage.columns
         features = distribution(
-            upsample(alone, (size[0], size[1]), (stage.rows, stage.columns), settings.step)
+            upsample(found(looks.shifted), (rows, columns), grid, settings.step)
         )
     robust = robustness(attention, settings.distance)
     fit = fitness(attention, features, settings.distance)
@@ -216,8 +220,7 @@ def looks_of_network(
     (example,) = inputs.stream([np.arange(1)])
     stage = stage_shape(network, stage_name, example, grid=settings.grid)
     deleted = mutants(stage, settings)
-    linear = isinstance(network, Network) and stage_name == "backbone"
-    head = network.head if linear and isinstance(network.head, nn.Linear) else None
+    head = network.head if isinstance(network, Network) and stage_name == "backbone" else None
     steps = len(batches) * (2 if settings.features == "shifting" else 1)
     wholes, withouts = [], []
     for done, batch in enumerate(inputs.stream(batches)):

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelattack.errors import LabelError, ParameterError
+from labelattack.errors import LabelError
 from labelattack.evaluation.average_precision import average_precision, mean_average_precision
 from labelattack.labels import BoolArray
 
@@ -109,9 +109,6 @@ def map_gain(
     return gains
 
 
-_EVIDENCE = {"margin": margin, "map": map_gain}
-
-
 class Looks(NamedTuple):
     """What a model says when parts of it, or of the image, are gone.
 
@@ -127,32 +124,17 @@ class Looks(NamedTuple):
     shifted: FloatArray | None
 
 
-def evidence_lost(
-    looks: Looks,
+def evidence_in(
+    scores: FloatArray,
     labels: BoolArray,
     *,
     evidence: Evidence = "margin",
     scored: BoolArray | None = None,
     weights: FloatArray | None = None,
 ) -> Reals:
-    """Evidence that each deleted cell takes away, ``[resamples, cells]``; may be negative."""
-    of = _EVIDENCE[evidence]
-    whole = of(looks.whole[None], labels, scored=scored, weights=weights)
-    return whole - of(looks.deleted, labels, scored=scored, weights=weights)
-
-
-def evidence_alone(
-    looks: Looks,
-    labels: BoolArray,
-    *,
-    evidence: Evidence = "margin",
-    scored: BoolArray | None = None,
-    weights: FloatArray | None = None,
-) -> Reals:
-    """Evidence in each region alone, ``[resamples, regions]``; may be negative."""
-    if looks.shifted is None:
-        raise ParameterError("feature distribution needs shifted images, got none")
-    return _EVIDENCE[evidence](looks.shifted, labels, scored=scored, weights=weights)
+    """Evidence of one kind; arguments and result as of ``margin``."""
+    measure = {"margin": margin, "map": map_gain}[evidence]
+    return measure(scores, labels, scored=scored, weights=weights)
 
 
 def distribution(evidence: Reals) -> Reals:
