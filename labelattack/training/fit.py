@@ -92,7 +92,7 @@ def fit(
     Raises:
         TrainingDivergedError: If the loss is not finite.
     """
-    network.to(device)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.requires_grad]},
