@@ -134,7 +134,8 @@ def bench(
     """
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.grid import Grid
-    from labelattack.benchmark.runner import load, run_grid
+    from labelattack.benchmark.loading import load
+    from labelattack.benchmark.runner import run_grid
     from labelattack.benchmark.store import RecordStore
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
@@ -236,7 +237,8 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
-    from labelattack.benchmark.runner import load, prepare_d_score, protocol_of, rebuild
+    from labelattack.benchmark.diagnosing import prepare_d_score, protocol_of, rebuild
+    from labelattack.benchmark.loading import load
     from labelattack.benchmark.scoring import score_network, usual_grids
     from labelattack.datasets import registry as datasets
     from labelattack.diagnosis.pictures import draw_deletions, draw_distributions, draw_scatter

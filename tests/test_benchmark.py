@@ -9,9 +9,12 @@ import torch
 
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
-from labelattack.benchmark import leaderboard, runner
+from labelattack.benchmark import cells as running
+from labelattack.benchmark import leaderboard
+from labelattack.benchmark.cells import run_cell
 from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.runner import load, run_cell, run_grid
+from labelattack.benchmark.loading import load
+from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
 from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
@@ -86,8 +89,8 @@ def test_run_is_deterministic_and_survives_the_store(store):
 def test_test_scores_are_those_of_the_selected_epoch(monkeypatch):
     """Recomputes the reported AP from the scores that the runner saw."""
     seen = []
-    original = runner.predict
-    monkeypatch.setattr(runner, "predict", lambda n, i: seen.append(original(n, i)) or seen[-1])
+    original = running.predict
+    monkeypatch.setattr(running, "predict", lambda n, i: seen.append(original(n, i)) or seen[-1])
     record = run_cell(cells()[-1])
     expected = average_precision(seen[-1], load(SMALL_DIGITS).test.labels)
     assert list(record.test.per_class.values()) == expected.tolist()
@@ -300,7 +303,7 @@ def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypa
     assert all(store.get(c.key).diagnosis is None for c in wanted)
     before = {c.key: store.get(c.key) for c in wanted}
     trained = []
-    monkeypatch.setattr(runner, "fit", lambda *a, **k: trained.append(1))
+    monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
     assert run_grid(wanted, store, d_score=QUICK_SCORE) == len(wanted) and not trained
     later = {c.key: store.get(c.key) for c in wanted}
     for key, record in later.items():

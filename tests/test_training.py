@@ -44,6 +44,7 @@ def run_fit(seed=0, epochs=3, loss=None):
         head,
         loss,
         inputs,
+        inputs,
         labels,
         Recipe(epochs=epochs, lr=0.1, batch_size=16),
         seed=seed,

@@ -78,15 +78,20 @@ def train(head: str, share: float, seed: int, folder: str) -> None:
     labels = PartialLabels(values, np.ones_like(values))
     loss = defenses.create("bce")
     loss.bind(Task(labels=labels, seed=seed, expected_positives=2.0))
+    train, unused = (
+        ImageInputs(ArrayImages(images), models.create("tiny").preprocessing, CPU)
+        for images in (pixels, pixels[:1])
+    )
     result = fit(
         build(head, seed),
         loss,
-        ImageInputs(ArrayImages(pixels), models.create("tiny").preprocessing, CPU),
+        train,
+        unused,
         labels,
         Recipe(epochs=10, lr=RATES[head], batch_size=16),
         seed=seed,
         device=CPU,
-        validate=lambda network: float("nan"),
+        validate=lambda scores: float("nan"),
     )
     save_file(result.state, path)
 

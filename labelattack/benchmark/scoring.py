@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 from torch import nn
 
-from labelattack.benchmark.runner import load, looks_of
+from labelattack.benchmark.diagnosing import looks_of
+from labelattack.benchmark.loading import load
 from labelattack.datasets.base import Split
 from labelattack.diagnosis.score import Diagnosis, box_densities, diagnose, shape_of
 from labelattack.diagnosis.settings import DScoreSettings

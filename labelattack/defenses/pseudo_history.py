@@ -83,8 +83,9 @@ class PseudoHistory(PartialLabelLoss):
 
     def bind(self, task: Task) -> None:
         """Allocates the stack of predictions, newest first, and how many each image has."""
-        self.register_buffer("predictions", torch.zeros(3, *task.labels.shape))
-        self.register_buffer("stored", torch.zeros(task.labels.shape[0], dtype=torch.int64))
+        images, labels = task.labels.shape
+        self.register_buffer("predictions", torch.zeros(images, 3, labels))
+        self.register_buffer("stored", torch.zeros(images, dtype=torch.int64))
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Eq. 7, averaged over the batch."""
@@ -103,17 +104,17 @@ class PseudoHistory(PartialLabelLoss):
 
     def _pseudo_labels(self, index: Tensor) -> Tensor:
         """Eq. 2 and 3: weighted mean of what is stored, ``init`` where nothing is."""
-        stack = self.predictions[:, index]
+        stack = self.predictions[index]
         weights = torch.tensor(self.weights, dtype=stack.dtype, device=stack.device)
-        there = torch.arange(3, device=stack.device)[:, None] < self.stored[index]
-        weights = weights[:, None] * there
-        total = weights.sum(dim=0)
-        mean = (weights[:, :, None] * stack).sum(dim=0) / total.clamp_min(1e-12)[:, None]
-        return torch.where((total > 0)[:, None], mean, torch.full_like(mean, self.init))
+        there = torch.arange(3, device=stack.device) < self.stored[index][:, None]
+        weights = weights * there
+        total = weights.sum(dim=1, keepdim=True)
+        mean = (weights[:, :, None] * stack).sum(dim=1) / total.clamp_min(1e-12)
+        return torch.where(total > 0, mean, torch.full_like(mean, self.init))
 
     def _store(self, p: Tensor, index: Tensor) -> None:
-        self.predictions[1:, index] = self.predictions[:-1, index]
-        self.predictions[0, index] = p.to(self.predictions.dtype)
+        newest = p.to(self.predictions.dtype)[:, None]
+        self.predictions[index] = torch.cat([newest, self.predictions[index][:, :2]], dim=1)
         self.stored[index] = (self.stored[index] + 1).clamp_max(3)
 
     def _part(self, cells: Tensor, members: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,28 +63,68 @@ class Fit:
     state: dict[str, Tensor]
 
 
+class Best:
+    """Follows a run epoch by epoch and keeps the state that validates best."""
+
+    def __init__(self) -> None:
+        self._epochs: list[Epoch] = []
+        self._selected, self._score = 0, -math.inf
+        self._state: dict[str, Tensor] = {}
+
+    def add(self, loss: float, score: float, state: Mapping[str, Tensor]) -> None:
+        """Takes the mean training loss of the next epoch, its validation mAP or NaN, its state."""
+        undefined = math.isnan(score)
+        self._epochs.append(Epoch(loss=loss, val_map=None if undefined else score))
+        if score > self._score or (undefined and self._score == -math.inf):
+            self._selected = len(self._epochs)
+            self._score = self._score if undefined else score
+            self._state = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def fit(self) -> Fit:
+        """What came out."""
+        return Fit(self._epochs, self._selected, self._state)
+
+
+def adam(groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Adam:
+    """The optimiser of every run."""
+    return torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda"))
+
+
+def require_finite(loss: float, epoch: int) -> float:
+    """Returns the loss of an epoch.
+
+    Raises:
+        TrainingDivergedError: If it is not finite.
+    """
+    if not math.isfinite(loss):
+        raise TrainingDivergedError(f"loss must be finite, got {loss} in epoch {epoch}")
+    return loss
+
+
 def fit(
     network: nn.Module,
     loss: PartialLabelLoss,
-    inputs: Inputs,
+    train: Inputs,
+    val: Inputs,
     labels: PartialLabels,
     recipe: Recipe,
     *,
     seed: int,
     device: torch.device,
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[Scores], float],
 ) -> Fit:
     """Trains a network under a loss and keeps the epoch that validates best.
 
     Args:
         network: Maps a batch of inputs to logits ``[batch, labels]``; trained in place.
         loss: A bound loss.
-        inputs: Training inputs.
-        labels: Attacked labels of the same images.
+        train: Training inputs.
+        val: Validation inputs.
+        labels: Attacked labels of the training images.
         recipe: Hyper-parameters.
         seed: Seed of shuffling and augmentation.
         device: Where to compute.
-        validate: Gives the validation mAP of the network; NaN where undefined.
+        validate: Gives the validation mAP of the validation images' logits; NaN where undefined.
 
     Returns:
         History, the selected epoch, and the state at that epoch.
@@ -95,25 +135,20 @@ def fit(
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if p.requires_grad]},
+        {"params": [p for p in network.parameters() if p.requires_grad], "lr": recipe.lr},
         {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
     ]
-    optimizer = torch.optim.Adam(
-        groups,
-        lr=recipe.lr,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    optimizer = adam(groups, device)
     positives = torch.from_numpy(labels.positives.copy()).to(device)
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
-    history: list[Epoch] = []
-    selected, best, state = 0, -math.inf, {}
+    best = Best()
     for epoch in range(1, recipe.epochs + 1):
         network.train()
-        order = permutation(len(inputs), seed, "shuffle", str(epoch))
+        order = permutation(len(train), seed, "shuffle", str(epoch))
         batches = split_batches(order, recipe.batch_size)
         total = torch.zeros((), dtype=torch.float64)
         flips = stream_seed(seed, "augment", str(epoch))
-        for rows, batch in zip(batches, inputs.stream(batches, seed=flips), strict=True):
+        for rows, batch in zip(batches, train.stream(batches, seed=flips), strict=True):
             index = torch.from_numpy(rows).to(device)
             step = Step(
                 positives=positives[index],
@@ -130,15 +165,9 @@ def fit(
             value.backward()
             optimizer.step()
             total += value.detach().double().cpu() * len(rows)
-        mean_loss = float(total) / len(inputs)
-        if not math.isfinite(mean_loss):
-            raise TrainingDivergedError(f"loss must be finite, got {mean_loss} in epoch {epoch}")
-        score = validate(network)
-        history.append(Epoch(loss=mean_loss, val_map=None if math.isnan(score) else score))
-        if score > best or (math.isnan(score) and best == -math.inf):
-            selected, best = epoch, best if math.isnan(score) else score
-            state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    return Fit(history, selected, state)
+        mean_loss = require_finite(float(total) / len(train), epoch)
+        best.add(mean_loss, validate(predict(network, val)), network.state_dict())
+    return best.fit()
 
 
 @torch.inference_mode()

@@ -1,0 +1,264 @@
+"""Running cells: attack, train, select, score."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelattack.attacks import registry as attacks
+from labelattack.attacks.manifest import manifest
+from labelattack.benchmark.diagnosing import diagnosis_of
+from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.loading import load, prepared
+from labelattack.benchmark.selection import ValidationLabels, validation_labels
+from labelattack.benchmark.store import CleanScores, Record, Removal
+from labelattack.datasets.base import Split
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import PartialLabelLoss, Task
+from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.errors import DatasetError, ModelError, StoreError
+from labelattack.evaluation.average_precision import (
+    average_precision,
+    defined_mean,
+    mean_average_precision,
+)
+from labelattack.labels import PartialLabels
+from labelattack.models import registry as models
+from labelattack.registry import Spec
+from labelattack.seeding import stream_seed
+from labelattack.training.device import resolve_device
+from labelattack.training.fit import Fit, Scores, fit, predict
+from labelattack.training.heads import HeadRun, fit_heads
+from labelattack.training.inputs import FeatureInputs
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A cell, attacked and ready to train."""
+
+    cell: Cell
+    removal: Removal
+    attacked: PartialLabels
+    chosen: ValidationLabels
+    loss: PartialLabelLoss
+    network: nn.Module
+
+    def validate(self, scores: Scores) -> float:
+        """Validation mAP, on the labels that selection may see."""
+        return mean_average_precision(scores, self.chosen.labels, scored=self.chosen.scored)
+
+
+Keep = Callable[[Cell, dict[str, Tensor]], None]
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    device: str = "cpu",
+    d_score: DScoreSettings | None = None,
+    keep: Keep = lambda cell, state: None,
+) -> list[Record]:
+    """Attacks, trains, selects and scores the cells of one group.
+
+    Args:
+        cells: What to run; what [groups][labelattack.benchmark.runner.groups] puts together.
+        device: Where to compute.
+        d_score: How to measure D-Scores; None for none.
+        keep: Given the trained weights of each cell.
+
+    Returns:
+        A record for each. A run that diverges, or whose plug-in raises, gives a failed one; the
+        others go on. Times are each cell's share of the group's.
+
+    Raises:
+        DatasetError: If an image cannot be read.
+        ModelError: If the model cannot be built.
+    """
+    clock, cpu = time.perf_counter(), time.process_time()
+    found: list[_Run | Exception] = [_guarded(_begin, cell, device) for cell in cells]
+    runs = [run for run in found if isinstance(run, _Run)]
+    fits = iter(_train(runs, device))
+    outcomes = []
+    for run in found:
+        result = next(fits) if isinstance(run, _Run) else run
+        if isinstance(run, _Run) and isinstance(result, Fit):
+            result = _guarded(_finish, run, result, device, d_score, keep)
+        # One bad cell must not cost the others; the reason is kept and the exit code tells.
+        failed = {"reason": f"{type(result).__name__}: {result}"}
+        outcomes.append(result if isinstance(result, dict) else failed)
+    times = {
+        "seconds": round((time.perf_counter() - clock) / len(cells), 3),
+        "cpu_seconds": round((time.process_time() - cpu) / len(cells), 3),
+    }
+    return [
+        _facts(cell).model_copy(update={**outcome, **times})
+        for cell, outcome in zip(cells, outcomes, strict=True)
+    ]
+
+
+def run_cell(cell: Cell, *, device: str = "cpu", d_score: DScoreSettings | None = None) -> Record:
+    """The record of one cell; see [run_cells][labelattack.benchmark.cells.run_cells]."""
+    return run_cells([cell], device=device, d_score=d_score)[0]
+
+
+def _facts(cell: Cell) -> Record:
+    """A record of what is known whatever comes out."""
+    defense = defenses.get(Spec.parse(cell.defense).name)
+    return Record(
+        key=cell.key,
+        cell=cell,
+        status="failed",
+        oracle=defense.oracle,
+        privileged=defense.privileged,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries=_libraries(),
+        commit=_commit(),
+        machine=f"{platform.machine()} {platform.system()} {platform.python_version()}",
+    )
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns, or the exception it raises unless that concerns every cell."""
+    try:
+        return call(*arguments)
+    except (DatasetError, ModelError, StoreError):
+        raise
+    except Exception as error:
+        return error
+
+
+def _begin(cell: Cell, device: str) -> _Run:
+    splits = load(cell.dataset)
+    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    attack = attacks.create(cell.attack)
+    attacked = attack(splits.train.labels, seed=cell.seed)
+    account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
+    loss = defenses.create(cell.defense)
+    loss.bind(
+        Task(
+            labels=attacked,
+            seed=stream_seed(cell.seed, "loss"),
+            expected_positives=splits.expected_positives,
+        )
+    )
+    return _Run(
+        cell=cell,
+        removal=Removal(
+            requested_rate=account.requested_rate,
+            realised_rate=account.realised_rate,
+            rate_of=account.rate_of,
+            positives_removed=account.positives_removed,
+            q_hat=account.q_hat,
+        ),
+        attacked=attacked,
+        chosen=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
+        loss=loss,
+        network=ready.build(stream_seed(cell.seed, "initialisation")),
+    )
+
+
+def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
+    """Linear heads all at once, whole networks one by one."""
+    if not runs:
+        return []
+    first = runs[0].cell
+    ready = prepared(first.dataset, models.resolve(first.model), first.protocol, device)
+    train, val = ready.train, ready.val
+    heads = [
+        HeadRun(
+            head=run.network,
+            loss=run.loss,
+            labels=run.attacked,
+            recipe=run.cell.recipe,
+            seed=run.cell.seed,
+            validate=run.validate,
+        )
+        for run in runs
+        if isinstance(run.network, nn.Linear)
+    ]
+    if heads and isinstance(train, FeatureInputs) and isinstance(val, FeatureInputs):
+        return fit_heads(heads, train, val)
+
+    def alone(run: _Run) -> Fit:
+        return fit(
+            run.network,
+            run.loss,
+            train,
+            val,
+            run.attacked,
+            run.cell.recipe,
+            seed=run.cell.seed,
+            device=resolve_device(device),
+            validate=run.validate,
+        )
+
+    return [_guarded(alone, run) for run in runs]
+
+
+def _finish(
+    run: _Run, result: Fit, device: str, d_score: DScoreSettings | None, keep: Keep
+) -> dict[str, object]:
+    cell, network = run.cell, run.network
+    splits = load(cell.dataset)
+    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    network.to(resolve_device(device)).load_state_dict(result.state)
+    keep(cell, result.state)
+    return {
+        "status": "done",
+        "removal": run.removal,
+        "selection_rule": run.chosen.rule,
+        "epochs": result.epochs,
+        "selected_epoch": result.selected,
+        "val_map": result.epochs[result.selected - 1].val_map,
+        "test": _score(predict(network, ready.test), splits.test, splits.classes),
+        "diagnosis": d_score and diagnosis_of(cell, network, d_score, device=device),
+    }
+
+
+def _score(scores: Scores, test: Split, classes: Sequence[str]) -> CleanScores:
+    per_class = average_precision(scores, test.labels, scored=test.scored)
+    defined = [None if np.isnan(value) else float(value) for value in per_class]
+    micro, eleven = (
+        mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
+        for variant in ("micro", "voc-11-point")
+    )
+    return CleanScores(
+        map=defined_mean(per_class),
+        map_micro=micro,
+        map_voc_11_point=eleven,
+        per_class=dict(zip(classes, defined, strict=True)),
+        undefined_classes=defined.count(None),
+    )
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    found = {"torch": torch.__version__, "numpy": np.__version__}
+    try:
+        found["labelattack"] = version("labelattack")
+    except PackageNotFoundError:
+        found["labelattack"] = "not installed"
+    return found
+
+
+@cache
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None

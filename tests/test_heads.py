@@ -1,0 +1,140 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from labelattack import attacks, defenses
+from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
+from labelattack.training.fit import Fit, Recipe, fit, predict
+from labelattack.training.heads import HeadRun, _agree, fit_heads
+from labelattack.training.inputs import FeatureInputs
+
+CPU = torch.device("cpu")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(70, 6)).astype(np.float32)
+CLEAN = X[:, :4] > 0.4
+TRAIN, VAL = FeatureInputs(X, CPU), FeatureInputs(X[:20] + 0.1, CPU)
+
+
+def bound(loss, attack="targeted", seed=0):
+    oracle = loss.oracle
+    labels = attacks.create("none" if oracle else attack)(CLEAN, seed=seed)
+    loss.bind(Task(labels=labels, seed=seed, expected_positives=1.2))
+    return loss, labels
+
+
+def some_runs(make, batch_size=16):
+    """Attacks, seeds and learning rates mixed."""
+    runs = []
+    for seed, (attack, lr) in enumerate(
+        [("targeted", 0.1), ("random", 0.01), ("single-positive", 0.1), ("targeted:rate=0.8", 0.03)]
+    ):
+        loss, labels = bound(make(), attack, seed)
+        torch.manual_seed(seed)
+        head = nn.Linear(6, 4)
+        target = torch.from_numpy(CLEAN[:20]).float()
+        runs.append(
+            HeadRun(
+                head=head,
+                loss=loss,
+                labels=labels,
+                recipe=Recipe(epochs=4, lr=lr, batch_size=batch_size),
+                seed=seed,
+                validate=lambda scores, y=target: (
+                    -float((torch.sigmoid(torch.tensor(scores)) - y).abs().mean())
+                ),
+            )
+        )
+    return runs
+
+
+def alone(run):
+    return fit(
+        run.head, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU, validate=run.validate
+    )  # fmt: skip
+
+
+def assert_equal_fits(one: Fit, other: Fit):
+    assert one.selected == other.selected
+    for mine, theirs in zip(one.epochs, other.epochs, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, abs=1e-5)
+        assert mine.val_map == pytest.approx(theirs.val_map, abs=1e-5)
+    head = nn.Linear(6, 4)
+    scores = []
+    for state in (one.state, other.state):
+        head.load_state_dict(state)
+        scores.append(predict(head, VAL))
+    np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", defenses.registry.names())
+def test_a_group_trains_each_head_as_it_would_alone(spec):
+    runs = some_runs(lambda: defenses.create(spec))
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)
+
+
+@pytest.mark.parametrize("spec", defenses.registry.names())
+def test_every_loss_can_be_batched(spec):
+    runs = some_runs(lambda: defenses.create(spec))
+    signs = [
+        torch.from_numpy(np.stack([getattr(r.labels, s) for r in runs]))
+        for s in ("positives", "negatives")
+    ]
+    assert _agree([run.loss for run in runs], *signs)
+
+
+class Branches(PartialLabelLoss):
+    """Looks at a value, which no mapped call can."""
+
+    def loss(self, logits, step):
+        value = positive_term(logits).mean()
+        return value * (2.0 if value.item() > 0.5 else 1.0)
+
+
+class KeepsPython(PartialLabelLoss):
+    """State that differs from run to run, outside buffers."""
+
+    def bind(self, task):
+        self.share = float(task.labels.positives.mean())
+
+    def loss(self, logits, step):
+        return positive_term(logits).mean() * self.share
+
+
+class Fails(PartialLabelLoss):
+    def bind(self, task):
+        self.fails = task.seed == 2
+
+    def loss(self, logits, step):
+        if self.fails and step.epoch > 1:
+            raise ValueError("no more")
+        return positive_term(logits).mean()
+
+
+@pytest.mark.parametrize("make", [Branches, KeepsPython])
+def test_losses_that_cannot_be_batched_are_called_apart(make):
+    runs = some_runs(make)
+    signs = [
+        torch.from_numpy(np.stack([getattr(r.labels, s) for r in runs]))
+        for s in ("positives", "negatives")
+    ]
+    if make is KeepsPython:
+        assert not _agree([run.loss for run in runs], *signs)
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)
+
+
+def test_one_failure_leaves_the_others_alone():
+    found = fit_heads(some_runs(Fails), TRAIN, VAL)
+    assert isinstance(found[2], ValueError)
+    assert all(isinstance(found[row], Fit) for row in (0, 1, 3))
+    runs = some_runs(lambda: defenses.create("an"))
+    runs[1].head.weight.data.fill_(float("nan"))
+    diverged = fit_heads(runs, TRAIN, VAL)
+    assert "must be finite" in str(diverged[1])
+    assert_equal_fits(diverged[0], alone(some_runs(lambda: defenses.create("an"))[0]))
