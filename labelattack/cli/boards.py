@@ -1,0 +1,87 @@
+"""Boards on a terminal, and the show command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from labelattack.cli.common import (
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.leaderboard import Board
+    from labelattack.benchmark.store import Record
+
+
+def show(
+    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    format: Annotated[
+        Literal["table", "json", "csv", "markdown"], typer.Option(help="How to print it.")
+    ] = "table",
+) -> None:
+    """Prints the leaderboards of a store."""
+    from labelattack.benchmark.store import RecordStore
+
+    print_boards(list(RecordStore(results, create=False)), format)
+
+
+def print_boards(records: list[Record], format: str) -> None:
+    """Prints the boards of some records as a table, JSON, CSV or Markdown."""
+    from labelattack.benchmark import leaderboard
+
+    found = leaderboard.boards(records)
+    if format == "table":
+        for board in found:
+            print_board(board)
+        if not found:
+            say("no finished cell yet")
+        return
+    render = {
+        "json": leaderboard.to_json,
+        "csv": leaderboard.to_csv,
+        "markdown": leaderboard.to_markdown,
+    }[format]
+    typer.echo(render(found))
+
+
+def print_board(board: Board) -> None:
+    """The columns that differ from row to row; what repeats goes below, once."""
+    from labelattack.benchmark.leaderboard import (
+        COLUMNS,
+        CURVE_COLUMNS,
+        cells_of,
+        curve_cells,
+        title,
+    )
+
+    marks: dict[str, str] = {}
+    rules: dict[str, str] = {}
+    rows = []
+    for row in board.rows:
+        attack, defense, *numbers, positives, everything, seeds, lr, rule, _ = cells_of(row)
+        for note in row.notes:
+            marks.setdefault(note, "*" * (len(marks) + 1))
+        defense += "".join(f" {marks[note]}" for note in row.notes)
+        rows.append(("" if attack in rules else attack, defense, *numbers, seeds, lr))
+        rules.setdefault(
+            attack,
+            f"{positives} of the positives and {everything} of all labels removed; epoch and "
+            f"recipe chosen on validation labels, {rule}",
+        )
+    print_table(title(board), (*COLUMNS[:8], *COLUMNS[10:12]), rows, rigid=7)
+    if board.curves:
+        print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
+        typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
+    typer.echo(
+        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
+        "\nrobustness: lower is better; fitness and D-Score: higher is better. They say where the "
+        "model looks."
+    )
+    for note, mark in marks.items():
+        typer.echo(f"{mark} {note}")
+    for attack, rule in rules.items():
+        typer.echo(f"{attack}: {rule}")
