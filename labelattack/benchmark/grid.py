@@ -53,7 +53,7 @@ class Cell(BaseModel):
     @cached_property
     def key(self) -> str:
         """Hash of everything above: the name of the cell's record."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump(mode="json", exclude_none=True))
 
 
 class Grid(BaseModel):
@@ -71,6 +71,7 @@ class Grid(BaseModel):
         batch_sizes: Batch sizes searched; empty for the protocol's own.
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
+        micro_batch: Images per forward pass when whole networks are trained; None for the batch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +87,7 @@ class Grid(BaseModel):
     batch_sizes: tuple[PositiveInt, ...] = ()
     selection: Selection = "attacked"
     reference: bool = True
+    micro_batch: PositiveInt | None = None
 
     def cells(self, fingerprint: str) -> list[Cell]:
         """Every distinct cell, seeds outermost so that early results span the grid.
@@ -100,8 +102,10 @@ class Grid(BaseModel):
         check_protocol(self.protocol)
         dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
         rates, sizes = default_recipes(self.protocol, models.create(model))
+        # Heads take their whole batch at once; it is small.
+        micro_batch = self.micro_batch if self.protocol == "finetune" else None
         recipes = [
-            Recipe(epochs=self.epochs, lr=lr, batch_size=size)
+            Recipe(epochs=self.epochs, lr=lr, batch_size=size, micro_batch=micro_batch)
             for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
         ]
         pairs = list(product(self.attacks, self.defenses))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,45 +25,101 @@ from labelattack.cli.common import (
     print_table,
     progress_bars,
     say,
-    validated,
 )
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.spec import Experiment
+    from labelattack.benchmark.store import Record
+
+Attacks = Annotated[
+    list[str] | None, typer.Option("--attack", help="Attack, e.g. targeted:rate=0.4; repeatable.")
+]
+Defenses = Annotated[
+    list[str] | None, typer.Option("--defense", help="Defense, e.g. wan:weight=0.1; repeatable.")
+]
+DatasetOption = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable. [default: digits]"),
+]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Model. [default: the dataset's]")]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="finetune: end to end; linear: head on frozen features. [default: finetune]",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Runs of each pair, seeds 0 to N-1. [default: 3]"),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Passes over the training set. [default: 10]")
+]
+LearningRates = Annotated[
+    list[float] | None,
+    typer.Option("--lr", help="Learning rate; several are searched. [default: the protocol's]"),
+]
+BatchSizes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--batch-size", help="Batch size; several are searched. [default: the protocol's]"
+    ),
+]
+SelectionOption = Annotated[
+    Literal["attacked", "clean"] | None,
+    typer.Option(
+        "--selection",
+        help="Validation labels that choose epoch and recipe; clean is privileged. "
+        "[default: attacked]",
+    ),
+]
+Reference = Annotated[
+    bool | None,
+    typer.Option(
+        "--reference/--no-reference",
+        help="Add the reference that sees every clean label. [default: yes]",
+    ),
+]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batch", min=1, help="Images per forward pass, to save memory. [default: the batch]"
+    ),
+]
+Weights = Annotated[bool, typer.Option(help="Keep what each run trained.")]
+Out = Annotated[Path, typer.Option("--out", help="Store of results.")]
+RetryFailed = Annotated[bool, typer.Option(help="Run failed cells again.")]
+DryRun = Annotated[bool, typer.Option(help="Show what would run, and stop.")]
+Scale = Annotated[
+    str | None, typer.Option("--scale", help="Of the config, the [scale.NAME] to apply.")
+]
 
 
 def bench(
-    attack: Annotated[
-        list[str] | None, typer.Option(help="Attack, e.g. targeted:rate=0.4; repeatable.")
+    attack: Attacks = None,
+    defense: Defenses = None,
+    dataset: DatasetOption = None,
+    model: ModelOption = None,
+    protocol: ProtocolOption = None,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    lr: LearningRates = None,
+    batch_size: BatchSizes = None,
+    selection: SelectionOption = None,
+    reference: Reference = None,
+    micro_batch: MicroBatch = None,
+    d_score: DScoreOption = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Experiment; options override it.")
     ] = None,
-    defense: Annotated[
-        list[str] | None, typer.Option(help="Defense, e.g. wan:weight=0.1; repeatable.")
-    ] = None,
-    dataset: Annotated[str, typer.Option(help="Dataset, e.g. voc:year=2007.")] = "digits",
-    model: Annotated[str | None, typer.Option(help="Model; default: the dataset's.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="finetune: end to end; linear: head on frozen features.")
-    ] = "finetune",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each pair, seeds 0 to N-1.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 10,
-    lr: Annotated[
-        list[float] | None,
-        typer.Option(help="Learning rate; several are searched. Default: the protocol's."),
-    ] = None,
-    batch_size: Annotated[
-        list[int] | None, typer.Option(help="Batch size; several are searched.")
-    ] = None,
-    selection: Annotated[
-        Literal["attacked", "clean"],
-        typer.Option(help="Validation labels that choose epoch and recipe; clean is privileged."),
-    ] = "attacked",
-    reference: Annotated[
-        bool, typer.Option(help="Add the reference that sees every clean label.")
-    ] = True,
-    d_score: DScoreOption = "default",
-    weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = True,
+    scale: Scale = None,
+    weights: Weights = True,
     device: Device = "auto",
     jobs: Jobs = None,
-    out: Annotated[Path, typer.Option(help="Store of results.")] = Path("results"),
-    retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False,
+    out: Out = Path("results"),
+    retry_failed: RetryFailed = False,
+    dry_run: DryRun = False,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,75 +128,122 @@ def bench(
     Finished runs are stored; the same command again computes only what is missing. --d-score none
     leaves the D-Score out.
     """
+    from labelattack.benchmark.spec import read_experiment
+    from labelattack.errors import ParameterError
+
+    if scale is not None and config is None:
+        raise ParameterError(f"--scale needs --config, got --scale {scale} alone")
+    given = read_experiment(config, scale) if config is not None else {}
+    run_experiment(
+        experiment_from(
+            given,
+            str(config or ""),
+            attacks=attack,
+            defenses=defense,
+            datasets=dataset,
+            model=model,
+            protocol=protocol,
+            seeds=seeds,
+            epochs=epochs,
+            lrs=lr,
+            batch_sizes=batch_size,
+            selection=selection,
+            reference=reference,
+            micro_batch=micro_batch,
+            d_score=d_score,
+        ),
+        Execution(out, device, jobs, tuple(plugin or ()), weights, retry_failed, dry_run, as_json),
+        lambda records: print_boards(records, "json" if as_json else "table"),
+    )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how to run, which never changes a number."""
+
+    out: Path
+    device: str
+    jobs: int | None
+    plugins: tuple[str, ...]
+    weights: bool
+    retry_failed: bool
+    dry_run: bool
+    as_json: bool
+
+
+def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Experiment:
+    """The experiment of a file with what the command line overrides."""
+    from labelattack.benchmark.spec import experiment
+    from labelattack.training.protocols import check_protocol
+
+    experiment(given, origin=origin)
+    told = {key: value for key, value in options.items() if value not in (None, [])}
+    check_protocol(told.get("protocol", "finetune"))
+    return experiment(given | told)
+
+
+def run_experiment(
+    wanted: Experiment, how: Execution, render: Callable[[list[Record]], None]
+) -> None:
+    """Runs what a store does not hold yet, renders all of it, and says what was done."""
     from labelattack.attacks import registry as attacks
-    from labelattack.benchmark.grid import Grid
     from labelattack.benchmark.loading import load
     from labelattack.benchmark.runner import run_grid
     from labelattack.benchmark.store import RecordStore
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
     from labelattack.training.device import resolve_device
-    from labelattack.training.protocols import check_protocol
 
-    load_plugins(plugin)
-    check_protocol(protocol)
-    settings = None if d_score == "none" else d_score_settings(d_score)
-    resolved = datasets.resolve(dataset)
-    grid = validated(
-        Grid,
-        dataset=dataset,
-        model=model or datasets.get(resolved.name).default_model,
-        protocol=protocol,
-        attacks=tuple(attack or ["targeted"]),
-        defenses=tuple(defense or ["pseudo-history"]),
-        seeds=tuple(range(seeds)),
-        epochs=epochs,
-        lrs=tuple(lr or ()),
-        batch_sizes=tuple(batch_size or ()),
-        selection=selection,
-        reference=reference,
-    )
-    for spec in grid.attacks:
-        attacks.resolve(spec)  # before anything is read or computed
-    computed_on = str(resolve_device(device))
-    grid.cells("")  # every name and parameter is checked before a dataset is read
-    splits = load(str(resolved))
-    for note in splits.warnings:
-        say(f"note: {note}")
-    cells = grid.cells(splits.fingerprint)
-    if dry_run:
-        _dry_run(cells, RecordStore(out) if (out / "store.json").is_file() else None, as_json)
+    load_plugins(list(how.plugins))
+    settings = None if wanted.d_score == "none" else d_score_settings(wanted.d_score)
+    computed_on = str(resolve_device(how.device))
+    grids = wanted.grids()
+    for grid in grids:
+        for spec in grid.attacks:
+            attacks.resolve(spec)
+        grid.cells("")  # every name and parameter is checked before a dataset is read
+    parts = []
+    for grid in grids:
+        splits = load(str(datasets.resolve(grid.dataset)))
+        for note in splits.warnings:
+            say(f"note: {note}")
+        parts.append(grid.cells(splits.fingerprint))
+    cells = [cell for part in parts for cell in part]
+    if how.dry_run:
+        there = (how.out / "store.json").is_file()
+        _dry_run(cells, RecordStore(how.out) if there else None, how.as_json)
         return
-    store = RecordStore(out)
-    processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
+    store = RecordStore(how.out)
+    computed = 0
     try:
-        with progress_bars(quiet=as_json) as progress:
-            computed = run_grid(
-                cells,
-                store,
-                device=computed_on,
-                jobs=processes,
-                plugins=tuple(str(Path(path).resolve()) for path in plugin or ()),
-                retry_failed=retry_failed,
-                d_score=settings,
-                keep_weights=weights,
-                progress=progress,
-            )
+        with progress_bars(quiet=how.as_json) as progress:
+            for part in parts:
+                computed += run_grid(
+                    part,
+                    store,
+                    device=computed_on,
+                    jobs=how.jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1),
+                    plugins=tuple(str(Path(path).resolve()) for path in how.plugins),
+                    retry_failed=how.retry_failed,
+                    d_score=settings,
+                    keep_weights=how.weights,
+                    progress=progress,
+                )
     except KeyboardInterrupt:
-        there = sum(store.get(cell.key) is not None for cell in cells)
+        finished = sum(store.get(cell.key) is not None for cell in cells)
         say(
-            f"interrupted: {there} of {len(cells)} cells are in '{out}'; "
+            f"interrupted: {finished} of {len(cells)} cells are in '{how.out}'; "
             "run the same command again to go on"
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     records = [record for cell in cells if (record := store.get(cell.key)) is not None]
     failed = [record for record in records if record.status == "failed"]
-    print_boards(records, "json" if as_json else "table")
+    render(records)
     if computed:
         stored = len(cells) - computed
-        say(f"computed {computed} of {len(cells)} cells; {stored} were in '{out}' already")
+        say(f"computed {computed} of {len(cells)} cells; {stored} were in '{how.out}' already")
     else:
-        say(f"nothing to compute: all {len(cells)} cells were in '{out}' already")
+        say(f"nothing to compute: all {len(cells)} cells were in '{how.out}' already")
     for record in failed:
         cell = record.cell
         pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"

@@ -21,11 +21,11 @@ Plugins = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
 DScoreOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--d-score",
         metavar="KEY=VALUE,...",
-        help="How to measure it, e.g. grid=4,evidence=map,features=boxes; default: see docs.",
+        help="How to measure it, e.g. grid=4,evidence=map,features=boxes; none leaves it out.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -33,7 +33,7 @@ def score(
     model: Annotated[
         str | None, typer.Option(help="Of a weights file: which model; default: the dataset's.")
     ] = None,
-    d_score: DScoreOption = "default",
+    d_score: DScoreOption = None,
     grid: Annotated[
         list[int] | None,
         typer.Option(help="Other grid to try; repeatable, 0 for none. Default: 3 and 5."),
@@ -60,7 +60,7 @@ def score(
     from labelattack.training.device import resolve_device, single_thread
 
     load_plugins(plugin)
-    settings = d_score_settings(d_score)
+    settings = d_score_settings(d_score or "default")
     computed_on = str(resolve_device(device))
     single_thread()
     out = pictures or (

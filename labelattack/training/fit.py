@@ -30,6 +30,8 @@ class Recipe(BaseModel):
         epochs: Passes over the training set.
         lr: Adam's learning rate.
         batch_size: Images per step.
+        micro_batch: Images per forward pass, for memory's sake; None for the whole batch. The loss
+            sees the whole batch all the same; only batch normalisation tells the difference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +39,7 @@ class Recipe(BaseModel):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, allow_inf_nan=False)
     batch_size: int = Field(ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
 
 
 class Epoch(BaseModel):

@@ -1,0 +1,165 @@
+"""Experiments as TOML files: what to cross, and what a paper reported for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from labelattack.benchmark.grid import Grid, LearningRate, Selection
+from labelattack.datasets import registry as datasets
+from labelattack.errors import ParameterError, unknown
+from labelattack.registry import Spec, broken_rule
+from labelattack.training.protocols import Protocol
+
+Measure = Literal["map", "robustness", "fitness", "d_score"]
+
+
+class Reported(BaseModel):
+    """Numbers that a paper printed for one dataset.
+
+    Attributes:
+        dataset: Name of the dataset, without parameters.
+        measure: What was measured; mAP in points.
+        attacks: Spec of each column.
+        values: For each defense, a number a column.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    measure: Measure = "map"
+    attacks: tuple[str, ...]
+    values: dict[str, tuple[float, ...]]
+
+    @model_validator(mode="after")
+    def _one_value_a_column(self) -> Reported:
+        for defense, row in self.values.items():
+            if len(row) != len(self.attacks):
+                raise ValueError(f"must have {len(self.attacks)} values for '{defense}'")
+        return self
+
+
+class Experiment(BaseModel):
+    """Attacks crossed with defenses, recipes and seeds, on one or several datasets.
+
+    Attributes:
+        title: What it is.
+        datasets: Specs, each crossed with everything else.
+        model: Spec; None for each dataset's own.
+        protocol: What is trained.
+        attacks: Specs.
+        defenses: Specs.
+        seeds: How many; seeds 0 to N-1.
+        epochs: Passes over the training set.
+        lrs: Learning rates searched; empty for the protocol's own.
+        batch_sizes: Batch sizes searched; empty for the protocol's own.
+        selection: Whose validation labels choose epoch and recipe.
+        reference: Whether to add the clean full-label reference.
+        d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
+        micro_batch: Images per forward pass; None for the whole batch.
+        reported: What a paper printed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    datasets: tuple[str, ...] = ("digits",)
+    model: str | None = None
+    protocol: Protocol = "finetune"
+    attacks: tuple[str, ...] = ("targeted",)
+    defenses: tuple[str, ...] = ("pseudo-history",)
+    seeds: PositiveInt = 3
+    epochs: PositiveInt = 10
+    lrs: tuple[LearningRate, ...] = ()
+    batch_sizes: tuple[PositiveInt, ...] = ()
+    selection: Selection = "attacked"
+    reference: bool = True
+    d_score: str = "default"
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    reported: tuple[Reported, ...] = ()
+
+    def grids(self) -> list[Grid]:
+        """A grid for each dataset.
+
+        Raises:
+            UnknownNameError: If a dataset is unknown.
+        """
+        shared = self.model_dump(
+            include={
+                "protocol", "attacks", "defenses", "epochs", "lrs", "batch_sizes", "selection",
+                "reference", "micro_batch",
+            }
+        )  # fmt: skip
+        found = []
+        for dataset in self.datasets:
+            model = self.model or datasets.get(Spec.parse(dataset).name).default_model
+            seeds = tuple(range(self.seeds))
+            found.append(Grid(dataset=dataset, model=model, seeds=seeds, **shared))
+        return found
+
+
+def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
+    """Reads the keys of an experiment from a TOML file.
+
+    Args:
+        path: The file. Its table ``[scale.NAME]`` holds keys that replace others when that scale
+            is asked for.
+        scale: Name of a scale; None for the experiment as it stands.
+
+    Returns:
+        Keys and values, for [experiment][labelattack.benchmark.spec.experiment].
+
+    Raises:
+        ParameterError: If the file cannot be read or is not TOML.
+        UnknownNameError: If it has no such scale.
+    """
+    try:
+        found = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ParameterError(f"config must be a TOML file, got '{path}', not there") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ParameterError(f"config '{path}' must be TOML: {error}") from error
+    scales = found.pop("scale", {})
+    if scale is not None:
+        if scale not in scales:
+            raise unknown(f"scale of '{path}':", scale, scales)
+        found |= scales[scale]
+    return found
+
+
+def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
+    """Checks the keys of an experiment.
+
+    Args:
+        values: Keys and values.
+        origin: The file they are from, for messages.
+
+    Raises:
+        UnknownNameError: If a key is unknown.
+        ParameterError: If a value breaks its rule.
+    """
+    where = f"'{origin}': " if origin else ""
+    for key in values:
+        if key not in Experiment.model_fields:
+            raise unknown(f"key of {where or 'an experiment: '}".rstrip(), key, _keys())
+    try:
+        return Experiment.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ParameterError(f"{where}{key} {broken_rule(first)}") from None
+
+
+def _keys() -> list[str]:
+    return [*Experiment.model_fields, "scale"]
+
+
+def paper_folder() -> Path:
+    """Folder of the paper's tables: in the installed package, or in the checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "paper"
+    return installed if installed.is_dir() else package.parent / "benchmarks" / "paper"
