@@ -185,9 +185,9 @@ def _summary(records: list[Record]) -> dict[str, Any]:
 
 def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Record]) -> Row:
     best = list(chosen.values())
-    scores = estimate([_points(record) for record in best])
+    scores = estimate([points(record) for record in best])
     pairs = [(record, reference[seed]) for seed, record in chosen.items() if seed in reference]
-    paired = estimate([_points(record) - _points(clean) for record, clean in pairs])
+    paired = estimate([points(record) - points(clean) for record, clean in pairs])
     worst_class, worst_drop = _worst_drop(pairs)
     removals = [r.removal for r in best if r.removal is not None]
     notes = []
@@ -275,14 +275,15 @@ def _curves(
         if "rate" in params and len(told) == 1 and (rate := told.pop()) is not None:
             del params["rate"]
             family = str(Spec.of(spec.name, params))
-            points = {seed: _points(record) for seed, record in chosen.items()}
-            families[family, defense, *versions][rate] = points
+            families[family, defense, *versions][rate] = {
+                seed: points(record) for seed, record in chosen.items()
+            }
     curves = []
     for (attack, defense, *_), by_rate in sorted(families.items()):
         rates = sorted(by_rate)
         estimates = [estimate(list(by_rate[rate].values())) for rate in rates]
-        whole = set.intersection(*(set(points) for points in by_rate.values())) & set(reference)
-        area = estimate([_area(rates, by_rate, s, _points(reference[s])) for s in sorted(whole)])
+        whole = set.intersection(*(set(maps) for maps in by_rate.values())) & set(reference)
+        area = estimate([_area(rates, by_rate, s, points(reference[s])) for s in sorted(whole)])
         curves.append(
             Curve(
                 attack=attack,
@@ -334,7 +335,8 @@ def with_limits(value: float | None, limits: tuple[float, float] | None = None) 
     return f"{value:.3f}" + ("" if limits is None else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
 
 
-def _points(record: Record) -> float:
+def points(record: Record) -> float:
+    """Test mAP of a record in points; NaN if it failed."""
     return 100 * record.test.map if record.test is not None else float("nan")
 
 

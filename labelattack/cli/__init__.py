@@ -13,6 +13,8 @@ from labelattack.cli.benching import bench
 from labelattack.cli.boards import show
 from labelattack.cli.common import EXIT_BUG, EXIT_ERROR, say
 from labelattack.cli.listing import list_
+from labelattack.cli.plotting import plot
+from labelattack.cli.reproducing import reproduce
 from labelattack.cli.scoring import score
 from labelattack.errors import LabelAttackError
 
@@ -71,3 +73,5 @@ app.command()(score)
 app.command()(attack)
 app.command("list")(list_)
 app.command()(show)
+app.command()(plot)
+app.command()(reproduce)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Estimate(NamedTuple):
@@ -34,3 +35,48 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
 
     spread = float(np.std(values, ddof=1)) / count**0.5
     return Estimate(mean, float(stdtrit(count - 1, (1 + confidence) / 2)) * spread, count)
+
+
+class Agreement(NamedTuple):
+    """Kendall's tau in [-1, 1], with a 95 % interval over seeds; None where undefined."""
+
+    tau: float | None
+    interval: tuple[float, float] | None
+
+
+def rank_agreement(
+    expected: Sequence[float],
+    measured: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 999,
+) -> Agreement:
+    """How well the order of means over seeds agrees with an expected order.
+
+    Args:
+        expected: One number for each thing that is ranked.
+        measured: Float ``[seeds, things]``.
+        confidence: Coverage of the percentile interval from resampling whole seeds. With five
+            seeds it is a rough one.
+        resamples: How many resamples.
+
+    Returns:
+        Kendall's tau-b (Kendall 1945) of the means; its interval needs two seeds.
+    """
+    from scipy.stats import bootstrap, kendalltau
+
+    def tau(rows: NDArray[np.int64]) -> float:
+        return float(kendalltau(expected, measured[rows].mean(axis=0)).statistic)
+
+    seeds = np.arange(len(measured))
+    whole = tau(seeds) if len(measured) else float("nan")
+    if np.isnan(whole):
+        return Agreement(None, None)
+    if len(seeds) < 2:
+        return Agreement(whole, None)
+    found = bootstrap(
+        (seeds,), tau, vectorized=False, method="percentile", n_resamples=resamples,
+        confidence_level=confidence, rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    undefined = np.isnan([found.low, found.high]).any()
+    return Agreement(whole, None if undefined else (float(found.low), float(found.high)))

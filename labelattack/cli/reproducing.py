@@ -1,0 +1,137 @@
+"""The reproduce command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from labelattack.cli.benching import (
+    BatchSizes,
+    DatasetOption,
+    DryRun,
+    Epochs,
+    Execution,
+    LearningRates,
+    MicroBatch,
+    ModelOption,
+    Out,
+    ProtocolOption,
+    RetryFailed,
+    Seeds,
+    SelectionOption,
+    experiment_from,
+    run_experiment,
+)
+from labelattack.cli.boards import print_boards
+from labelattack.cli.common import AsJson, Device, Jobs, Plugins, print_table, say
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.spec import Experiment
+    from labelattack.benchmark.store import Record
+
+
+def reproduce(
+    table: Annotated[
+        Literal["table1", "table2", "table3", "figure2"], typer.Argument(help="Of the paper.")
+    ],
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="small: a linear head on VOC 2007, minutes on two cores; paper: as the paper, on "
+            "COCO, VOC 2012 and NUS-WIDE, for GPUs."
+        ),
+    ] = "small",
+    dataset: DatasetOption = None,
+    model: ModelOption = None,
+    protocol: ProtocolOption = None,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    lr: LearningRates = None,
+    batch_size: BatchSizes = None,
+    selection: SelectionOption = None,
+    micro_batch: MicroBatch = None,
+    weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = False,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    out: Out = Path("results"),
+    retry_failed: RetryFailed = False,
+    dry_run: DryRun = False,
+    plugin: Plugins = None,
+    format: Annotated[
+        Literal["table", "json", "markdown"], typer.Option(help="How to print the comparison.")
+    ] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Runs a table of the paper and sets its numbers beside the measured ones.
+
+    Finished runs are stored; the same command again computes only what is missing, and the tables
+    share what they have in common. What was run is said above each comparison: only --scale paper
+    is the paper's own protocol.
+    """
+    from labelattack.benchmark.spec import paper_folder, read_experiment
+
+    path = paper_folder() / f"{table}.toml"
+    wanted = experiment_from(
+        read_experiment(path, None if scale == "paper" else scale),
+        str(path),
+        datasets=dataset,
+        model=model,
+        protocol=protocol,
+        seeds=seeds,
+        epochs=epochs,
+        lrs=lr,
+        batch_sizes=batch_size,
+        selection=selection,
+        micro_batch=micro_batch,
+    )
+    form = "json" if as_json else format
+
+    def render(records: list[Record]) -> None:
+        if wanted.reported:
+            _print_comparisons(wanted, records, form)
+        else:
+            _print_figure(records, out / "pictures" / f"{table}.png", form)
+
+    how = Execution(
+        out, device, jobs, tuple(plugin or ()), weights, retry_failed, dry_run, form != "table"
+    )
+    run_experiment(wanted, how, render)
+
+
+def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> None:
+    from labelattack.benchmark import reproduction
+
+    found = reproduction.compare(wanted.title, wanted.reported, records)
+    if form == "json":
+        typer.echo("[" + ",\n".join(c.model_dump_json(indent=1) for c in found) + "]")
+    elif form == "markdown":
+        typer.echo(reproduction.to_markdown(found))
+    else:
+        for comparison in found:
+            print_table(
+                f"{comparison.title}: {comparison.measured_on}",
+                reproduction.COLUMNS,
+                reproduction.lines(comparison),
+                rigid=len(reproduction.COLUMNS),
+            )
+            typer.echo(reproduction.verdict(comparison))
+        typer.echo(
+            "measured: mean ± 95 % t-interval over seeds. order, tau: of the defenses by their "
+            "means; Kendall's tau, 95 %\ninterval from resampling seeds. 1 is the paper's order, "
+            "-1 its reverse."
+        )
+    if not found:
+        say("the paper reports nothing for these datasets")
+
+
+def _print_figure(records: list[Record], picture: Path, form: str) -> None:
+    from labelattack.benchmark.curves import draw_curves
+    from labelattack.benchmark.leaderboard import boards
+
+    print_boards(records, form)
+    for number, board in enumerate(boards(records)):
+        numbered = picture.with_name(f"{picture.stem}{number or ''}{picture.suffix}")
+        draw_curves(numbered, board)
+        say(f"drew '{numbered}'; the paper prints no numbers for this figure")
