@@ -19,6 +19,7 @@ from labelattack.diagnosis.score import VERSION
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.models import registry as models
 from labelattack.training.device import resolve_device
+from labelattack.training.distributed import agreed, check_parallel, leads, size
 from labelattack.training.features import Progress
 from labelattack.training.protocols import prepare
 from labelattack.training.workers import worker_pool
@@ -55,10 +56,14 @@ def run_grid(
     Returns:
         Number of cells that were run.
     """
-    missing = [cell for cell in cells if _wanted(store.get(cell.key), retry_failed, d_score)]
+    jobs = jobs if size() == 1 else 1
+    missing = agreed(
+        [cell for cell in cells if _wanted(store.get(cell.key), retry_failed, d_score)]
+    )
     if not missing:
         return 0
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in missing}:
+        check_parallel(protocol)
         # In this process, so that the features are cached before several others want them.
         prepare(
             protocol,
@@ -137,11 +142,11 @@ def _run_and_store(
     store = RecordStore(folder)
 
     def keep(cell: Cell, state: dict[str, Tensor]) -> None:
-        if keep_weights:
+        if keep_weights and leads():
             store.add_weights(cell.key, state)
 
     untrained = []
-    for cell in cells:
+    for cell in cells if leads() else ():
         record = store.get(cell.key)
         state = store.weights(cell.key) if record and record.status == "done" else None
         if record is None or state is None or d_score is None:
@@ -150,7 +155,11 @@ def _run_and_store(
         network = rebuild(cell.dataset, cell.model, state)
         found = diagnosis_of(cell, network, d_score, device=device)
         store.add(record.model_copy(update={"diagnosis": found}))
+    untrained = agreed(untrained)
     if untrained:
-        for record in run_cells(untrained, device=device, d_score=d_score, keep=keep):
-            store.add(record)
+        # Processes that train one network together need the leading one alone for the D-Score.
+        measured = d_score if leads() else None
+        for record in run_cells(untrained, device=device, d_score=measured, keep=keep):
+            if leads():
+                store.add(record)
     return len(cells)

@@ -181,7 +181,20 @@ def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Exper
 def run_experiment(
     wanted: Experiment, how: Execution, render: Callable[[list[Record]], None]
 ) -> None:
-    """Runs what a store does not hold yet, renders all of it, and says what was done."""
+    """Runs what a store does not hold yet, renders all of it, and says what was done.
+
+    Under ``torchrun``, the processes train each network together and the first one speaks.
+    """
+    from labelattack.training.device import resolve_device
+    from labelattack.training.distributed import leads, team
+
+    with team(resolve_device(how.device)):
+        _run_experiment(wanted, how, render if leads() else lambda records: None, leads())
+
+
+def _run_experiment(
+    wanted: Experiment, how: Execution, render: Callable[[list[Record]], None], leads: bool
+) -> None:
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.loading import load
     from labelattack.benchmark.runner import run_grid
@@ -190,6 +203,7 @@ def run_experiment(
     from labelattack.defenses import registry as defenses
     from labelattack.training.device import resolve_device
 
+    tell = say if leads else lambda text: None
     load_plugins(list(how.plugins))
     settings = None if wanted.d_score == "none" else d_score_settings(wanted.d_score)
     computed_on = str(resolve_device(how.device))
@@ -202,9 +216,11 @@ def run_experiment(
     for grid in grids:
         splits = load(str(datasets.resolve(grid.dataset)))
         for note in splits.warnings:
-            say(f"note: {note}")
+            tell(f"note: {note}")
         parts.append(grid.cells(splits.fingerprint))
     cells = [cell for part in parts for cell in part]
+    if how.dry_run and not leads:
+        return
     if how.dry_run:
         there = (how.out / "store.json").is_file()
         _dry_run(cells, RecordStore(how.out) if there else None, how.as_json)
@@ -212,7 +228,7 @@ def run_experiment(
     store = RecordStore(how.out)
     computed = 0
     try:
-        with progress_bars(quiet=how.as_json) as progress:
+        with progress_bars(quiet=how.as_json or not leads) as progress:
             for part in parts:
                 computed += run_grid(
                     part,
@@ -237,13 +253,13 @@ def run_experiment(
     render(records)
     if computed:
         stored = len(cells) - computed
-        say(f"computed {computed} of {len(cells)} cells; {stored} were in '{how.out}' already")
+        tell(f"computed {computed} of {len(cells)} cells; {stored} were in '{how.out}' already")
     else:
-        say(f"nothing to compute: all {len(cells)} cells were in '{how.out}' already")
+        tell(f"nothing to compute: all {len(cells)} cells were in '{how.out}' already")
     for record in failed:
         cell = record.cell
         pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-        say(f"failed: {pair}, lr {cell.recipe.lr:g}, seed {cell.seed}: {record.reason}")
+        tell(f"failed: {pair}, lr {cell.recipe.lr:g}, seed {cell.seed}: {record.reason}")
     if failed:
         raise typer.Exit(EXIT_FAILED_CELLS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation, stream_seed
+from labelattack.training.distributed import gathered, own_part, parallel, share, size
 from labelattack.training.inputs import Inputs, split_batches
 
 Scores = NDArray[np.float32]
@@ -137,6 +140,7 @@ def fit(
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
+    together = parallel(network, device)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.requires_grad], "lr": recipe.lr},
         {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
@@ -146,12 +150,13 @@ def fit(
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
     best = Best()
     for epoch in range(1, recipe.epochs + 1):
-        network.train()
+        together.train()
         order = permutation(len(train), seed, "shuffle", str(epoch))
         batches = split_batches(order, recipe.batch_size)
+        own = [share(rows) for rows in batches]
         total = torch.zeros((), dtype=torch.float64)
         flips = stream_seed(seed, "augment", str(epoch))
-        for rows, batch in zip(batches, train.stream(batches, seed=flips), strict=True):
+        for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
             index = torch.from_numpy(rows).to(device)
             step = Step(
                 positives=positives[index],
@@ -160,17 +165,55 @@ def fit(
                 epoch=epoch,
                 epochs=recipe.epochs,
             )
-            # Reduced precision only where a GPU gains by it; losses are computed in float32.
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(batch)
-            value = loss(logits.float(), step)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            value = _backward(together, loss, batch, step, recipe.micro_batch)
             optimizer.step()
-            total += value.detach().double().cpu() * len(rows)
+            total += value.double().cpu() * len(rows)
         mean_loss = require_finite(float(total) / len(train), epoch)
         best.add(mean_loss, validate(predict(network, val)), network.state_dict())
     return best.fit()
+
+
+def _backward(
+    network: nn.Module,
+    loss: PartialLabelLoss,
+    batch: Tensor,
+    step: Step,
+    micro_batch: int | None,
+) -> Tensor:
+    """Leaves the gradients of one step in the parameters, and returns the loss.
+
+    The loss is given the logits of the whole batch, of all processes and micro-batches, so that
+    terms over a batch, and what it keeps of each image, are the same however the work is divided.
+    Its gradient at the logits is then taken back through the network part by part.
+    """
+    length = micro_batch or len(batch)
+    parts = torch.split(batch, length)
+    with torch.set_grad_enabled(len(parts) == 1):
+        logits = torch.cat([_forward(network, part) for part in parts])
+    whole = gathered(logits, len(step.index)).requires_grad_()
+    value: Tensor = loss(whole, step)
+    torch.autograd.backward(value)
+    at_logits = torch.zeros_like(whole) if whole.grad is None else whole.grad
+    # The parallel network averages over processes, and their sum is wanted.
+    slopes = own_part(at_logits, len(batch)) * size()
+    if len(parts) == 1:
+        torch.autograd.backward(logits, slopes)
+        return value.detach()
+    *first, last = zip(parts, torch.split(slopes, length), strict=True)
+    alone = network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+    with alone:
+        for part, slope in first:
+            torch.autograd.backward(_forward(network, part), slope)
+    torch.autograd.backward(_forward(network, last[0]), last[1])
+    return value.detach()
+
+
+def _forward(network: nn.Module, batch: Tensor) -> Tensor:
+    """Logits in float32; reduced precision inside only where a GPU gains by it."""
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
+        logits: Tensor = network(batch)
+    return logits.float()
 
 
 @torch.inference_mode()
@@ -182,7 +225,7 @@ def predict(network: nn.Module, inputs: Inputs) -> Scores:
         inputs: What to score.
     """
     network.eval()
-    batches = split_batches(np.arange(len(inputs)), EVALUATION_BATCH)
-    return np.concatenate(
-        [network(batch).float().cpu().numpy() for batch in inputs.stream(batches)]
-    )
+    count = len(inputs)
+    batches = split_batches(share(np.arange(count)), EVALUATION_BATCH)
+    scores = torch.cat([network(batch).float() for batch in inputs.stream(batches)])
+    return gathered(scores, count).cpu().numpy()

@@ -68,7 +68,10 @@ class ImageInputs:
 
     def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
         """Yields float32 ``[batch, 3, size, size]``, mirrored at random where declared."""
-        rng = generator(seed, "flip") if seed is not None and self.preprocessing.flip else None
+        # A coin for each image, so that it matters not which process or batch an image is in.
+        coins = None
+        if seed is not None and self.preprocessing.flip:
+            coins = _coins(generator(seed, "flip"), len(self))
         mean, std = (
             torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255
             for v in (self.preprocessing.mean, self.preprocessing.std)
@@ -79,8 +82,8 @@ class ImageInputs:
                 pixels = torch.from_numpy(ahead.pop(0).result()).to(self.device)
                 if number + 2 < len(batches):
                     ahead.append(pool.submit(self._load, batches[number + 2]))
-                if rng is not None:
-                    mirrored = torch.from_numpy(_coin(rng, len(rows))).to(self.device)
+                if coins is not None:
+                    mirrored = torch.from_numpy(coins[rows]).to(self.device)
                     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
                 # The layout in which convolutions are fastest, on CPUs and on GPUs.
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -120,7 +123,7 @@ def split_batches(rows: Rows, size: int) -> list[Rows]:
     return np.split(rows, range(size, len(rows), size)) if len(rows) else []
 
 
-def _coin(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+def _coins(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
     raw: Any = rng.bit_generator.random_raw(count)
     heads: NDArray[np.bool_] = np.asarray(raw, dtype=np.uint64) >> np.uint64(63) == 1
     return heads

@@ -1,0 +1,127 @@
+"""Several processes that train one network together, started by ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from labelattack.errors import ParameterError
+from labelattack.training.inputs import Rows
+
+T = TypeVar("T")
+
+
+@contextmanager
+def team(device: torch.device) -> Iterator[None]:
+    """Joins the other processes that ``torchrun`` started; alone, does nothing.
+
+    Args:
+        device: Kind of device; on CUDA each process takes the GPU of its local rank.
+
+    Raises:
+        ParameterError: If the processes cannot find each other.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ParameterError(
+            f"WORLD_SIZE must come from torchrun, which starts the other processes, got {error}"
+        ) from error
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def size() -> int:
+    """How many processes train together."""
+    joined = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if joined else 1
+
+
+def leads() -> bool:
+    """Whether this is the process that stores and prints."""
+    return size() == 1 or distributed.get_rank() == 0
+
+
+def check_parallel(protocol: str) -> None:
+    """Raises ParameterError if several processes were started for what one does alone."""
+    if size() > 1 and protocol != "finetune":
+        raise ParameterError(
+            f"torchrun must be used with --protocol finetune, got {protocol}: heads train in one "
+            "process, or in several with --jobs"
+        )
+
+
+def agreed(value: T) -> T:
+    """What the leading process has for a value; it pickles."""
+    if size() == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def share(rows: Rows) -> Rows:
+    """This process's part of some rows, as long as every other's; the last ones are filled up."""
+    if size() == 1:
+        return rows
+    length = ceil(len(rows) / size())
+    start = distributed.get_rank() * length
+    part = rows[start : start + length]
+    padded: Rows = rows[:1].repeat(length)
+    padded[: len(part)] = part
+    return padded
+
+
+def gathered(part: Tensor, count: int) -> Tensor:
+    """All processes' parts, one after the other, without what was filled up.
+
+    Args:
+        part: ``[length, ...]``, of what [share][labelattack.training.distributed.share] gave.
+        count: How many rows there are in all.
+
+    Returns:
+        ``[count, ...]``, the same in every process; not differentiable.
+    """
+    part = part.detach()
+    if size() == 1:
+        return part
+    parts = [torch.empty_like(part) for _ in range(size())]
+    distributed.all_gather(parts, part.contiguous())
+    return torch.cat(parts)[:count]
+
+
+def own_part(whole: Tensor, length: int) -> Tensor:
+    """This process's rows of ``whole`` ``[count, ...]``; zeros where rows were filled up."""
+    if size() == 1:
+        return whole
+    start = distributed.get_rank() * length
+    part = whole[start : start + length]
+    padded = whole.new_zeros(length, *whole.shape[1:])
+    padded[: len(part)] = part
+    return padded
+
+
+def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, with gradients averaged over processes.
+
+    On CUDA batch normalisation sees the batches of all of them; elsewhere torch has no such layer.
+    """
+    if size() == 1:
+        return network
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(network)

@@ -1,0 +1,111 @@
+"""However the work on one network is divided, the numbers are the same."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from labelattack.benchmark.store import RecordStore
+
+PLAIN = '''
+"""A network without batch normalisation, which alone depends on how a batch is divided."""
+from dataclasses import dataclass
+from torch import nn
+from labelattack import models
+from labelattack.models.base import Model, Preprocessing
+
+@models.register("plain")
+@dataclass(frozen=True, kw_only=True)
+class Plain(Model):
+    """Two convolutions."""
+    channels = 16
+    def backbone(self):
+        return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU())
+    @property
+    def preprocessing(self):
+        return Preprocessing(None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flip=True)
+'''
+# Neither 70 nor 31 nor 41 is divided by the processes and batches; the parts have to be filled up.
+BENCH = [
+    "bench", "--dataset", "digits:train=70,val=31,test=41", "--model", "plain", "--defense", "role",
+    "--defense", "pseudo-history", "--defense", "epr", "--attack", "random", "--seeds", "1", "--epochs", "3",
+    "--lr", "0.003", "--batch-size", "16", "--d-score", "images=20,grid=3,resamples=20", "--json",
+]  # fmt: skip
+
+
+def run(folder, name, *extra, start=(sys.executable, "-m")):
+    (folder / "plain.py").write_text(PLAIN)
+    command = [*start, "labelattack", *BENCH, "--plugin", "plain.py", "--out", name, *extra]
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return result
+
+
+def records(folder, name):
+    found = list(RecordStore(folder / name, create=False))
+    return {(r.cell.defense, r.cell.attack): r for r in found}
+
+
+def assert_same_numbers(mine, theirs):
+    assert mine.keys() == theirs.keys() and len(mine) == 4
+    for name, record in mine.items():
+        other = theirs[name]
+        assert record.status == "done", record.reason
+        for one, two in zip(record.epochs, other.epochs, strict=True):
+            assert one.loss == pytest.approx(two.loss, abs=1e-5)
+            assert one.val_map == pytest.approx(two.val_map, abs=1e-4)
+        assert record.test.per_class == pytest.approx(other.test.per_class, abs=1e-4)
+        assert record.diagnosis.robustness == pytest.approx(other.diagnosis.robustness, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    result = run(folder, "one", "--jobs", "1")
+    assert result.returncode == 0, result.stderr
+    return records(folder, "one")
+
+
+def test_two_processes_equal_one(tmp_path, alone):
+    launcher = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+    )
+    result = run(tmp_path, "two", start=launcher)
+    assert result.returncode == 0, result.stderr[-2000:]
+    (board,) = json.loads(result.stdout)  # only one of them prints
+    assert len(board["rows"]) == 4
+    assert_same_numbers(records(tmp_path, "two"), alone)
+
+
+def test_micro_batches_equal_whole_ones(tmp_path, alone):
+    result = run(tmp_path, "parts", "--jobs", "2", "--micro-batch", "5")
+    assert result.returncode == 0, result.stderr
+    found = records(tmp_path, "parts")
+    assert {r.cell.recipe.micro_batch for r in found.values()} == {5}
+    assert_same_numbers(found, alone)
+
+
+def test_heads_are_not_divided(tmp_path):
+    launcher = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "-m",
+    )
+    result = run(tmp_path, "two", "--protocol", "linear", start=launcher)
+    assert (
+        result.returncode != 0 and "torchrun must be used with --protocol finetune" in result.stderr
+    )
