@@ -12,6 +12,7 @@ from labelattack.cli.attacking import attack
 from labelattack.cli.benching import bench
 from labelattack.cli.boards import show
 from labelattack.cli.common import EXIT_BUG, EXIT_ERROR, say
+from labelattack.cli.data import data
 from labelattack.cli.listing import list_
 from labelattack.cli.plotting import plot
 from labelattack.cli.reproducing import reproduce
@@ -75,3 +76,4 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(plot)
 app.command()(reproduce)
+app.add_typer(data, name="data")

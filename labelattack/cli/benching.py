@@ -213,11 +213,17 @@ def _run_experiment(
             attacks.resolve(spec)
         grid.cells("")  # every name and parameter is checked before a dataset is read
     parts = []
-    for grid in grids:
-        splits = load(str(datasets.resolve(grid.dataset)))
-        for note in splits.warnings:
-            tell(f"note: {note}")
-        parts.append(grid.cells(splits.fingerprint))
+    notes: list[str] = []
+    with progress_bars(quiet=how.as_json or not leads) as progress:
+        for grid in grids:
+            what = f"reading {grid.dataset}"
+            progress(what, 0, 1)
+            splits = load(str(datasets.resolve(grid.dataset)))
+            progress(what, 1, 1)
+            notes += splits.warnings
+            parts.append(grid.cells(splits.fingerprint))
+    for note in notes:
+        tell(f"note: {note}")
     cells = [cell for part in parts for cell in part]
     if how.dry_run and not leads:
         return

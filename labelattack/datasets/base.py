@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelattack.datasets.card import Card, Finding, counted
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray, check_matrix
 
@@ -84,17 +85,23 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images decoded from files when they are asked for."""
+    """Images decoded from files when they are asked for; only their names are held.
 
-    paths: Sequence[Path]
+    Attributes:
+        folder: Where they are.
+        names: Path of each, relative to the folder.
+    """
+
+    folder: Path
+    names: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Pixels:
         from PIL import Image
 
-        path = self.paths[index]
+        path = self.folder / self.names[index]
         try:
             with Image.open(path) as image:
                 return np.asarray(image.convert("RGB"))
@@ -103,8 +110,12 @@ class FileImages:
 
     def fingerprint(self) -> str:
         """Hash of names and sizes; reading every byte would cost more than it tells."""
-        lines = (f"{path.name} {path.stat().st_size}" for path in self.paths)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        parts = hashlib.sha256()
+        for number, name in enumerate(self.names):
+            path = self.folder / name
+            line = f"{path.name} {path.stat().st_size}"
+            parts.update((f"\n{line}" if number else line).encode())
+        return parts.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +161,7 @@ class Split:
         """The given rows, in that order."""
         images: Images
         if isinstance(self.images, FileImages):
-            images = FileImages([self.images.paths[row] for row in rows])
+            images = FileImages(self.images.folder, [self.images.names[row] for row in rows])
         elif isinstance(self.images, ArrayImages):
             images = ArrayImages(self.images.pixels[rows])
         else:
@@ -233,6 +244,16 @@ class Dataset(ABC):
         Raises:
             DatasetError: If something is absent or damaged; says what was looked for, and where.
         """
+
+    def card(self) -> Card | None:
+        """What is published about it; None if nothing is."""
+        return None
+
+    def examine(self) -> list[Finding]:
+        """Compares this copy with what is published, as far as it is there; decodes no image."""
+        splits = self.load()
+        parts = (("train", splits.train), ("val", splits.val), ("test", splits.test))
+        return [counted(f"{name}: images", None, len(split.ids)) for name, split in parts]
 
 
 def data_root(root: str) -> Path:

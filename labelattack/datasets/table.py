@@ -72,14 +72,13 @@ class Table(Dataset):
                 raise DatasetError(f"image array '{path}' cannot be read: {error}") from error
         if not path.is_dir():
             raise DatasetError(f"images must be a folder or an .npy file, got '{path}'")
-        paths = [path / name for name in ids]
-        missing = [str(p) for p in paths if not p.is_file()]
+        missing = [str(path / name) for name in ids if not (path / name).is_file()]
         if missing:
             raise DatasetError(
-                f"{len(missing)} of {len(paths)} images of '{self.labels}' are not there, the "
+                f"{len(missing)} of {len(ids)} images of '{self.labels}' are not there, the "
                 f"first '{missing[0]}'"
             )
-        return FileImages(paths)
+        return FileImages(path, ids)
 
     def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
         try:

@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, FileImages, Split, Splits, data_root
+from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.card import Card, Finding, examined, there
+from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
 from labelattack.errors import DatasetError
-from labelattack.seeding import permutation
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor"
 ).split()
 SIDES = ("width", "height")
+EXPECTED_POSITIVES = 1.5
+_LISTS = {"2007": ("trainval", "test"), "2012": ("train", "val")}
+_CHECKSUMS = {
+    "trainval": "05c61b0e50b4a9dc893c5cf12de81439906d25e2fe144a17e3fcfe304dcaec7f",
+    "test": "cfd95120cd534971d2687101874e255663bc029416665f18bbedd34c849a9211",
+}
 
 
 @register("voc")
@@ -51,57 +58,54 @@ class PascalVoc(Dataset):
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
     split_seed: Annotated[int, Field(ge=0)] = 0
 
-    def load(self) -> Splits:
-        """Reads ImageSets/Main and looks for the images."""
-        folder = data_root(self.root) / "VOCdevkit" / f"VOC{self.year}"
-        if not folder.is_dir():
-            raise DatasetError(
-                f"dataset 'voc' needs the folder '{folder}' with ImageSets/Main and JPEGImages, "
-                "which is not there; unpack the official archive there, or set LABELATTACK_DATA "
-                "or voc:root=FOLDER to what holds VOCdevkit"
-            )
-        names = ("trainval", "test") if self.year == "2007" else ("train", "val")
-        images = {path.stem for path in (folder / "JPEGImages").glob("*.jpg")}
-        (learn, learn_missing), (test, test_missing) = (
-            self._read(folder, name, images) for name in names
-        )
-        order = permutation(len(learn.labels), self.split_seed, "voc-holdout")
-        cut = round(len(order) * self.holdout)
-        # Difficult cells are left out at the final evaluation only.
-        learn = Split(learn.images, learn.labels, learn.ids)
-        missing = learn_missing + test_missing
-        total = len(learn.labels) + len(test.labels) + len(missing)
-        notes = []
-        if missing:
-            notes.append(
-                f"voc {self.year}: {len(missing)} of {total} images are missing and left out: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
-            )
-        if len(missing) > self.tolerance * total:
-            raise DatasetError(
-                f"dataset 'voc' may miss {self.tolerance:.1%} of its images, got "
-                f"{len(missing) / total:.1%} ({len(missing)} of {total}) under "
-                f"'{folder / 'JPEGImages'}'; complete it or raise voc:tolerance"
-            )
-        return Splits(
-            CLASSES,
-            train=learn.take(np.sort(order[cut:])),
-            val=learn.take(np.sort(order[:cut])),
-            test=test,
-            expected_positives=1.5,
-            notes=tuple(notes),
+    def card(self) -> Card:
+        """Official lists of the year."""
+        old = self.year == "2007"
+        first, second = _LISTS[self.year]
+        return Card(
+            title=f"Pascal VOC {self.year}, classification",
+            labels=len(CLASSES),
+            images={first: 5011 if old else 5717, second: 4952 if old else 5823},
+            positives_per_image=EXPECTED_POSITIVES,
+            splits=f"train and val: {first}, {self.holdout:.0%} held out; test: {second}",
+            licence="images under the terms of Flickr; annotations free for research",
+            home="http://host.robots.ox.ac.uk/pascal/VOC/",
+            layout=tuple(
+                f"VOCdevkit/VOC{self.year}/{name}"
+                for name in ("ImageSets/Main/*.txt", "JPEGImages/*.jpg", "Annotations/*.xml")
+            ),
+            checksums=_CHECKSUMS if old else {},
         )
 
-    def _read(self, folder: Path, split: str, images: set[str]) -> tuple[Split, list[str]]:
+    def load(self) -> Splits:
+        """Reads ImageSets/Main and looks for the images."""
+        listings = [self._read(name) for name in _LISTS[self.year]]
+        (learn, test), notes = assemble("voc", self.tolerance, listings)
+        train, val = hold_out(learn, self.holdout, self.split_seed, "voc-holdout")
+        return Splits(CLASSES, train, val, test, EXPECTED_POSITIVES, notes)
+
+    def examine(self) -> list[Finding]:
+        """Looks at lists, labels and images."""
+        found = [there(self._folder / name) for name in ("ImageSets/Main", "JPEGImages")]
+        if all(finding.fine for finding in found):
+            for name in _LISTS[self.year]:
+                listing = self._read(name)
+                found += examined(self.card(), name, listing.labels, absent(listing))
+        return found
+
+    @property
+    def _folder(self) -> Path:
+        return data_root(self.root) / "VOCdevkit" / f"VOC{self.year}"
+
+    def _read(self, split: str) -> Listing:
         columns = []
         ids: list[str] = []
         for name in CLASSES:
-            path = folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
+            path = self._folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
+            required("voc", path, self.card().layout)
             try:
                 rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
                 column = [int(sign) for _, sign in rows]
-            except FileNotFoundError as error:
-                raise DatasetError(f"dataset 'voc' needs '{path}', which is not there") from error
             except (OSError, ValueError) as error:
                 raise DatasetError(f"'{path}' must hold lines 'image sign': {error}") from error
             if not set(column) <= {-1, 0, 1}:
@@ -111,17 +115,16 @@ class PascalVoc(Dataset):
             ids = [image for image, _ in rows]
             columns.append(column)
         signs = np.array(columns, dtype=np.int8).T
-        there = np.array([name in images for name in ids], dtype=np.bool_)
-        missing = [name for name in ids if name not in images]
-        ids = [name for name in ids if name in images]
-        if not ids:
-            raise DatasetError(f"no image of '{split}' is under '{folder / 'JPEGImages'}'")
-        signs = signs[there]
-        paths = [folder / "JPEGImages" / f"{name}.jpg" for name in ids]
-        scored = signs != 0 if self.difficult == "ignore" else None
-        annotations = [folder / "Annotations" / f"{name}.xml" for name in ids]
-        boxes = VocBoxes(annotations) if annotations[0].is_file() else None
-        return Split(FileImages(paths), signs == 1, ids, scored, boxes), missing
+        annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
+        return Listing(
+            name=split,
+            folder=self._folder / "JPEGImages",
+            files=[f"{name}.jpg" for name in ids],
+            ids=ids,
+            labels=signs == 1,
+            scored=signs != 0 if self.difficult == "ignore" else None,
+            boxes=VocBoxes(annotations) if any(map(Path.is_file, annotations)) else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from labelattack.errors import StoreError
 from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry import Spec, digest
+from labelattack.storage import cache_folder
 from labelattack.training.device import resolve_device
 from labelattack.training.inputs import ImageInputs, Rows, split_batches
 from labelattack.training.workers import worker_pool
@@ -32,12 +31,6 @@ from labelattack.training.workers import worker_pool
 Features = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 _CHUNK = 64
-
-
-def cache_folder() -> Path:
-    """Folder of cached features: LABELATTACK_CACHE, else the platform's cache folder."""
-    chosen = os.environ.get("LABELATTACK_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("labelattack")
 
 
 class Readout(Protocol):

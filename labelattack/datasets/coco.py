@@ -1,0 +1,206 @@
+"""COCO as a multi-label classification dataset, official layout."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from labelattack.datasets import register
+from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.card import Card, Finding, examined, there
+from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.errors import DatasetError
+from labelattack.labels import BoolArray
+from labelattack.storage import cache_folder
+
+EXPECTED_POSITIVES = 2.9
+# Images listed, and images with at least one annotation.
+_SIZES = {
+    "train2014": (82783, 82081),
+    "val2014": (40504, 40137),
+    "train2017": (118287, 117266),
+    "val2017": (5000, 4952),
+}
+_CHECKSUMS = {"train2014": "30d99e7c0bf826050cd0efc95a72453069eceffb928662033620e98cb8f4de16"}
+
+
+class _Annotations(NamedTuple):
+    """One ``instances_*.json``, images by id, labels by category id."""
+
+    classes: list[str]
+    images: NDArray[np.int64]
+    files: list[str]
+    labels: BoolArray
+
+
+@register("coco")
+@dataclass(frozen=True, kw_only=True)
+class Coco(Dataset):
+    """COCO 2014 or 2017: which of 80 kinds of objects have an annotation, crowds included.
+
+    Trains on the official train images, ``holdout`` of which are set aside for validation, and
+    tests on the official val images, as the literature does: test labels are not public. The
+    annotations are read as a stream, once; the label matrix is then kept in the cache folder.
+
+    Args:
+        year: 2014 or 2017.
+        root: Folder that holds coco; default LABELATTACK_DATA, else ./data.
+        holdout: Share of the training images used for validation.
+        empty: Whether to ``drop`` images without any annotation, as the literature does, or to
+            ``keep`` them as images without positives.
+        tolerance: Largest share of images that may be missing.
+        split_seed: Seed of the hold-out.
+    """
+
+    source: ClassVar[str] = "Lin et al. 2014, cocodataset.org"
+
+    year: Literal["2014", "2017"] = "2014"
+    root: str = ""
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    empty: Literal["drop", "keep"] = "drop"
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+    def card(self) -> Card:
+        """Official lists of the year."""
+        drop = self.empty == "drop"
+        return Card(
+            title=f"COCO {self.year}, object instances as labels",
+            labels=80,
+            images={name: _SIZES[name][drop] for name in self._lists},
+            labelled={name: _SIZES[name][1] for name in self._lists},
+            positives_per_image=EXPECTED_POSITIVES,
+            splits=f"train and val: {self._lists[0]}, {self.holdout:.0%} held out; "
+            f"test: {self._lists[1]}",
+            licence="annotations CC BY 4.0; images under the terms of Flickr",
+            home="https://cocodataset.org/#download",
+            layout=tuple(
+                f"coco/{name}"
+                for split in self._lists
+                for name in (f"annotations/instances_{split}.json", f"{split}/*.jpg")
+            ),
+            checksums=_CHECKSUMS if drop else {},
+        )
+
+    def load(self) -> Splits:
+        """Reads the annotations and looks for the images."""
+        listings, classes = [], []
+        for name in self._lists:
+            listing, found = self._read(name)
+            listings.append(listing)
+            classes.append(found)
+        if classes[0] != classes[1]:
+            raise DatasetError(
+                f"the annotation files under '{self._folder / 'annotations'}' must have the same "
+                f"categories, got {len(classes[0])} and {len(classes[1])} that differ"
+            )
+        (learn, test), notes = assemble("coco", self.tolerance, listings)
+        train, val = hold_out(learn, self.holdout, self.split_seed, "coco-holdout")
+        return Splits(classes[0], train, val, test, EXPECTED_POSITIVES, notes)
+
+    def examine(self) -> list[Finding]:
+        """Looks at annotations, labels and images."""
+        found = []
+        for name in self._lists:
+            looked = [there(self._annotations(name)), there(self._folder / name)]
+            found += looked
+            if all(finding.fine for finding in looked):
+                listing, _ = self._read(name)
+                found += examined(self.card(), name, listing.labels, absent(listing))
+        return found
+
+    @property
+    def _lists(self) -> tuple[str, str]:
+        return f"train{self.year}", f"val{self.year}"
+
+    @property
+    def _folder(self) -> Path:
+        return data_root(self.root) / "coco"
+
+    def _annotations(self, split: str) -> Path:
+        return self._folder / "annotations" / f"instances_{split}.json"
+
+    def _read(self, split: str) -> tuple[Listing, list[str]]:
+        layout = self.card().layout
+        path = required("coco", self._annotations(split), layout)
+        found = _cached(path)
+        required("coco", self._folder / split, layout)
+        rows = np.arange(len(found.labels))
+        if self.empty == "drop":
+            rows = rows[found.labels.any(axis=1)]
+        listing = Listing(
+            name=split,
+            folder=self._folder / split,
+            files=[found.files[row] for row in rows],
+            ids=[f"{split}/{found.images[row]}" for row in rows],
+            labels=found.labels[rows],
+        )
+        return listing, found.classes
+
+
+def _cached(path: Path) -> _Annotations:
+    """The annotations, from the cache folder if this very file was read before."""
+    about = path.stat()
+    text = f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
+    name = f"coco-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    kept = cache_folder() / "labels" / name
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            return _Annotations(
+                file["classes"].tolist(), file["images"], file["files"].tolist(), file["labels"]
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = _parsed(path)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            part = Path(folder) / name
+            np.savez_compressed(
+                part,
+                classes=np.array(found.classes),
+                images=found.images,
+                files=np.array(found.files),
+                labels=found.labels,
+            )
+            part.replace(kept)
+    except OSError:
+        pass  # a cache that cannot be written costs time, nothing else
+    return found
+
+
+def _parsed(path: Path) -> _Annotations:
+    try:
+        categories = {int(c["id"]): str(c["name"]) for c in _items(path, "categories")}
+        files = {int(i["id"]): str(i["file_name"]) for i in _items(path, "images")}
+        images = np.array(sorted(files), dtype=np.int64)
+        row = {image: number for number, image in enumerate(images.tolist())}
+        column = {category: number for number, category in enumerate(sorted(categories))}
+        labels = np.zeros((len(row), len(column)), dtype=np.bool_)
+        for annotation in _items(path, "annotations"):
+            labels[row[annotation["image_id"]], column[annotation["category_id"]]] = True
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"'{path}' must hold COCO's images, annotations and categories; got {error!r}"
+        ) from error
+    names = [categories[category] for category in sorted(categories)]
+    return _Annotations(names, images, [files[image] for image in images.tolist()], labels)
+
+
+def _items(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    """The objects of one top-level array, one at a time: the file is larger than it looks."""
+    import ijson
+
+    try:
+        with path.open("rb") as file:
+            yield from ijson.items(file, f"{key}.item", use_float=True)
+    except (OSError, ijson.JSONError) as error:
+        raise DatasetError(f"'{path}' must be JSON: {error}") from error

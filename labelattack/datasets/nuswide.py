@@ -1,0 +1,128 @@
+"""NUS-WIDE, official layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from labelattack.datasets import register
+from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.card import Card, Finding, examined, there
+from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.errors import DatasetError
+from labelattack.labels import BoolArray
+
+EXPECTED_POSITIVES = 1.9
+_LISTS = ("Train", "Test")
+_WHITE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
+
+
+@register("nus-wide")
+@dataclass(frozen=True, kw_only=True)
+class NusWide(Dataset):
+    """NUS-WIDE, 81 concepts, official training and test lists; 22 % of the rows have no label.
+
+    ``holdout`` of the training images are set aside for validation. The images were published as
+    addresses, many of which are dead: raise ``tolerance`` to what your copy misses, and say so with
+    your numbers.
+
+    Args:
+        root: Folder that holds NUS-WIDE; default LABELATTACK_DATA, else ./data.
+        images: Folder of the images within NUS-WIDE.
+        holdout: Share of the training images used for validation.
+        tolerance: Largest share of images that may be missing.
+        split_seed: Seed of the hold-out.
+    """
+
+    source: ClassVar[str] = "Chua et al. 2009"
+
+    root: str = ""
+    images: str = "Flickr"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+    def card(self) -> Card:
+        """Official lists."""
+        return Card(
+            title="NUS-WIDE, 81 concepts",
+            labels=81,
+            images={"Train": 161789, "Test": 107859},
+            positives_per_image=EXPECTED_POSITIVES,
+            splits=f"train and val: TrainImagelist, {self.holdout:.0%} held out; "
+            "test: TestImagelist",
+            licence="for research; images under the terms of Flickr",
+            home="https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html",
+            layout=(
+                "NUS-WIDE/ConceptsList/Concepts81.txt",
+                "NUS-WIDE/ImageList/TrainImagelist.txt and TestImagelist.txt",
+                "NUS-WIDE/Groundtruth/TrainTestLabels/Labels_*_Train.txt and Labels_*_Test.txt",
+                f"NUS-WIDE/{self.images}/<concept>/*.jpg",
+            ),
+        )
+
+    def load(self) -> Splits:
+        """Reads lists and labels and looks for the images."""
+        listings = [self._read(name) for name in _LISTS]
+        (learn, test), notes = assemble("nus-wide", self.tolerance, listings)
+        train, val = hold_out(learn, self.holdout, self.split_seed, "nus-wide-holdout")
+        return Splits(self._concepts(), train, val, test, EXPECTED_POSITIVES, notes)
+
+    def examine(self) -> list[Finding]:
+        """Looks at lists, labels and images."""
+        names = ("ConceptsList/Concepts81.txt", "Groundtruth/TrainTestLabels", self.images)
+        lists = [self._list(split) for split in _LISTS]
+        found = [there(path) for path in [*(self._folder / name for name in names), *lists]]
+        if all(finding.fine for finding in found):
+            for split in _LISTS:
+                listing = self._read(split)
+                found += examined(self.card(), split, listing.labels, absent(listing))
+        return found
+
+    @property
+    def _folder(self) -> Path:
+        return data_root(self.root) / "NUS-WIDE"
+
+    def _list(self, split: str) -> Path:
+        return self._folder / "ImageList" / f"{split}Imagelist.txt"
+
+    def _lines(self, path: Path) -> list[str]:
+        required("nus-wide", path, self.card().layout)
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+    def _concepts(self) -> list[str]:
+        return self._lines(self._folder / "ConceptsList" / "Concepts81.txt")
+
+    def _read(self, split: str) -> Listing:
+        # The lists come from Windows.
+        files = [line.replace("\\", "/") for line in self._lines(self._list(split))]
+        concepts = self._concepts()
+        labels: BoolArray = np.zeros((len(files), len(concepts)), dtype=np.bool_)
+        for column, concept in enumerate(concepts):
+            name = f"Labels_{concept}_{split}.txt"
+            path = self._folder / "Groundtruth" / "TrainTestLabels" / name
+            required("nus-wide", path, self.card().layout)
+            signs = _binary(path)
+            if len(signs) != len(files):
+                raise DatasetError(
+                    f"'{path}' must have one line for each of the {len(files)} images of "
+                    f"'{self._list(split)}', got {len(signs)}"
+                )
+            labels[:, column] = signs
+        folder = required("nus-wide", self._folder / self.images, self.card().layout)
+        return Listing(split, folder, files, files, labels)
+
+
+def _binary(path: Path) -> NDArray[np.bool_]:
+    """Reads a file of lines 0 and 1, as bytes: there are twenty million of them."""
+    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    digits = raw[~np.isin(raw, _WHITE)]
+    if not np.isin(digits, (48, 49)).all():
+        raise DatasetError(f"'{path}' must hold a line 0 or 1 for each image")
+    signs: NDArray[np.bool_] = digits == 49
+    return signs
