@@ -358,6 +358,9 @@ def load_plugin(path: str | Path) -> None:
 
 def broken_rule(detail: Mapping[str, Any]) -> str:
     """Says one entry of a pydantic error as ``must be ..., got ...``."""
+    own, sign, text = detail["msg"].partition("Value error, ")
+    if sign and not own:
+        return str(text)
     rule = detail["msg"].replace("Input should be", "must be").partition(",")[0]
     return f"{rule}, got {detail['input']!r}"
 

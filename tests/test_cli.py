@@ -14,6 +14,7 @@ import pytest
 
 from labelattack.labels import read_labels
 from tests.conftest import SMALL_DIGITS
+from tests.official import make_coco, make_nus_wide, make_voc
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICK = ["bench", "--dataset", SMALL_DIGITS, "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
@@ -336,3 +337,112 @@ def test_ten_kills_lose_nothing_and_change_nothing(tmp_path):
         process.communicate()
     finish(killed)
     assert numbers(killed / "results") == numbers(whole / "results")
+
+
+@pytest.fixture(scope="module")
+def miniatures(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    make_coco(root, train=14, val=8)
+    make_nus_wide(root, train=12, test=8)
+    lists = {
+        "train": [f"2008_{i:06d}" for i in range(12)],
+        "val": [f"2009_{i:06d}" for i in range(8)],
+    }
+    make_voc(root, "2012", lists)
+    return root
+
+
+FAST = [
+    "--model",
+    "resnet18:weights=none,size=64",
+    "--seeds",
+    1,
+    "--epochs",
+    1,
+    "--lr",
+    1e-4,
+    "--batch-size",
+    8,
+]
+
+
+def test_the_papers_protocol_runs_on_official_layouts(miniatures, tmp_path):
+    """One command; only network, image size and the length of the search are smaller here."""
+    env = {"LABELATTACK_DATA": str(miniatures)}
+    first = run("reproduce", "table3", "--scale", "paper", *FAST, cwd=tmp_path, **env)
+    text = " ".join(first.stdout.split())
+    assert "coco · resnet18" in text and "voc:year=2012 · resnet18" in text and "finetune" in text
+    assert "75.8" in text and "D-Score" in text and "computed 10 of 10 cells" in first.stderr
+    again = run("reproduce", "table3", "--scale", "paper", *FAST, "--json", cwd=tmp_path, **env)
+    assert "nothing to compute: all 10 cells" in again.stderr
+    coco, voc = json.loads(again.stdout)
+    assert len(coco["columns"]) == len(voc["columns"]) == 4
+    for column in coco["columns"]:
+        for entry in column["entries"]:
+            assert entry["difference"] == pytest.approx(entry["measured"] - entry["reported"])
+    wide = run(
+        "bench", "--dataset", "nus-wide", *FAST, "--defense", "an", "--defense", "role", "--d-score", "none",
+        "--attack", "random:rate=0.6", cwd=tmp_path, **env,
+    )  # fmt: skip
+    assert "nus-wide" in wide.stdout and "computed 3 of 3 cells" in wide.stderr
+
+
+def test_paper_scale_without_data_says_what_to_place_before_computing(tmp_path):
+    result = run(
+        "reproduce",
+        "table1",
+        "--scale",
+        "paper",
+        cwd=tmp_path,
+        code=2,
+        LABELATTACK_DATA=str(tmp_path),
+    )
+    assert "coco/annotations/instances_train2014.json" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_figure_is_drawn_and_configs_are_overridden(tmp_path):
+    (tmp_path / "spec.toml").write_text(
+        f'datasets = ["{SMALL_DIGITS}"]\nprotocol = "linear"\nepochs = 2\nlrs = [1e-2]\nseeds = 2\nd_score = "none"\n'
+        'attacks = ["targeted:rate=0.2", "targeted:rate=0.6"]\ndefenses = ["an"]\n[scale.one]\nseeds = 1\n'
+    )
+    spec = ("--config", "spec.toml")
+    assert "6 of 6 cells" in run("bench", *spec, "--dry-run", cwd=tmp_path).stdout
+    assert "3 of 3 cells" in run("bench", *spec, "--scale", "one", "--dry-run", cwd=tmp_path).stdout
+    assert "9 of 9 cells" in run("bench", *spec, "--seeds", 3, "--dry-run", cwd=tmp_path).stdout
+    run("bench", *spec, "--scale", "one", "--jobs", 1, cwd=tmp_path)
+    drawn = run("plot", "curves", "results", "--out", "c.png", cwd=tmp_path)
+    assert "drew 'c.png'" in drawn.stderr and (tmp_path / "c.png").stat().st_size > 10_000
+    figure = run(
+        "reproduce", "figure2", "--dataset", SMALL_DIGITS, "--model", "tiny", "--seeds", 1, "--epochs", 1,
+        "--lr", 0.01, "--batch-size", 16, "--jobs", 1, "--out", "two", cwd=tmp_path,
+    )  # fmt: skip
+    assert "prints no numbers" in figure.stderr
+    assert (tmp_path / "two" / "pictures" / "figure2.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--config", "no.toml"], "must be a TOML file, got 'no.toml'"),
+        (["bench", "--scale", "small"], "--scale needs --config"),
+        (["bench", "--protocol", "linar"], "did you mean 'linear'"),
+        (["reproduce", "table1", "--scale", "smal"], "did you mean 'small'"),
+        (["plot", "curves", "nowhere"], "has no store.json"),
+        (["data", "check", "cocoa"], "did you mean 'coco'"),
+        (["data", "card", "digits"], "has no card"),
+    ],
+)
+def test_new_commands_say_what_is_wrong(tmp_path, arguments, message):
+    assert message in run(*arguments, cwd=tmp_path, code=2).stderr
+
+
+def test_data_check_tells_whole_from_broken(miniatures, tmp_path):
+    env = {"LABELATTACK_DATA": str(miniatures)}
+    found = json.loads(run("data", "check", "coco", "--json", code=1, **env).stdout)
+    assert {f["what"]: f["fine"] for f in found}["train2014: image files"]
+    assert not {f["what"]: f["fine"] for f in found}["train2014: images listed"]  # a miniature
+    absent = run("data", "check", "coco:year=2017", code=1, **env)
+    assert "missing" in absent.stdout and "coco/train2017/*.jpg" in absent.stderr
+    assert "1,600" in run("data", "check", "digits").stdout
+    assert "30d99e7c0bf8" in run("data", "card", "coco").stdout

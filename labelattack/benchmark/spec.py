@@ -39,7 +39,10 @@ class Reported(BaseModel):
     def _one_value_a_column(self) -> Reported:
         for defense, row in self.values.items():
             if len(row) != len(self.attacks):
-                raise ValueError(f"must have {len(self.attacks)} values for '{defense}'")
+                raise ValueError(
+                    f"must have {len(self.attacks)} values for '{defense}', one an attack, got "
+                    f"{len(row)}"
+                )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -74,9 +75,12 @@ def rank_agreement(
         return Agreement(None, None)
     if len(seeds) < 2:
         return Agreement(whole, None)
-    found = bootstrap(
-        (seeds,), tau, vectorized=False, method="percentile", n_resamples=resamples,
-        confidence_level=confidence, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
+    with warnings.catch_warnings():
+        # Resamples may all agree, or be all tied; both are told by the result.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = bootstrap(
+            (seeds,), tau, vectorized=False, method="percentile", n_resamples=resamples,
+            confidence_level=confidence, rng=np.random.default_rng(0),
+        ).confidence_interval  # fmt: skip
     undefined = np.isnan([found.low, found.high]).any()
     return Agreement(whole, None if undefined else (float(found.low), float(found.high)))
