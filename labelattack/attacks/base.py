@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from labelattack.errors import LabelError, PluginError
 from labelattack.labels import BoolArray, PartialLabels, check_matrix
 from labelattack.seeding import generator, random_keys
+
+_BLOCK = 1 << 20  # cells drawn from at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +109,23 @@ def draw_per_image(
     Returns:
         bool ``[images, labels]``; for one generator state, nested in the counts.
     """
-    candidates = np.flatnonzero(cells)
-    rows = candidates // max(cells.shape[1], 1)
-    # One sort of single words does what a two-key sort would: row, random bits, position.
-    row_bits = np.uint64(max(len(cells) - 1, 1).bit_length())
-    low_bits = np.uint64(max(len(rows) - 1, 1).bit_length())
-    keys = random_keys(rng, len(rows))
-    position = keys & ((np.uint64(1) << low_bits) - np.uint64(1))
-    keys = rows.astype(np.uint64) << (np.uint64(64) - row_bits) | keys >> row_bits
-    keys = np.sort(keys >> low_bits << low_bits | position)
-    order = (keys & ((np.uint64(1) << low_bits) - np.uint64(1))).astype(np.int64)
     per_row = cells.sum(axis=1)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
-    drawn = np.zeros(cells.size, dtype=np.bool_)
-    drawn[candidates[order[place < counts[rows]]]] = True
-    return drawn.reshape(cells.shape)
+    ends = np.cumsum(per_row)
+    row_bits = np.uint64(max(len(cells) - 1, 1).bit_length())
+    low_bits = np.uint64(max(int(per_row.sum()) - 1, 1).bit_length())
+    low = (np.uint64(1) << low_bits) - np.uint64(1)
+    drawn = np.zeros(cells.shape, dtype=np.bool_)
+    # Blocks of rows bound the memory; a sort of single words, (row, random bits, position), does
+    # what a sort by two keys would.
+    starts = np.arange(0, ends[-1] if len(ends) else 0, _BLOCK)
+    blocks = np.unique(np.searchsorted(ends, starts))
+    for first, last in pairwise([*blocks, len(cells)]):
+        candidates = np.flatnonzero(cells[first:last])
+        rows = candidates // max(cells.shape[1], 1)
+        place = np.arange(len(rows)) - (np.cumsum(per_row[first:last]) - per_row[first:last])[rows]
+        keys = random_keys(rng, len(rows))
+        keys = rows.astype(np.uint64) << (np.uint64(64) - row_bits) | keys >> row_bits
+        keys = np.sort(keys >> low_bits << low_bits | np.arange(len(rows), dtype=np.uint64))
+        order = (keys & low).astype(np.int64)
+        drawn[first:last].reshape(-1)[candidates[order[place < counts[first:last][rows]]]] = True
+    return drawn
