@@ -114,6 +114,11 @@ class Curve(BaseModel):
     area: float | None
     area_interval: float | None
 
+    @property
+    def falls(self) -> bool:
+        """Whether mean mAP is lower at every larger rate."""
+        return all(after < before for before, after in pairwise(self.maps))
+
 
 class Board(BaseModel):
     """Rows that may be compared: one dataset, model, protocol, training length and selection."""

@@ -72,15 +72,25 @@ def print_board(board: Board) -> None:
             f"{positives} of the positives and {everything} of all labels removed; epoch and "
             f"recipe chosen on validation labels, {rule}",
         )
-    print_table(title(board), (*COLUMNS[:8], *COLUMNS[10:12]), rows, rigid=7)
+    columns = (*COLUMNS[:8], *COLUMNS[10:12])
+    told = [n for n in range(len(columns)) if n < 2 or any(row[n] != "-" for row in rows)]
+    print_table(
+        title(board),
+        tuple(columns[n] for n in told),
+        [[row[n] for n in told] for row in rows],
+        rigid=sum(n < 7 for n in told),
+    )
     if board.curves:
         print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
         typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
     typer.echo(
         "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
-        "\nrobustness: lower is better; fitness and D-Score: higher is better. They say where the "
-        "model looks."
     )
+    if any(row.d_score is not None for row in board.rows):
+        typer.echo(
+            "robustness: lower is better; fitness and D-Score: higher is better. They say where "
+            "the model looks."
+        )
     for note, mark in marks.items():
         typer.echo(f"{mark} {note}")
     for attack, rule in rules.items():
