@@ -156,6 +156,26 @@ def test_flips_happen_in_training_only(split):
     assert 10 < sum(kind[1] for kind in kinds) < 50
 
 
+@pytest.mark.parametrize(("budget", "decoded"), [(10 * 3 * 16**2, 10), (10 * 3 * 16**2 - 1, 20)])
+def test_a_split_is_kept_whole_or_not_at_all(split, monkeypatch, budget, decoded):
+    class Counted:
+        reads = 0
+
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            Counted.reads += 1
+            return split.images[index]
+
+    monkeypatch.setattr("labelattack.training.inputs._MEMORY_BUDGET", budget)
+    preprocessing = models.create("resnet18:weights=none,size=32").preprocessing._replace(size=16)
+    inputs = ImageInputs(Counted(), preprocessing, CPU)
+    batches = split_batches(np.arange(10), 4)
+    first, second = (torch.cat(list(inputs.stream(batches))) for _ in range(2))
+    assert Counted.reads == decoded and torch.equal(first, second)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_local_weights_load(tmp_path, suffix):
     from safetensors.torch import save_file as save_torch

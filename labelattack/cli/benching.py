@@ -271,7 +271,11 @@ def _run_experiment(
 
 
 def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
+    from labelattack.attacks import registry as attacks
+    from labelattack.defenses import registry as defenses
+
     known = {c.key for c in cells if store is not None and store.get(c.key) is not None}
+    columns = ("cell", "attack", "defense", "lr", "batch", "seed", "state")
     rows = [
         (
             c.key, c.attack, c.defense, f"{c.recipe.lr:g}", str(c.recipe.batch_size),
@@ -279,8 +283,8 @@ def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
         )
         for c in cells
     ]  # fmt: skip
-    columns = ("cell", "attack", "defense", "lr", "batch", "seed", "state")
     if as_json:
         typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1))
-    else:
-        print_table(f"{len(cells) - len(known)} of {len(cells)} cells to compute", columns, rows)
+        return
+    short = [(k, attacks.short(a), defenses.short(d), *rest) for k, a, d, *rest in rows]
+    print_table(f"{len(cells) - len(known)} of {len(cells)} cells to compute", columns, short)

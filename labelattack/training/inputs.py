@@ -17,7 +17,7 @@ from labelattack.models.base import Preprocessing
 from labelattack.seeding import generator
 
 Rows = NDArray[np.int64]
-_MEMORY_BUDGET = 2 << 30  # bytes of decoded images kept; beyond it images are decoded again
+_MEMORY_BUDGET = 1 << 30  # bytes of decoded images that are kept; larger splits are read anew
 
 
 class Inputs(Protocol):
@@ -54,14 +54,17 @@ class FeatureInputs:
 
 
 class ImageInputs:
-    """Images, decoded and squashed ahead of need and normalised by batch."""
+    """Images, decoded and squashed ahead of need and normalised by batch.
+
+    A split whose pixels take at most 1 GiB is decoded once and kept; of a larger one, two batches
+    are in memory at a time, however many images it has.
+    """
 
     def __init__(self, images: Images, preprocessing: Preprocessing, device: torch.device) -> None:
         self.images = images
         self.preprocessing = preprocessing
         self.device = device
         self._kept: dict[int, NDArray[np.uint8]] = {}
-        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -102,9 +105,9 @@ class ImageInputs:
         if row in self._kept:
             return self._kept[row]
         image = squash(self.images[row], self.preprocessing.size)
-        if self._kept_bytes + image.nbytes <= _MEMORY_BUDGET:
+        # All or none: the part of a large split that fits would save little and cost as much.
+        if image.nbytes * len(self) <= _MEMORY_BUDGET:
             self._kept[row] = image
-            self._kept_bytes += image.nbytes
         return image
 
 
