@@ -34,6 +34,10 @@ BENCH = [
     "--lr", "0.003", "--batch-size", "16", "--d-score", "images=20,grid=3,resamples=20", "--json",
 ]  # fmt: skip
 
+TORCHRUN = (
+    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m",
+)  # fmt: skip
+
 
 def run(folder, name, *extra, start=(sys.executable, "-m")):
     (folder / "plain.py").write_text(PLAIN)
@@ -71,16 +75,7 @@ def alone(tmp_path_factory):
 
 
 def test_two_processes_equal_one(tmp_path, alone):
-    launcher = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        "-m",
-    )
-    result = run(tmp_path, "two", start=launcher)
+    result = run(tmp_path, "two", start=TORCHRUN)
     assert result.returncode == 0, result.stderr[-2000:]
     (board,) = json.loads(result.stdout)  # only one of them prints
     assert len(board["rows"]) == 4
@@ -96,16 +91,7 @@ def test_micro_batches_equal_whole_ones(tmp_path, alone):
 
 
 def test_heads_are_not_divided(tmp_path):
-    launcher = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        "-m",
-    )
-    result = run(tmp_path, "two", "--protocol", "linear", start=launcher)
+    result = run(tmp_path, "two", "--protocol", "linear", start=TORCHRUN)
     assert (
         result.returncode != 0 and "torchrun must be used with --protocol finetune" in result.stderr
     )

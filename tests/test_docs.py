@@ -1,8 +1,12 @@
 """What the README promises is what CI runs and what the examples say."""
 
+import json
 import re
 
 import pytest
+
+from labelattack import attacks, defenses
+from labelattack.benchmark.leaderboard import with_interval
 
 
 @pytest.fixture
@@ -24,3 +28,45 @@ def test_exactly_two_set_up_commands_and_ci_runs_the_second(readme, pytestconfig
     commands = [line for line in readme.splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2
     assert commands[1] in (pytestconfig.rootpath / ".ci" / "run").read_text().splitlines()
+
+
+def board_cells(folder, name):
+    """``mean ± half-width`` by dataset's attack and defense, as short as the page writes them."""
+    (board,) = json.loads((folder / f"{name}.json").read_text())
+    return {
+        (attacks.registry.short(row["attack"]), defenses.registry.short(row["defense"])): (
+            with_interval(row["map"], row["interval"])
+        )
+        for row in board["rows"]
+    }
+
+
+def table_rows(page, heading):
+    """Cells of the first table below a heading, without its head."""
+    section = page.split(f"{heading}\n", 1)[1]
+    lines = re.search(r"(?:^\|.*\n)+", section, re.M).group().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("heading", "boards", "attacked"),
+    [
+        ("## Ablation of the paper's loss", ["ablation"] * 2, ["targeted:rate=0.4", "random:rate=0.4"]),
+        ("### The head's initial bias", ["table1", "ablation-bias"], ["targeted:rate=0.4"] * 2),
+    ],
+)  # fmt: skip
+def test_tables_of_the_reproduction_are_those_of_the_boards(
+    pytestconfig, heading, boards, attacked
+):
+    root = pytestconfig.rootpath
+    page = (root / "docs" / "reproduction.md").read_text()
+    found = [board_cells(root / "benchmarks" / "results" / "paper", name) for name in boards]
+    rows = table_rows(page, heading)
+    assert len(rows) >= 5
+    for first, *shown in rows:
+        defense = "pseudo-history"
+        if (name := re.search(r"`(.*)`", first)) is not None:
+            choice = name.group(1).replace(", ", ",")
+            defense = f"pseudo-history:{choice}" if "=" in choice else choice
+        for attack, board, cell in zip(attacked, found, shown, strict=True):
+            assert cell == board["none" if defense == "bce" else attack, defense], first
