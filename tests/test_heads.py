@@ -8,7 +8,7 @@ from torch import nn
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
 from labelattack.training.fit import Fit, Recipe, fit, predict
-from labelattack.training.heads import HeadRun, _agree, fit_heads
+from labelattack.training.heads import HeadRun, _batchable, fit_heads
 from labelattack.training.inputs import FeatureInputs
 
 CPU = torch.device("cpu")
@@ -50,6 +50,13 @@ def some_runs(make, batch_size=16):
     return runs
 
 
+def signs_of(runs):
+    return [
+        torch.from_numpy(np.stack([getattr(run.labels, sign) for run in runs]))
+        for sign in ("positives", "negatives")
+    ]
+
+
 def alone(run):
     return fit(
         run.head, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU, validate=run.validate
@@ -80,11 +87,7 @@ def test_a_group_trains_each_head_as_it_would_alone(spec):
 @pytest.mark.parametrize("spec", defenses.registry.names())
 def test_every_loss_can_be_batched(spec):
     runs = some_runs(lambda: defenses.create(spec))
-    signs = [
-        torch.from_numpy(np.stack([getattr(r.labels, s) for r in runs]))
-        for s in ("positives", "negatives")
-    ]
-    assert _agree([run.loss for run in runs], *signs)
+    assert _batchable([run.loss for run in runs], *signs_of(runs))
 
 
 class Branches(PartialLabelLoss):
@@ -115,15 +118,27 @@ class Fails(PartialLabelLoss):
         return positive_term(logits).mean()
 
 
+class FailsLate(PartialLabelLoss):
+    """Passes the check of a few steps and raises later."""
+
+    def loss(self, logits, step):
+        if step.epoch > 3:
+            raise ValueError("no more")
+        return positive_term(logits).mean()
+
+
+def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
+    runs = some_runs(FailsLate)
+    assert _batchable([run.loss for run in runs], *signs_of(runs))
+    found = fit_heads(runs, TRAIN, VAL)
+    assert [str(failure) for failure in found] == ["no more"] * len(runs)
+
+
 @pytest.mark.parametrize("make", [Branches, KeepsPython])
 def test_losses_that_cannot_be_batched_are_called_apart(make):
     runs = some_runs(make)
-    signs = [
-        torch.from_numpy(np.stack([getattr(r.labels, s) for r in runs]))
-        for s in ("positives", "negatives")
-    ]
     if make is KeepsPython:
-        assert not _agree([run.loss for run in runs], *signs)
+        assert not _batchable([run.loss for run in runs], *signs_of(runs))
     singles = [alone(copy.deepcopy(run)) for run in runs]
     for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
         assert_equal_fits(mine, theirs)

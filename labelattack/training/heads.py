@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -63,21 +64,34 @@ def fit_heads(
     # Neighbours with one learning rate share an optimiser group.
     order = sorted(range(len(runs)), key=lambda row: runs[row].recipe.lr)
     ordered = [runs[row] for row in order]
-    found = dict(zip(order, _fit_ordered(ordered, train, val), strict=True))
+    device = train.features.device
+    positives, negatives = (
+        torch.from_numpy(np.stack([getattr(run.labels, sign) for run in ordered])).to(device)
+        for sign in ("positives", "negatives")
+    )
+    losses = [run.loss.to(device) for run in ordered]
+    fits: list[Fit | Exception] | None = None
+    if _batchable(losses, positives, negatives):
+        # What a stranger's code raises later than in the check is found out run by run below.
+        with suppress(Exception):
+            fits = _fit_ordered(ordered, train, val, positives, negatives, _Batched(losses))
+    if fits is None:
+        fits = _fit_ordered(ordered, train, val, positives, negatives, _Apart(losses))
+    found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
 
 
 def _fit_ordered(
-    runs: list[HeadRun], train: FeatureInputs, val: FeatureInputs
+    runs: list[HeadRun],
+    train: FeatureInputs,
+    val: FeatureInputs,
+    positives: Tensor,
+    negatives: Tensor,
+    losses: _Losses,
 ) -> list[Fit | Exception]:
     device, recipe = train.features.device, runs[0].recipe
     weight = torch.stack([run.head.weight.detach() for run in runs]).to(device)
     bias = torch.stack([run.head.bias.detach()[None] for run in runs]).to(device)
-    positives, negatives = (
-        torch.from_numpy(np.stack([getattr(run.labels, sign) for run in runs])).to(device)
-        for sign in ("positives", "negatives")
-    )
-    losses = _batched_or_not([run.loss.to(device) for run in runs], positives, negatives)
     own = torch.arange(len(runs), device=device)[:, None]
     optimizer, parts = _optimizer(runs, [weight, bias], losses)
     best = [Best() for _ in runs]
@@ -205,18 +219,15 @@ class _Apart:
         return torch.stack(values)
 
 
-def _batched_or_not(
-    losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor
-) -> _Losses:
-    """Batches the losses if copies of them give the same values and gradients that way."""
-    if len(losses) > 1:
-        try:
-            if _agree(losses, positives, negatives):
-                return _Batched(losses)
-        except Exception:
-            # Whatever mapping a stranger's code raises: it can still be called for each run.
-            return _Apart(losses)
-    return _Apart(losses)
+def _batchable(losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor) -> bool:
+    """Whether one call for all the losses gives the values and gradients of a call for each."""
+    if len(losses) < 2:
+        return False
+    try:
+        return _agree(losses, positives, negatives)
+    except Exception:
+        # Whatever mapping a stranger's code raises: it can still be called for each run.
+        return False
 
 
 def _agree(losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor) -> bool:
