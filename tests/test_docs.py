@@ -53,6 +53,7 @@ def table_rows(page, heading):
     [
         ("## Ablation of the paper's loss", ["ablation"] * 2, ["targeted:rate=0.4", "random:rate=0.4"]),
         ("### The head's initial bias", ["table1", "ablation-bias"], ["targeted:rate=0.4"] * 2),
+        ("## End to end", ["finetune"], ["targeted:rate=0.4"]),
     ],
 )  # fmt: skip
 def test_tables_of_the_reproduction_are_those_of_the_boards(
