@@ -281,6 +281,18 @@ def test_damaged_records_are_recomputed(store):
     assert numbers(store.get(cell.key)) == numbers(record)
 
 
+def test_interrupt_while_a_record_is_written_leaves_no_part(store, monkeypatch):
+    record = run_cell(cells()[0])
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.add(record)
+    assert not list((store.folder / "records").iterdir())
+
+
 def test_full_disk_is_said_and_leaves_no_part(store, monkeypatch):
     record = run_cell(cells()[0])
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor
 from labelattack.benchmark.grid import Cell
 from labelattack.diagnosis.score import Diagnosis
 from labelattack.errors import StoreError
+from labelattack.storage import written_whole
 from labelattack.training.fit import Epoch
 
 FORMAT = 2
@@ -191,21 +190,12 @@ class RecordStore:
         return record
 
     def _write(self, path: Path, content: str | bytes) -> None:
-        part = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "wb", dir=path.parent, prefix=".part-", delete=False
-            ) as file:
-                part = Path(file.name)
+            with written_whole(path) as part, part.open("wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
         except OSError as error:
-            if part is not None:
-                with contextlib.suppress(OSError):
-                    part.unlink()
             full = "the disk is full; free some space and run the same command to go on"
             reason = full if error.errno == errno.ENOSPC else error
             raise StoreError(f"'{path}' cannot be written: {reason}") from error

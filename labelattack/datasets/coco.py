@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
-from labelattack.storage import cache_folder
+from labelattack.storage import cache_folder, written_whole
 
 EXPECTED_POSITIVES = 2.9
 # Images listed, and images with at least one annotation.
@@ -161,9 +160,7 @@ def _cached(path: Path) -> _Annotations:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         found = _parsed(path)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            part = Path(folder) / name
+        with written_whole(kept) as part:
             np.savez_compressed(
                 part,
                 classes=np.array(found.classes),
@@ -171,7 +168,6 @@ def _cached(path: Path) -> _Annotations:
                 files=np.array(found.files),
                 labels=found.labels,
             )
-            part.replace(kept)
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
     return found

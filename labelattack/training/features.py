@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from labelattack.errors import StoreError
 from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry import Spec, digest
-from labelattack.storage import cache_folder
+from labelattack.storage import cache_folder, written_whole
 from labelattack.training.device import resolve_device
 from labelattack.training.inputs import ImageInputs, Rows, split_batches
 from labelattack.training.workers import worker_pool
@@ -171,12 +170,9 @@ def _read(path: Path, key: str, images: int) -> dict[str, Features] | None:
 
 def _write(path: Path, key: str, found: dict[str, Features]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            part = Path(folder) / path.name
-            contiguous = {name: np.ascontiguousarray(values) for name, values in found.items()}
+        contiguous = {name: np.ascontiguousarray(values) for name, values in found.items()}
+        with written_whole(path) as part:
             save_file(contiguous, part, metadata={"key": key, "sha256": _checksum(found)})
-            part.replace(path)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"features cannot be cached at '{path}': {error}") from error
 
