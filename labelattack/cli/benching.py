@@ -22,6 +22,7 @@ from labelattack.cli.common import (
     Plugins,
     d_score_settings,
     load_plugins,
+    one_of,
     print_table,
     progress_bars,
     say,
@@ -64,11 +65,13 @@ BatchSizes = Annotated[
     list[int] | None,
     typer.Option("--batch-size", help="Batch size; several are searched."),
 ]
+Selection = Literal["attacked", "clean"]
 SelectionOption = Annotated[
-    Literal["attacked", "clean"] | None,
+    Selection | None,
     typer.Option(
         "--selection",
         help="Validation labels that choose epoch and recipe; clean is privileged.",
+        **one_of("selection", Selection),
     ),
 ]
 Reference = Annotated[

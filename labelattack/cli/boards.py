@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelattack.cli.common import (
+    one_of,
     print_table,
     say,
 )
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board
     from labelattack.benchmark.store import Record
 
+Format = Literal["table", "json", "csv", "markdown"]
+
 
 def show(
     results: Annotated[Path, typer.Argument(help="Store written by bench.")],
     format: Annotated[
-        Literal["table", "json", "csv", "markdown"], typer.Option(help="How to print it.")
+        Format, typer.Option(help="How to print it.", **one_of("format", Format))
     ] = "table",
 ) -> None:
     """Prints the leaderboards of a store."""

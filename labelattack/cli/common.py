@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -29,6 +29,19 @@ DScoreOption = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def one_of(kind: str, choices: Any) -> dict[str, Any]:
+    """Makes an option of a Literal type say an unknown choice in the grammar of all errors."""
+    known = get_args(choices)
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise unknown(kind, text, known)
+        return text
+
+    parse.__name__ = "|".join(known)  # what --help shows as the type
+    return {"parser": parse}
 
 
 def load_plugins(paths: list[str] | None) -> None:

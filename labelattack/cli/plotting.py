@@ -7,12 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from labelattack.cli.common import say
+from labelattack.cli.common import one_of, say
+
+Plot = Literal["curves"]
 
 
 def plot(
     what: Annotated[
-        Literal["curves"], typer.Argument(help="curves: mAP against the share of labels removed.")
+        Plot,
+        typer.Argument(
+            help="curves: mAP against the share of labels removed.", **one_of("plot", Plot)
+        ),
     ],
     results: Annotated[Path, typer.Argument(help="Store written by bench.")],
     defense: Annotated[

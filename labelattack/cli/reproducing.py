@@ -25,16 +25,19 @@ from labelattack.cli.benching import (
     run_experiment,
 )
 from labelattack.cli.boards import print_boards
-from labelattack.cli.common import AsJson, Device, Jobs, Plugins, print_table, say
+from labelattack.cli.common import AsJson, Device, Jobs, Plugins, one_of, print_table, say
 
 if TYPE_CHECKING:
     from labelattack.benchmark.spec import Experiment
     from labelattack.benchmark.store import Record
 
+PaperTable = Literal["table1", "table2", "table3", "figure2"]
+Format = Literal["table", "json", "markdown"]
+
 
 def reproduce(
     table: Annotated[
-        Literal["table1", "table2", "table3", "figure2"], typer.Argument(help="Of the paper.")
+        PaperTable, typer.Argument(help="Of the paper.", **one_of("table", PaperTable))
     ],
     scale: Annotated[
         str,
@@ -60,7 +63,7 @@ def reproduce(
     dry_run: DryRun = False,
     plugin: Plugins = None,
     format: Annotated[
-        Literal["table", "json", "markdown"], typer.Option(help="How to print the comparison.")
+        Format, typer.Option(help="How to print the comparison.", **one_of("format", Format))
     ] = "table",
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +77,7 @@ def reproduce(
 
     path = paper_folder() / f"{table}.toml"
     wanted = experiment_from(
-        read_experiment(path, None if scale == "paper" else scale),
+        read_experiment(path, scale),
         str(path),
         datasets=dataset,
         model=model,
