@@ -27,9 +27,10 @@ class PseudoHistory(PartialLabelLoss):
     """Cross-entropy on observed labels and, increasingly, on pseudo-labels for the hidden ones.
 
     A hidden label's target is ``init`` until the image has been seen once, then the weighted mean
-    of the model's predictions in up to three past epochs: with ``init`` 1 and no negatives left,
-    every target of the first epoch is 1, and what was removed matters from the second on. A penalty keeps predictions away from a
-    trivial solution; under attacks that leave no negatives it is the only negative signal.
+    of the model's predictions in up to three past epochs. With ``init`` 1 and no negatives left,
+    every target of the first epoch is 1: what was removed matters from the second on. A penalty
+    keeps predictions away from a trivial solution; under attacks that leave no negatives it is
+    the only negative signal.
 
     Args:
         alpha: Weight of the newest stored prediction.
