@@ -32,7 +32,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: If it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{uuid.uuid4().hex}-{path.name}")
+    # No suffix: what a killed process leaves is not taken for a finished file.
+    part = path.with_name(f".part-{uuid.uuid4().hex}")
     try:
         yield part
         part.replace(path)

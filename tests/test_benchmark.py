@@ -22,6 +22,7 @@ from labelattack.diagnosis.score import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import ParameterError, StoreError
 from labelattack.evaluation.average_precision import average_precision
+from labelattack.storage import written_whole
 from tests.conftest import SMALL_DIGITS
 
 
@@ -279,6 +280,13 @@ def test_damaged_records_are_recomputed(store):
     with pytest.warns(UserWarning):
         assert run_grid([cell], store) == 1
     assert numbers(store.get(cell.key)) == numbers(record)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_half_written_record_is_no_record(store):
+    with written_whole(store.folder / "records" / "0123.json") as part:
+        part.write_text("{")
+        assert list(store) == []
 
 
 def test_interrupt_while_a_record_is_written_leaves_no_part(store, monkeypatch):

@@ -160,9 +160,9 @@ def _cached(path: Path) -> _Annotations:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         found = _parsed(path)
     try:
-        with written_whole(kept) as part:
+        with written_whole(kept) as part, part.open("wb") as file:
             np.savez_compressed(
-                part,
+                file,
                 classes=np.array(found.classes),
                 images=found.images,
                 files=np.array(found.files),
