@@ -1,5 +1,7 @@
 import math
 import os
+import time
+from multiprocessing import connection
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from labelattack import attacks, datasets, defenses, models
 from labelattack.defenses.base import PartialLabelLoss, Task
 from labelattack.errors import LabelAttackError, ModelError, ParameterError, TrainingDivergedError
+from labelattack.storage import written_whole
 from labelattack.training import features as feature_cache
 from labelattack.training.device import resolve_device
 from labelattack.training.features import cache_folder
@@ -216,3 +219,28 @@ def test_a_dead_worker_is_said():
         worker_pool(2, ()) as pool,
     ):
         pool.submit(os._exit, 9).result()
+
+
+def write_and_wait(path):
+    with written_whole(path) as part:
+        part.write_text("half")
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_workers_that_are_ended_leave_nothing_half_written(tmp_path, tasks):
+    """Busy or idle, and with a task that waits in the queue."""
+    deadline = time.monotonic() + 60
+    with pytest.raises(KeyboardInterrupt), worker_pool(2, ()) as pool:
+        for number in range(tasks):
+            pool.submit(write_and_wait, tmp_path / f"{number}.json")
+        while len(list(tmp_path.iterdir())) < min(tasks, 2):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        sentinels = [process.sentinel for process in pool._processes.values()]
+        raise KeyboardInterrupt
+    while sentinels:
+        ended = connection.wait(sentinels, timeout=30)
+        assert ended
+        sentinels = [sentinel for sentinel in sentinels if sentinel not in ended]
+    assert not list(tmp_path.iterdir())

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelattack.cli.common import (
-    one_of,
-    print_table,
-    say,
-)
+from labelattack.cli.common import one_of, print_table, say
 
 if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board

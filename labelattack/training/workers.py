@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -25,7 +26,7 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     if jobs <= 1:
         yield _Inline()
         return
-    pool = ProcessPoolExecutor(
+    pool = _Processes(
         jobs, mp_context=get_context("spawn"), initializer=_start, initargs=(plugins,)
     )
     try:
@@ -44,6 +45,28 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     pool.shutdown()
 
 
+class _Ended(SystemExit):
+    """Ends a process by way of every ``finally``, as the default action of SIGTERM would not."""
+
+
+class _Processes(ProcessPoolExecutor):
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(_until_ended, fn, *args, **kwargs)
+
+
+def _until_ended(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except _Ended:
+        os._exit(1)  # raised further, it would be a task's outcome, and the next task would start
+
+
+def _end(*_: object) -> None:
+    # Who ends a process may say so twice; what it tidies up is not to be interrupted.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Ended
+
+
 class _Inline(Executor):
     """Runs each task when it is submitted, in this process."""
 
@@ -60,10 +83,9 @@ class _Inline(Executor):
 
 
 def _start(plugins: tuple[str, ...]) -> None:
-    import signal
-
     # The parent decides what an interrupt means, and ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     single_thread()
     for path in plugins:
