@@ -18,7 +18,7 @@ from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
 from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
-from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import ParameterError, StoreError
 from labelattack.evaluation.average_precision import average_precision

@@ -7,9 +7,10 @@ from torch import nn
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
-from labelattack.training.fit import Fit, Recipe, fit, predict
+from labelattack.training.fit import Fit, fit, predict
 from labelattack.training.heads import HeadRun, _batchable, fit_heads
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)

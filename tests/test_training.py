@@ -15,8 +15,9 @@ from labelattack.storage import written_whole
 from labelattack.training import features as feature_cache
 from labelattack.training.device import resolve_device
 from labelattack.training.features import cache_folder
-from labelattack.training.fit import Recipe, fit, predict
+from labelattack.training.fit import fit, predict
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
+from labelattack.training.recipe import Recipe
 from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
 

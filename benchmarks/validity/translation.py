@@ -28,8 +28,9 @@ from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.evaluation.dscore import fitness
 from labelattack.labels import PartialLabels
-from labelattack.training.fit import Recipe, fit, predict
+from labelattack.training.fit import fit, predict
 from labelattack.training.inputs import ImageInputs
+from labelattack.training.recipe import Recipe
 from labelattack.training.workers import worker_pool
 
 SHARES = (0.0, 0.5, 0.8, 0.95, 1.0)  # of training canvases with digits in the left half only

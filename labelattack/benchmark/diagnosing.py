@@ -11,8 +11,8 @@ from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import load
 from labelattack.datasets.base import Split
 from labelattack.diagnosis.looks import Parts, mutants
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.score import (
-    Diagnosis,
     box_densities,
     choose_images,
     diagnose,
@@ -31,7 +31,7 @@ from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.features import Progress
 from labelattack.training.inputs import ImageInputs
-from labelattack.training.protocols import Protocol
+from labelattack.training.recipe import Protocol
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,7 @@ from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.models import registry as models
 from labelattack.registry import digest
-from labelattack.training.fit import Recipe
-from labelattack.training.protocols import Protocol, check_protocol, default_recipes
+from labelattack.training.recipe import Protocol, Recipe, check_protocol, default_recipes
 
 Selection = Literal["attacked", "clean"]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -8,7 +8,8 @@ from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
-from labelattack.training.protocols import Prepared, Protocol, prepare
+from labelattack.training.protocols import Prepared, prepare
+from labelattack.training.recipe import Protocol
 
 
 @lru_cache(maxsize=1)

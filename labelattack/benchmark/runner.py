@@ -15,7 +15,7 @@ from labelattack.benchmark.diagnosing import diagnosis_of, prepare_d_score, rebu
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.store import Record, RecordStore
-from labelattack.diagnosis.score import VERSION
+from labelattack.diagnosis.outcome import VERSION
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.models import registry as models
 from labelattack.training.device import resolve_device

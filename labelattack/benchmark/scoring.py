@@ -12,7 +12,8 @@ from torch import nn
 from labelattack.benchmark.diagnosing import looks_of
 from labelattack.benchmark.loading import load
 from labelattack.datasets.base import Split
-from labelattack.diagnosis.score import Diagnosis, box_densities, diagnose, shape_of
+from labelattack.diagnosis.outcome import Diagnosis
+from labelattack.diagnosis.score import box_densities, diagnose, shape_of
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.evaluation.dscore import (
     Distance,

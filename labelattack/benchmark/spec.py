@@ -13,7 +13,7 @@ from labelattack.benchmark.grid import Grid, LearningRate, Selection
 from labelattack.datasets import registry as datasets
 from labelattack.errors import ParameterError, unknown
 from labelattack.registry import Spec, broken_rule
-from labelattack.training.protocols import Protocol
+from labelattack.training.recipe import Protocol
 
 Measure = Literal["map", "robustness", "fitness", "d_score"]
 

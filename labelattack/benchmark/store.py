@@ -8,18 +8,19 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from labelattack.benchmark.grid import Cell
-from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
 from labelattack.storage import written_whole
-from labelattack.training.fit import Epoch
+from labelattack.training.recipe import Epoch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 2
 
@@ -149,11 +150,15 @@ class RecordStore:
         Raises:
             StoreError: If it cannot be written.
         """
+        from safetensors.torch import save
+
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         self._write(self._weights(key), save(tensors))
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
         """What a cell trained; None if it was not kept, or is damaged."""
+        from safetensors.torch import load
+
         try:
             return load(self._weights(key).read_bytes())
         except FileNotFoundError:

@@ -173,7 +173,7 @@ class Execution:
 def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Experiment:
     """The experiment of a file with what the command line overrides."""
     from labelattack.benchmark.spec import experiment
-    from labelattack.training.protocols import check_protocol
+    from labelattack.training.recipe import check_protocol
 
     experiment(given, origin=origin)
     told = {key: value for key, value in options.items() if value not in (None, [])}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelattack.datasets.base import Split
-from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
 from labelattack.evaluation.dscore import Looks
 

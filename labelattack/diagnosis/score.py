@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, computed_field
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Split, Splits
@@ -20,11 +19,11 @@ from labelattack.diagnosis.looks import (
     regions_alone,
     without_cells,
 )
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.diagnosis.stage import stage_shape
 from labelattack.errors import DatasetError, ParameterError
 from labelattack.evaluation.dscore import (
-    DScore,
     Looks,
     Reals,
     bootstrap_interval,
@@ -45,49 +44,7 @@ from labelattack.seeding import generator, permutation
 from labelattack.training.features import Progress, features
 from labelattack.training.inputs import ImageInputs, Inputs, split_batches
 
-VERSION = 1
 _BATCH = 50
-Interval = tuple[float, float]
-
-
-class Diagnosis(BaseModel):
-    """Where a model looks, and how well that fits the data.
-
-    Attributes:
-        version: Version of the measurement.
-        settings: How it was measured.
-        rows: Rows of the grid.
-        columns: Columns of the grid.
-        images: Number of images used.
-        attention: Share of each cell, row by row; None if no deletion costs evidence.
-        features: The same of the data set's features; None if no region holds evidence.
-        robustness: Distance of attention from uniform, in [0, 1], lower is better.
-        fitness: 1 - distance of attention from features, in [0, 1], higher is better.
-        robustness_interval: 95 % bootstrap interval over images.
-        fitness_interval: Likewise.
-        d_score_interval: Likewise, of the difference.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    version: int = VERSION
-    settings: DScoreSettings
-    rows: int
-    columns: int
-    images: int
-    attention: list[float] | None
-    features: list[float] | None
-    robustness: float | None
-    fitness: float | None
-    robustness_interval: Interval | None = None
-    fitness_interval: Interval | None = None
-    d_score_interval: Interval | None = None
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def d_score(self) -> float | None:
-        """Fitness - robustness, in [-1, 1]."""
-        return DScore(self.robustness, self.fitness).value
 
 
 def choose_images(labels: BoolArray, count: int, *, seed: int = 0) -> NDArray[np.int64]:

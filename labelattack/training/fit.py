@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,37 +20,10 @@ from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation, stream_seed
 from labelattack.training.distributed import gathered, own_part, parallel, share, size
 from labelattack.training.inputs import Inputs, split_batches
+from labelattack.training.recipe import Epoch, Recipe
 
 Scores = NDArray[np.float32]
 EVALUATION_BATCH = 256
-
-
-class Recipe(BaseModel):
-    """Hyper-parameters of one run.
-
-    Attributes:
-        epochs: Passes over the training set.
-        lr: Adam's learning rate.
-        batch_size: Images per step.
-        micro_batch: Images per forward pass, for memory's sake; None for the whole batch. The loss
-            sees the whole batch all the same; only batch normalisation tells the difference.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(ge=1)
-    lr: float = Field(gt=0, allow_inf_nan=False)
-    batch_size: int = Field(ge=1)
-    micro_batch: int | None = Field(default=None, ge=1)
-
-
-class Epoch(BaseModel):
-    """What one epoch came to: mean training loss, and validation mAP in [0, 1] if defined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    loss: float
-    val_map: float | None
 
 
 @dataclass(frozen=True)

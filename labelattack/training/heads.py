@@ -18,8 +18,9 @@ from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation
-from labelattack.training.fit import Best, Fit, Recipe, Scores, adam, require_finite
+from labelattack.training.fit import Best, Fit, Scores, adam, require_finite
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.recipe import Recipe
 
 _PROBE_STEPS = 3
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from labelattack.datasets.base import Splits
-from labelattack.errors import unknown
 from labelattack.models import registry as models
-from labelattack.models.base import Model
 from labelattack.registry import Spec
 from labelattack.training.features import Progress, features
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
-
-Protocol = Literal["finetune", "linear"]
-LINEAR_LEARNING_RATES = (3e-3, 1e-3, 3e-4)
-LINEAR_BATCH_SIZES = (16,)
+from labelattack.training.recipe import Protocol, check_protocol
 
 
 @dataclass(frozen=True)
@@ -37,20 +31,6 @@ class Prepared:
     val: Inputs
     test: Inputs
     build: Callable[[int], nn.Module]
-
-
-def default_recipes(protocol: Protocol, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Learning rates and batch sizes searched when none are given, the same for every defense."""
-    check_protocol(protocol)
-    if protocol == "linear":
-        return LINEAR_LEARNING_RATES, LINEAR_BATCH_SIZES
-    return model.learning_rates, model.batch_sizes
-
-
-def check_protocol(name: str) -> None:
-    """Raises UnknownNameError unless ``name`` is a protocol."""
-    if name not in get_args(Protocol):
-        raise unknown("protocol", name, get_args(Protocol))
 
 
 def prepare(
