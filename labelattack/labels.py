@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
@@ -99,6 +100,13 @@ class PartialLabels:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def digest(self) -> str:
+        """Hash of what is observed: 16 hex digits, equal for equal labels only."""
+        parts = hashlib.sha256(str(self.shape).encode())
+        for array in (self.values, self.observed):
+            parts.update(np.packbits(array).tobytes())
+        return parts.hexdigest()[:16]
 
     def __repr__(self) -> str:
         images, labels = self.shape

@@ -23,11 +23,12 @@ from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import griffe
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from labelattack.errors import LabelAttackError, ParameterError, PluginError, unknown
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 Scalar = str | int | float | bool | None
 
 
@@ -229,7 +230,7 @@ class Registry(Generic[T]):
         try:
             values = model(**given).model_dump(mode="json")
         except ValidationError as error:
-            raise self._parameter_error(spec.name, error, list(wanted)) from None
+            raise _parameter_error(self.kind, spec.name, error, list(wanted)) from None
         return Spec.of(spec.name, values)
 
     def create(self, spec: str | Spec) -> T:
@@ -271,19 +272,6 @@ class Registry(Generic[T]):
         default = {p.name: _text(_value(p.default)) for p in self._declare(spec.name).parameters}
         told = {k: v for k, v in spec.params if k in keep or _text(_value(v)) != default.get(k)}
         return str(Spec.of(spec.name, told))
-
-    def _parameter_error(
-        self, name: str, error: ValidationError, known: list[str]
-    ) -> LabelAttackError:
-        first = error.errors()[0]
-        parameter = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            return ParameterError(
-                str(unknown(f"parameter of {self.kind} '{name}':", parameter, known))
-            )
-        if first["type"] == "missing":
-            return ParameterError(f"{self.kind} '{name}' needs parameter '{parameter}', got none")
-        return ParameterError(f"'{parameter}' of {self.kind} '{name}' {broken_rule(first)}")
 
     @cached_property
     def _builtin(self) -> _Index:
@@ -327,6 +315,39 @@ class Registry(Generic[T]):
             return index.declaration(name, "plug-in")
         except (LabelAttackError, OSError, TypeError) as error:
             return Declaration(name, "plug-in", f"unusable: {error}", "", ())
+
+
+def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
+    """Builds one of several models from a spec.
+
+    Args:
+        kind: What they are, in the singular, for messages.
+        spec: Name of the model and its fields.
+        models: Models by name.
+
+    Raises:
+        UnknownNameError: If the name is unknown.
+        ParameterError: If a field is unknown or a value breaks its rule.
+    """
+    if spec.name not in models:
+        raise unknown(kind, spec.name, models)
+    model = models[spec.name]
+    try:
+        return model(**dict(spec.params))
+    except ValidationError as error:
+        raise _parameter_error(kind, spec.name, error, list(model.model_fields)) from None
+
+
+def _parameter_error(
+    kind: str, name: str, error: ValidationError, known: list[str]
+) -> LabelAttackError:
+    first = error.errors()[0]
+    parameter = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return ParameterError(str(unknown(f"parameter of {kind} '{name}':", parameter, known)))
+    if first["type"] == "missing":
+        return ParameterError(f"{kind} '{name}' needs parameter '{parameter}', got none")
+    return ParameterError(f"'{parameter}' of {kind} '{name}' {broken_rule(first)}")
 
 
 def load_plugin(path: str | Path) -> None:

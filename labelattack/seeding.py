@@ -49,6 +49,22 @@ def random_keys(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
     return (raw >> bits << bits) | np.arange(count, dtype=np.uint64)
 
 
+def bounded(rng: np.random.Generator, below: int, count: int) -> NDArray[np.int64]:
+    """Draws ``count`` integers in ``[0, below)``, with replacement.
+
+    Args:
+        rng: Source of raw bits.
+        below: Upper bound, at most 2**32.
+        count: How many.
+
+    Returns:
+        int64 array ``[count]``.
+    """
+    raw = np.asarray(rng.bit_generator.random_raw(count), dtype=np.uint64)
+    # The high bits of a product are uniform below the bound, up to 2**-32.
+    return (((raw >> np.uint64(32)) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+
+
 def permutation(count: int, seed: int, *names: str) -> NDArray[np.int64]:
     """Returns a uniform permutation of ``range(count)`` from a named stream."""
     return np.argsort(random_keys(generator(seed, *names), count)).astype(np.int64)

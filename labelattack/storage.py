@@ -17,9 +17,14 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else user_cache_path("labelattack")
 
 
+PART = ".part-"
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Writes a file whole or not at all; whoever reads ``path`` sees the old or the new one.
+
+    It is on the disk, and not only in its cache, when the block has ended.
 
     Args:
         path: The file to be; its folder is created if absent.
@@ -33,10 +38,22 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # No suffix: what a killed process leaves is not taken for a finished file.
-    part = path.with_name(f".part-{uuid.uuid4().hex}")
+    part = path.with_name(f"{PART}{uuid.uuid4().hex}")
     try:
         yield part
+        _to_disk(part)
         part.replace(path)
+        _to_disk(path.parent)
     finally:
         # After the replacement there is nothing to remove, so no moment leaves something behind.
         part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows does not open folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,9 +14,11 @@ from labelattack.benchmark import leaderboard
 from labelattack.benchmark.cells import run_cell
 from labelattack.benchmark.grid import Grid
 from labelattack.benchmark.loading import load
+from labelattack.benchmark.measures import Measures
 from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
 from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
+from labelattack.benchmark.tasks import Job
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
@@ -46,7 +48,7 @@ def cells(**changes):
 
 def numbers(record):
     """What must be equal in two runs of one cell: all but times and circumstances."""
-    return record.model_dump(exclude={"seconds", "cpu_seconds", "created", "commit"})
+    return record.model_dump(exclude={"seconds", "cpu_seconds", "created", "commit", "peak_memory"})
 
 
 @pytest.fixture
@@ -275,10 +277,13 @@ def test_damaged_records_are_recomputed(store):
     good = path.read_text()
     for text in (good[:100], "", "{}", good.replace('"seed": 0', '"seed": 5')):
         path.write_text(text)
-        with pytest.warns(UserWarning, match="ignored"):
-            assert store.get(cell.key) is None
-    with pytest.warns(UserWarning):
+        with pytest.warns(UserWarning, match="damaged|another cell"):
+            assert RecordStore(store.folder, create=False).get(cell.key) is None
+        assert path.read_text() == text
+    with pytest.warns(UserWarning, match="quarantine' now and will be computed again"):
         assert run_grid([cell], store) == 1
+    (aside,) = (store.folder / "quarantine").iterdir()
+    assert aside.read_text() == text
     assert numbers(store.get(cell.key)) == numbers(record)
 
 
@@ -324,29 +329,36 @@ def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypa
     before = {c.key: store.get(c.key) for c in wanted}
     trained = []
     monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
-    assert run_grid(wanted, store, d_score=QUICK_SCORE) == len(wanted) and not trained
+    assert (
+        run_grid(wanted, store, Job(measures=Measures(d_score=QUICK_SCORE))) == len(wanted)
+        and not trained
+    )
     later = {c.key: store.get(c.key) for c in wanted}
     for key, record in later.items():
         assert record.model_copy(update={"diagnosis": None}) == before[key]
         assert record.diagnosis.settings == QUICK_SCORE
-    assert run_grid(wanted, store, d_score=QUICK_SCORE) == 0 == run_grid(wanted, store)
+    assert (
+        run_grid(wanted, store, Job(measures=Measures(d_score=QUICK_SCORE)))
+        == 0
+        == run_grid(wanted, store)
+    )
     monkeypatch.undo()
-    at_once = run_cell(wanted[0], d_score=QUICK_SCORE).diagnosis
+    at_once = run_cell(wanted[0], measures=Measures(d_score=QUICK_SCORE)).diagnosis
     assert at_once == later[wanted[0].key].diagnosis
 
 
 def test_cells_without_weights_are_trained_again(store):
     (cell,) = cells(defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1, reference=False)
-    run_grid([cell], store, keep_weights=False)
+    run_grid([cell], store, Job(keep_weights=False))
     assert store.weights(cell.key) is None
-    run_grid([cell], store, d_score=QUICK_SCORE)
+    run_grid([cell], store, Job(measures=Measures(d_score=QUICK_SCORE)))
     assert store.get(cell.key).diagnosis is not None and store.weights(cell.key)
 
 
 def test_impossible_measurements_stop_before_training(store):
     wanted = cells(defenses=("an",), seeds=(0,))
     with pytest.raises(ParameterError, match="grid must be 2 to 6"):
-        run_grid(wanted, store, d_score=DScoreSettings(grid=20))
+        run_grid(wanted, store, Job(measures=Measures(d_score=DScoreSettings(grid=20))))
     assert not list(store)
 
 

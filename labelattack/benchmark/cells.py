@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from scipy.special import expit
 from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
-from labelattack.benchmark.diagnosing import diagnosis_of
+from labelattack.benchmark.diagnosing import diagnosis_of, rebuild
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import load, prepared
+from labelattack.benchmark.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.provenance import circumstances
 from labelattack.benchmark.selection import ValidationLabels, validation_labels
 from labelattack.benchmark.store import CleanScores, Record, Removal
 from labelattack.datasets.base import Split
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import DatasetError, ModelError, StoreError
 from labelattack.evaluation.average_precision import (
     average_precision,
     defined_mean,
+    map_interval,
     mean_average_precision,
 )
 from labelattack.labels import PartialLabels
@@ -67,7 +63,7 @@ def run_cells(
     cells: Sequence[Cell],
     *,
     device: str = "cpu",
-    d_score: DScoreSettings | None = None,
+    measures: Measures = NOTHING_MORE,
     keep: Keep = lambda cell, state: None,
 ) -> list[Record]:
     """Attacks, trains, selects and scores the cells of one group.
@@ -75,7 +71,7 @@ def run_cells(
     Args:
         cells: What to run; what [groups][labelattack.benchmark.runner.groups] puts together.
         device: Where to compute.
-        d_score: How to measure D-Scores; None for none.
+        measures: What to measure beside test mAP.
         keep: Given the trained weights of each cell.
 
     Returns:
@@ -86,6 +82,7 @@ def run_cells(
         DatasetError: If an image cannot be read.
         ModelError: If the model cannot be built.
     """
+    _require_same_data(cells)
     clock, cpu = time.perf_counter(), time.process_time()
     found: list[_Run | Exception] = [_guarded(_begin, cell, device) for cell in cells]
     runs = [run for run in found if isinstance(run, _Run)]
@@ -94,7 +91,7 @@ def run_cells(
     for run in found:
         result = next(fits) if isinstance(run, _Run) else run
         if isinstance(run, _Run) and isinstance(result, Fit):
-            result = _guarded(_finish, run, result, device, d_score, keep)
+            result = _guarded(_finish, run, result, device, measures, keep)
         # One bad cell must not cost the others; the reason is kept and the exit code tells.
         failed = {"reason": f"{type(result).__name__}: {result}"}
         outcomes.append(result if isinstance(result, dict) else failed)
@@ -103,17 +100,50 @@ def run_cells(
         "cpu_seconds": round((time.process_time() - cpu) / len(cells), 3),
     }
     return [
-        _facts(cell).model_copy(update={**outcome, **times})
+        _facts(cell, device).model_copy(update={**outcome, **times})
         for cell, outcome in zip(cells, outcomes, strict=True)
     ]
 
 
-def run_cell(cell: Cell, *, device: str = "cpu", d_score: DScoreSettings | None = None) -> Record:
+def run_cell(cell: Cell, *, device: str = "cpu", measures: Measures = NOTHING_MORE) -> Record:
     """The record of one cell; see [run_cells][labelattack.benchmark.cells.run_cells]."""
-    return run_cells([cell], device=device, d_score=d_score)[0]
+    return run_cells([cell], device=device, measures=measures)[0]
 
 
-def _facts(cell: Cell) -> Record:
+def measured_again(
+    record: Record, state: dict[str, Tensor], measures: Measures, *, device: str = "cpu"
+) -> Record:
+    """A finished record with what it lacks, measured on what it trained.
+
+    Args:
+        record: The record.
+        state: Weights that its cell trained.
+        measures: What is wanted.
+        device: Where to compute.
+    """
+    _require_same_data([record.cell])
+    cell = record.cell
+    found: dict[str, object] = {}
+    network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
+    if measures.d_score is not None:
+        found["diagnosis"] = diagnosis_of(cell, network, measures.d_score, device=device)
+    if measures.resamples:
+        found["test"] = _tested(cell, network, measures.resamples, device)
+    return record.model_copy(update=found)
+
+
+def _require_same_data(cells: Sequence[Cell]) -> None:
+    """Another machine's copy of a dataset may not be the one that the cell names."""
+    for cell in cells:
+        found = load(cell.dataset).fingerprint
+        if found != cell.fingerprint:
+            raise DatasetError(
+                f"dataset '{cell.dataset}' must have fingerprint {cell.fingerprint} as where the "
+                f"grid was made, got {found}; copy the same files to every machine"
+            )
+
+
+def _facts(cell: Cell, device: str) -> Record:
     """A record of what is known whatever comes out."""
     defense = defenses.get(Spec.parse(cell.defense).name)
     return Record(
@@ -122,10 +152,7 @@ def _facts(cell: Cell) -> Record:
         status="failed",
         oracle=defense.oracle,
         privileged=defense.privileged,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        libraries=_libraries(),
-        commit=_commit(),
-        machine=f"{platform.machine()} {platform.system()} {platform.python_version()}",
+        **circumstances(device),
     )
 
 
@@ -161,6 +188,7 @@ def _begin(cell: Cell, device: str) -> _Run:
             rate_of=account.rate_of,
             positives_removed=account.positives_removed,
             q_hat=account.q_hat,
+            attacked_labels=attacked.digest(),
         ),
         attacked=attacked,
         chosen=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
@@ -208,11 +236,9 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
 
 
 def _finish(
-    run: _Run, result: Fit, device: str, d_score: DScoreSettings | None, keep: Keep
+    run: _Run, result: Fit, device: str, measures: Measures, keep: Keep
 ) -> dict[str, object]:
-    cell, network = run.cell, run.network
-    splits = load(cell.dataset)
-    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    cell, network, wanted = run.cell, run.network, measures.d_score
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
     return {
@@ -222,12 +248,18 @@ def _finish(
         "epochs": result.epochs,
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
-        "test": _score(predict(network, ready.test), splits.test, splits.classes),
-        "diagnosis": d_score and diagnosis_of(cell, network, d_score, device=device),
+        "test": _tested(cell, network, measures.resamples, device),
+        "diagnosis": wanted and diagnosis_of(cell, network, wanted, device=device),
     }
 
 
-def _score(scores: Scores, test: Split, classes: Sequence[str]) -> CleanScores:
+def _tested(cell: Cell, network: nn.Module, resamples: int, device: str) -> CleanScores:
+    splits = load(cell.dataset)
+    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    return _score(predict(network, ready.test), splits.test, splits.classes, resamples)
+
+
+def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:
     per_class = average_precision(scores, test.labels, scored=test.scored)
     defined = [None if np.isnan(value) else float(value) for value in per_class]
     micro, eleven = (
@@ -240,25 +272,9 @@ def _score(scores: Scores, test: Split, classes: Sequence[str]) -> CleanScores:
         map_voc_11_point=eleven,
         per_class=dict(zip(classes, defined, strict=True)),
         undefined_classes=defined.count(None),
+        map_interval=map_interval(scores, test.labels, scored=test.scored, resamples=resamples),
+        resamples=resamples,
+        mean_prediction=float(expit(scores).mean(dtype=np.float64)),
+        prevalence=float(test.labels.mean()),
+        constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
     )
-
-
-@cache
-def _libraries() -> dict[str, str]:
-    found = {"torch": torch.__version__, "numpy": np.__version__}
-    try:
-        found["labelattack"] = version("labelattack")
-    except PackageNotFoundError:
-        found["labelattack"] = "not installed"
-    return found
-
-
-@cache
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except OSError:
-        return None
-    return result.stdout.strip() or None

@@ -7,7 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -30,8 +30,14 @@ class Row(BaseModel):
         attack: Resolved spec.
         defense: Resolved spec.
         seeds: Seeds that finished.
+        maps: Test mAP of each seed.
         map: Mean test mAP over seeds; None if no seed finished.
-        interval: Half-width of its 95 % Student-t interval; None below two seeds.
+        interval: Half-width of its 95 % Student-t interval over seeds; for a single seed that of
+            the bootstrap over images, if it was asked for.
+        interval_over: What the interval is over, ``seeds`` or ``images``; None if there is none.
+        rank: Best and worst rank among the defenses under the same attack that paired tests leave
+            open; None where there are too few seeds to test. Two that cannot be told apart share
+            a rank.
         to_reference: Mean difference from the full-label reference, paired by seed.
         to_reference_interval: Half-width of that difference's interval.
         robustness: Distance of attention from uniform, in [0, 1], lower is better; mean over seeds,
@@ -41,6 +47,8 @@ class Row(BaseModel):
         fitness: 1 - distance of attention from features, in [0, 1], higher is better; likewise.
         fitness_interval: Likewise.
         d_score_interval: Likewise, of their difference.
+        class_drops: Points of average precision that each class loses to the reference, mean over
+            seeds.
         worst_class: Class that loses most average precision to the reference, mean over seeds.
         worst_drop: How many points it loses.
         positives_removed: Share of positives removed, mean over seeds.
@@ -52,6 +60,7 @@ class Row(BaseModel):
         recipes: Recipes searched for each seed.
         undefined_classes: Classes whose AP is undefined and left out.
         failed: Cells that failed.
+        unreliable: Reasons not to trust the row; empty if there is none.
         notes: Privileges: oracle, told the number of positives, clean validation labels.
     """
 
@@ -60,8 +69,11 @@ class Row(BaseModel):
     attack: str
     defense: str
     seeds: int
+    maps: dict[int, float]
     map: float | None
     interval: float | None
+    interval_over: Literal["seeds", "images"] | None
+    rank: tuple[int, int] | None
     to_reference: float | None
     to_reference_interval: float | None
     robustness: float | None
@@ -69,6 +81,7 @@ class Row(BaseModel):
     fitness: float | None
     fitness_interval: float | None
     d_score_interval: float | None
+    class_drops: dict[str, float]
     worst_class: str | None
     worst_drop: float | None
     positives_removed: float | None
@@ -80,6 +93,7 @@ class Row(BaseModel):
     recipes: int
     undefined_classes: int
     failed: int
+    unreliable: list[str]
     notes: list[str]
 
     @computed_field  # type: ignore[prop-decorator]

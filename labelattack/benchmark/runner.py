@@ -1,99 +1,147 @@
-"""Running a grid of cells over processes."""
+"""Running a grid of cells, beside whoever else works on the same store."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from math import ceil
-from pathlib import Path
 
-from torch import Tensor
-
-from labelattack.benchmark.cells import run_cells
-from labelattack.benchmark.diagnosing import diagnosis_of, prepare_d_score, rebuild
+from labelattack.benchmark.claims import LEASE, Claims
+from labelattack.benchmark.diagnosing import prepare_d_score
+from labelattack.benchmark.executors import Local, Settings
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.store import Record, RecordStore
-from labelattack.diagnosis.outcome import VERSION
-from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.benchmark.tasks import Job
 from labelattack.models import registry as models
 from labelattack.training.device import resolve_device
 from labelattack.training.distributed import agreed, check_parallel, leads, size
 from labelattack.training.features import Progress
 from labelattack.training.protocols import prepare
-from labelattack.training.workers import worker_pool
 
 HEADS_AT_ONCE = 16  # more share the work no better: the optimiser's memory traffic is theirs alone
+USUAL, HERE = Job(), Local()
+POLL = 0.5  # seconds between looks at what others compute
 
 
 def run_grid(
     cells: Sequence[Cell],
     store: RecordStore,
+    job: Job = USUAL,
     *,
-    device: str = "cpu",
     jobs: int = 1,
-    plugins: tuple[str, ...] = (),
+    executor: Settings = HERE,
     retry_failed: bool = False,
-    d_score: DScoreSettings | None = None,
-    keep_weights: bool = True,
+    lease: float = LEASE,
     progress: Progress = lambda what, done, total: None,
+    finished: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Runs the cells that the store does not hold; each record is on disk when it is finished.
+
+    Several processes, also of several machines that share the folder, may do this on one store at
+    once: each cell is computed by one of them, and all return when every cell is there. A stored
+    cell that lacks a measure is measured from its stored weights, or trained again where these
+    were not kept.
 
     Args:
         cells: What is wanted.
         store: Where records are, and go.
-        device: Where to compute.
-        jobs: Processes.
-        plugins: Plug-in files that the processes must load.
+        job: How to run them, and what to measure.
+        jobs: Processes on this machine.
+        executor: Where tasks run.
         retry_failed: Whether to run cells again that failed before.
-        d_score: How to measure D-Scores; None for none. A stored cell that has another or none is
-            measured from its stored weights, or trained again where these were not kept.
-        keep_weights: Whether to store what each cell trained.
+        lease: Seconds after which the claims of a process that shows no sign of life are void.
         progress: Told of preparation and cells.
+        finished: Given each record that was computed here, as soon as it is stored.
 
     Returns:
-        Number of cells that were run.
+        Number of cells that were run by this call.
     """
     jobs = jobs if size() == 1 else 1
-    missing = agreed(
-        [cell for cell in cells if _wanted(store.get(cell.key), retry_failed, d_score)]
-    )
+
+    def lacking(cell: Cell) -> bool:
+        record = store.get(cell.key)
+        if record is None or (retry_failed and record.status == "failed"):
+            return True
+        return job.measures.lacking(record)
+
+    missing = agreed([cell for cell in cells if lacking(cell)])
     if not missing:
         return 0
-    for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in missing}:
+    for protocol in {cell.protocol for cell in missing}:
         check_parallel(protocol)
-        # In this process, so that the features are cached before several others want them.
+    if isinstance(executor, Local):
+        _prepare(missing, job, jobs, progress)
+    progress("cells", 0, len(missing))
+    elsewhere: list[Cell] = []
+    running: dict[Future[None], list[Cell]] = {}
+    done = computed = 0
+
+    def claimed(group: list[Cell]) -> list[Cell]:
+        """Those of a group that are for this process to run; the others end up elsewhere."""
+        nonlocal done
+        mine = []
+        for cell in group:
+            if not claims.take(cell.key):
+                elsewhere.append(cell)
+            elif lacking(cell):
+                mine.append(cell)
+            else:  # another process has finished it in the meantime
+                claims.give_back(cell.key)
+                done += 1
+        return mine
+
+    with (
+        executor.open(min(jobs, len(missing)), job, store) as lanes,
+        Claims(store.folder / "claims", lease) as claims,
+    ):
+        waiting = list(reversed(groups(missing, lanes.width)))
+        while True:
+            # A short queue: an interrupt has little to cancel, and others find something to do.
+            while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
+                group = waiting.pop()
+                mine = agreed(claimed(group) if leads() else group)
+                if mine:
+                    running[lanes.pool.submit(lanes.run, mine)] = mine
+            for future in wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done:
+                cells_done = running.pop(future)
+                future.result()
+                computed += len(cells_done)
+                done += len(cells_done)
+                for cell in cells_done if leads() else ():
+                    claims.give_back(cell.key)
+                    record = store.get(cell.key)
+                    if record is not None:
+                        finished(record)
+            progress("cells", done, len(missing))
+            if not waiting and not running:
+                waiting = agreed(groups(elsewhere, lanes.width))
+                if not waiting:
+                    return computed
+                elsewhere.clear()
+                time.sleep(POLL)
+
+
+def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> None:
+    """In this process, so that features are cached before several others want them."""
+    for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
+        device = resolve_device(job.device)
         prepare(
             protocol,
             load(dataset),
             models.resolve(model),
-            device=resolve_device(device),
+            device=device,
             jobs=jobs,
-            plugins=plugins,
+            plugins=job.plugins,
             progress=progress,
         )
-        if d_score is not None:
-            prepare_d_score(dataset, model, protocol, d_score, device, jobs, plugins, progress)
-    progress("cells", 0, len(missing))
-    done = 0
-    work = groups(missing, jobs)
-    with worker_pool(min(jobs, len(work)), plugins) as pool:
-        waiting = list(reversed(work))
-        running: set[Future[int]] = set()
-        while waiting or running:
-            # A short queue: an interrupt has little to cancel.
-            while waiting and len(running) < 2 * jobs:
-                task = waiting.pop(), device, store.folder, d_score, keep_weights
-                running.add(pool.submit(_run_and_store, *task))
-                if jobs == 1:
-                    break
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                done += future.result()
-                progress("cells", done, len(missing))
-    return done
+        if job.measures.d_score is not None:
+            prepare_d_score(
+                dataset, model, protocol, job.measures.d_score, job.device, jobs, job.plugins,
+                progress,
+            )  # fmt: skip
 
 
 def groups(cells: Sequence[Cell], jobs: int = 1) -> list[list[Cell]]:
@@ -119,47 +167,3 @@ def groups(cells: Sequence[Cell], jobs: int = 1) -> list[list[Cell]]:
         for members in together.values()
         for start in range(0, len(members), size)
     ]
-
-
-def _wanted(record: Record | None, retry_failed: bool, d_score: DScoreSettings | None) -> bool:
-    if record is None or (retry_failed and record.status == "failed"):
-        return True
-    return record.status == "done" and d_score is not None and not _measured(record, d_score)
-
-
-def _measured(record: Record, d_score: DScoreSettings) -> bool:
-    found = record.diagnosis
-    return found is not None and found.version == VERSION and found.settings == d_score
-
-
-def _run_and_store(
-    cells: Sequence[Cell],
-    device: str,
-    folder: Path,
-    d_score: DScoreSettings | None,
-    keep_weights: bool,
-) -> int:
-    store = RecordStore(folder)
-
-    def keep(cell: Cell, state: dict[str, Tensor]) -> None:
-        if keep_weights and leads():
-            store.add_weights(cell.key, state)
-
-    untrained = []
-    for cell in cells if leads() else ():
-        record = store.get(cell.key)
-        state = store.weights(cell.key) if record and record.status == "done" else None
-        if record is None or state is None or d_score is None:
-            untrained.append(cell)
-            continue
-        network = rebuild(cell.dataset, cell.model, state)
-        found = diagnosis_of(cell, network, d_score, device=device)
-        store.add(record.model_copy(update={"diagnosis": found}))
-    untrained = agreed(untrained)
-    if untrained:
-        # Processes that train one network together need the leading one alone for the D-Score.
-        measured = d_score if leads() else None
-        for record in run_cells(untrained, device=device, d_score=measured, keep=keep):
-            if leads():
-                store.add(record)
-    return len(cells)

@@ -7,13 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+import tomli_w
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
+from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import Grid, LearningRate, Selection
 from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, unknown
+from labelattack.models import registry as models
 from labelattack.registry import Spec, broken_rule
-from labelattack.training.recipe import Protocol
+from labelattack.training.recipe import Protocol, default_recipes
 
 Measure = Literal["map", "robustness", "fitness", "d_score"]
 
@@ -63,6 +75,7 @@ class Experiment(BaseModel):
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
+        bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
         micro_batch: Images per forward pass; None for the whole batch.
         reported: What a paper printed.
     """
@@ -82,6 +95,7 @@ class Experiment(BaseModel):
     selection: Selection = "attacked"
     reference: bool = True
     d_score: str = "default"
+    bootstrap: NonNegativeInt = 0
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     reported: tuple[Reported, ...] = ()
 
@@ -155,6 +169,36 @@ def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ParameterError(f"{where}{key} {broken_rule(first)}") from None
+
+
+def resolved(given: Experiment) -> Experiment:
+    """The same experiment with every default written out and every spec in full.
+
+    Learning rates, batch sizes and the model stay open where datasets differ in them.
+
+    Raises:
+        UnknownNameError: If a component is unknown.
+        ParameterError: If a parameter is.
+    """
+    grids = given.grids()
+    first = grids[0]
+    same = {grid.model for grid in grids} == {first.model}
+    rates, sizes = default_recipes(first.protocol, models.create(first.model))
+    return given.model_copy(
+        update={
+            "datasets": tuple(str(datasets.resolve(name)) for name in given.datasets),
+            "model": str(models.resolve(first.model)) if same else None,
+            "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
+            "defenses": tuple(str(defenses.resolve(name)) for name in given.defenses),
+            "lrs": given.lrs or (rates if same else ()),
+            "batch_sizes": given.batch_sizes or (sizes if same else ()),
+        }
+    )
+
+
+def to_toml(given: Experiment) -> str:
+    """An experiment as the text of a config file."""
+    return tomli_w.dumps(given.model_dump(exclude_none=True))
 
 
 def _keys() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,17 +16,20 @@ from safetensors import SafetensorError
 from labelattack.benchmark.grid import Cell
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
-from labelattack.storage import written_whole
+from labelattack.storage import PART, written_whole
 from labelattack.training.recipe import Epoch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Removal(BaseModel):
-    """What the attack removed from the training labels; shares in [0, 1]."""
+    """What the attack removed from the training labels; shares in [0, 1].
+
+    ``attacked_labels`` is a hash of what it left: defenses are compared on equal ones only.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,10 +38,24 @@ class Removal(BaseModel):
     rate_of: str
     positives_removed: float | None
     q_hat: float | None
+    attacked_labels: str | None = None
 
 
 class CleanScores(BaseModel):
-    """Scores on clean test labels at the selected epoch; in [0, 1], None where undefined."""
+    """Scores on clean test labels at the selected epoch; in [0, 1], None where undefined.
+
+    Attributes:
+        map: Mean average precision over classes.
+        map_micro: All cells as one ranking.
+        map_voc_11_point: The interpolated measure of VOC 2007.
+        per_class: Average precision of each class.
+        undefined_classes: Number of classes that have none.
+        map_interval: 95 % bootstrap interval of ``map`` over images.
+        resamples: How many resamples that interval is of; 0 for none.
+        mean_prediction: Mean predicted probability of a label.
+        prevalence: Share of the test labels that are positive.
+        constant_classes: Classes that get the same score on every image.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +64,11 @@ class CleanScores(BaseModel):
     map_voc_11_point: float
     per_class: dict[str, float | None]
     undefined_classes: int
+    map_interval: tuple[float, float] | None = None
+    resamples: int = 0
+    mean_prediction: float | None = None
+    prevalence: float | None = None
+    constant_classes: int | None = None
 
 
 class Record(BaseModel):
@@ -72,6 +94,8 @@ class Record(BaseModel):
         libraries: Versions of what computed it.
         commit: Git commit of the package's source, if it is a checkout.
         machine: Processor and platform.
+        device: What it was computed on.
+        peak_memory: Most memory that the process had held when the cell was finished, in MiB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +119,8 @@ class Record(BaseModel):
     libraries: dict[str, str] = {}
     commit: str | None = None
     machine: str = ""
+    device: str = ""
+    peak_memory: float | None = None
 
 
 class RecordStore:
@@ -102,7 +128,8 @@ class RecordStore:
 
     Args:
         folder: Created if absent, unless ``create`` is False.
-        create: Whether a missing store is an error.
+        create: Whether a missing store is made and damaged records are set aside; otherwise the
+            store is only read, and a missing one is an error.
 
     Raises:
         StoreError: If the folder is not a store, cannot be written, or is of a newer format.
@@ -110,6 +137,7 @@ class RecordStore:
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.folder = folder
+        self._writable = create
         self._records = folder / "records"
         marker = folder / "store.json"
         if not marker.is_file():
@@ -118,7 +146,7 @@ class RecordStore:
                     f"results must be a store made by 'labelattack bench', got "
                     f"'{folder}', which has no store.json"
                 )
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if folder.exists() and _is_foreign(folder, marker):
                 raise StoreError(
                     f"results must go to a new or empty folder or a store, got "
                     f"'{folder}', which holds other files"
@@ -172,8 +200,7 @@ class RecordStore:
 
     def get(self, key: str) -> Record | None:
         """The record of a cell; None if there is none, or none that is intact."""
-        path = self._records / f"{key}.json"
-        return self._read(path) if path.exists() else None
+        return self._read(self._records / f"{key}.json")
 
     def __iter__(self) -> Iterator[Record]:
         """Every intact record, in the order of their keys."""
@@ -184,23 +211,64 @@ class RecordStore:
 
     def _read(self, path: Path) -> Record | None:
         try:
-            record = Record.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = str(error).partition("\n")[0]
-            warnings.warn(f"record '{path}' is damaged and ignored: {reason}", stacklevel=2)
+            return read_record(path)
+        except FileNotFoundError:
             return None
-        if record.key != path.stem or record.key != record.cell.key:
-            warnings.warn(f"record '{path}' is of another cell and ignored", stacklevel=2)
+        except StoreError as error:
+            warnings.warn(f"{error}; {self._set_aside(path)}", stacklevel=2)
             return None
-        return record
+
+    def _set_aside(self, path: Path) -> str:
+        """Moves a damaged record out of the way if the store may be written."""
+        if not self._writable:
+            return "it is ignored"
+        place = self.folder / "quarantine" / f"{path.stem}-{uuid.uuid4().hex[:8]}.json"
+        try:
+            place.parent.mkdir(exist_ok=True)
+            path.replace(place)
+        except OSError as error:
+            return f"it is ignored and could not be moved: {error}"
+        return f"it is in '{place.parent}' now and will be computed again"
 
     def _write(self, path: Path, content: str | bytes) -> None:
         try:
-            with written_whole(path) as part, part.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
+            with written_whole(path) as part:
+                part.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
             full = "the disk is full; free some space and run the same command to go on"
             reason = full if error.errno == errno.ENOSPC else error
             raise StoreError(f"'{path}' cannot be written: {reason}") from error
+
+
+def read_record(path: Path) -> Record:
+    """Reads one record.
+
+    Args:
+        path: File whose name is the cell's key.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        StoreError: If it is damaged, or not of the cell that its name says.
+    """
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise StoreError(f"record '{path}' is damaged: {reason[:200]}") from error
+    except OSError as error:
+        raise StoreError(f"record '{path}' cannot be read: {error}") from error
+    if record.key != path.stem or record.key != record.cell.key:
+        raise StoreError(f"record '{path}' is of another cell than its name says")
+    return record
+
+
+def _is_foreign(folder: Path, marker: Path) -> bool:
+    """Whether a folder without a marker holds something else than a store that is being made."""
+    if not folder.is_dir():
+        return True
+    others = any(not path.name.startswith(PART) for path in folder.iterdir())
+    return others and not marker.is_file()

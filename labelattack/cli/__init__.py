@@ -12,6 +12,7 @@ from labelattack.cli.attacking import attack
 from labelattack.cli.benching import bench
 from labelattack.cli.boards import show
 from labelattack.cli.common import EXIT_BUG, EXIT_ERROR, say
+from labelattack.cli.configuring import config
 from labelattack.cli.data import data
 from labelattack.cli.listing import list_
 from labelattack.cli.plotting import plot
@@ -70,6 +71,7 @@ def about(
 
 
 app.command()(bench)
+app.command()(config)
 app.command()(score)
 app.command()(attack)
 app.command("list")(list_)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,111 +15,29 @@ from labelattack.cli.boards import print_boards
 from labelattack.cli.common import (
     EXIT_FAILED_CELLS,
     EXIT_INTERRUPTED,
-    AsJson,
-    Device,
-    DScoreOption,
-    Jobs,
-    Plugins,
     d_score_settings,
     load_plugins,
-    one_of,
     print_table,
     progress_bars,
     say,
 )
+from labelattack.cli.options import Config, Crossing, Execution, Scale, Training, expanded
 
 if TYPE_CHECKING:
     from labelattack.benchmark.spec import Experiment
     from labelattack.benchmark.store import Record
 
-Attacks = Annotated[
-    list[str] | None, typer.Option("--attack", help="Attack, e.g. targeted:rate=0.4; repeatable.")
-]
-Defenses = Annotated[
-    list[str] | None, typer.Option("--defense", help="Defense, e.g. wan:weight=0.1; repeatable.")
-]
-DatasetOption = Annotated[
-    list[str] | None,
-    typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable."),
-]
-ModelOption = Annotated[str | None, typer.Option("--model", help="Model.")]
-ProtocolOption = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol",
-        help="finetune: end to end; linear: head on frozen features.",
-    ),
-]
-Seeds = Annotated[
-    int | None,
-    typer.Option("--seeds", min=1, help="Runs of each pair, seeds 0 to N-1."),
-]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Passes over the training set.")
-]
-LearningRates = Annotated[
-    list[float] | None,
-    typer.Option("--lr", help="Learning rate; several are searched."),
-]
-BatchSizes = Annotated[
-    list[int] | None,
-    typer.Option("--batch-size", help="Batch size; several are searched."),
-]
-Selection = Literal["attacked", "clean"]
-SelectionOption = Annotated[
-    Selection | None,
-    typer.Option(
-        "--selection",
-        help="Validation labels that choose epoch and recipe; clean is privileged.",
-        **one_of("selection", Selection),
-    ),
-]
-Reference = Annotated[
-    bool | None,
-    typer.Option(
-        "--reference/--no-reference",
-        help="Add the reference that sees every clean label.",
-    ),
-]
-MicroBatch = Annotated[
-    int | None,
-    typer.Option("--micro-batch", min=1, help="Images per forward pass, to save memory."),
-]
 Weights = Annotated[bool, typer.Option(help="Keep what each run trained.")]
-Out = Annotated[Path, typer.Option("--out", help="Store of results.")]
-RetryFailed = Annotated[bool, typer.Option(help="Run failed cells again.")]
-DryRun = Annotated[bool, typer.Option(help="Show what would run, and stop.")]
-Scale = Annotated[
-    str | None, typer.Option("--scale", help="Of the config, the [scale.NAME] to apply.")
-]
 
 
+@expanded
 def bench(
-    attack: Attacks = None,
-    defense: Defenses = None,
-    dataset: DatasetOption = None,
-    model: ModelOption = None,
-    protocol: ProtocolOption = None,
-    seeds: Seeds = None,
-    epochs: Epochs = None,
-    lr: LearningRates = None,
-    batch_size: BatchSizes = None,
-    selection: SelectionOption = None,
-    reference: Reference = None,
-    micro_batch: MicroBatch = None,
-    d_score: DScoreOption = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Experiment; options override it.")
-    ] = None,
+    crossing: Crossing,
+    training: Training,
+    execution: Execution,
+    config: Config = None,
     scale: Scale = None,
     weights: Weights = True,
-    device: Device = "auto",
-    jobs: Jobs = None,
-    out: Out = Path("results"),
-    retry_failed: RetryFailed = False,
-    dry_run: DryRun = False,
-    plugin: Plugins = None,
-    as_json: AsJson = False,
 ) -> None:
     """Crosses attacks with defenses and prints the leaderboard.
 
@@ -127,47 +45,26 @@ def bench(
     or an option says otherwise: targeted against pseudo-history on digits with its own model, end
     to end, 3 seeds, 10 epochs, the protocol's own recipes, attacked validation labels, reference.
     """
-    from labelattack.benchmark.spec import read_experiment
-    from labelattack.errors import ParameterError
-
-    if scale is not None and config is None:
-        raise ParameterError(f"--scale needs --config, got --scale {scale} alone")
-    given = read_experiment(config, scale) if config is not None else {}
+    wanted = experiment_of(config, scale, crossing, training)
+    as_json = execution.as_json
     run_experiment(
-        experiment_from(
-            given,
-            str(config or ""),
-            attacks=attack,
-            defenses=defense,
-            datasets=dataset,
-            model=model,
-            protocol=protocol,
-            seeds=seeds,
-            epochs=epochs,
-            lrs=lr,
-            batch_sizes=batch_size,
-            selection=selection,
-            reference=reference,
-            micro_batch=micro_batch,
-            d_score=d_score,
-        ),
-        Execution(out, device, jobs, tuple(plugin or ()), weights, retry_failed, dry_run, as_json),
+        wanted,
+        execution,
         lambda records: print_boards(records, "json" if as_json else "table"),
+        weights=weights,
     )
 
 
-@dataclass(frozen=True)
-class Execution:
-    """Where and how to run, which never changes a number."""
+def experiment_of(path: Path | None, scale: str | None, *options: Any) -> Experiment:
+    """The experiment of a config file, if there is one, with what options override."""
+    from labelattack.benchmark.spec import read_experiment
+    from labelattack.errors import ParameterError
 
-    out: Path
-    device: str
-    jobs: int | None
-    plugins: tuple[str, ...]
-    weights: bool
-    retry_failed: bool
-    dry_run: bool
-    as_json: bool
+    if scale is not None and path is None:
+        raise ParameterError(f"--scale needs --config, got --scale {scale} alone")
+    given = read_experiment(path, scale) if path is not None else {}
+    told = {key: value for group in options for key, value in asdict(group).items()}
+    return experiment_from(given, str(path or ""), **told)
 
 
 def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Experiment:
@@ -182,7 +79,11 @@ def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Exper
 
 
 def run_experiment(
-    wanted: Experiment, how: Execution, render: Callable[[list[Record]], None]
+    wanted: Experiment,
+    how: Execution,
+    render: Callable[[list[Record]], None],
+    *,
+    weights: bool,
 ) -> None:
     """Runs what a store does not hold yet, renders all of it, and says what was done.
 
@@ -192,24 +93,42 @@ def run_experiment(
     from labelattack.training.distributed import leads, team
 
     with team(resolve_device(how.device)):
-        _run_experiment(wanted, how, render if leads() else lambda records: None, leads())
+        shown = render if leads() else lambda records: None
+        _run_experiment(wanted, how, shown, weights, leads())
 
 
 def _run_experiment(
-    wanted: Experiment, how: Execution, render: Callable[[list[Record]], None], leads: bool
+    wanted: Experiment,
+    how: Execution,
+    render: Callable[[list[Record]], None],
+    weights: bool,
+    leads: bool,
 ) -> None:
     from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.executors import executor
     from labelattack.benchmark.loading import load
+    from labelattack.benchmark.measures import Measures
     from labelattack.benchmark.runner import run_grid
     from labelattack.benchmark.store import RecordStore
+    from labelattack.benchmark.tasks import Job
+    from labelattack.benchmark.trackers import Trackers
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
     from labelattack.training.device import resolve_device
 
     tell = say if leads else lambda text: None
-    load_plugins(list(how.plugins))
-    settings = None if wanted.d_score == "none" else d_score_settings(wanted.d_score)
+    load_plugins(how.plugin)
+    where, mirrors = executor(how.executor), Trackers(how.tracker or [])
     computed_on = str(resolve_device(how.device))
+    job = Job(
+        device=computed_on,
+        measures=Measures(
+            d_score=None if wanted.d_score == "none" else d_score_settings(wanted.d_score),
+            resamples=wanted.bootstrap,
+        ),
+        keep_weights=weights,
+        plugins=tuple(str(Path(path).resolve()) for path in how.plugin or ()),
+    )
     grids = wanted.grids()
     for grid in grids:
         for spec in grid.attacks:
@@ -237,18 +156,17 @@ def _run_experiment(
     store = RecordStore(how.out)
     computed = 0
     try:
-        with progress_bars(quiet=how.as_json or not leads) as progress:
+        with mirrors, progress_bars(quiet=how.as_json or not leads) as progress:
             for part in parts:
                 computed += run_grid(
                     part,
                     store,
-                    device=computed_on,
+                    job,
                     jobs=how.jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1),
-                    plugins=tuple(str(Path(path).resolve()) for path in how.plugins),
+                    executor=where,
                     retry_failed=how.retry_failed,
-                    d_score=settings,
-                    keep_weights=how.weights,
                     progress=progress,
+                    finished=mirrors.record,
                 )
     except KeyboardInterrupt:
         finished = sum(store.get(cell.key) is not None for cell in cells)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelattack.cli.benching import (
-    BatchSizes,
-    DatasetOption,
-    DryRun,
-    Epochs,
-    Execution,
-    LearningRates,
-    MicroBatch,
-    ModelOption,
-    Out,
-    ProtocolOption,
-    RetryFailed,
-    Seeds,
-    SelectionOption,
-    experiment_from,
-    run_experiment,
-)
+from labelattack.cli.benching import experiment_of, run_experiment
 from labelattack.cli.boards import print_boards
-from labelattack.cli.common import AsJson, Device, Jobs, Plugins, one_of, print_table, say
+from labelattack.cli.common import one_of, print_table, say
+from labelattack.cli.options import Execution, Training, expanded
 
 if TYPE_CHECKING:
     from labelattack.benchmark.spec import Experiment
@@ -35,10 +21,13 @@ PaperTable = Literal["table1", "table2", "table3", "figure2"]
 Format = Literal["table", "json", "markdown"]
 
 
+@expanded
 def reproduce(
     table: Annotated[
         PaperTable, typer.Argument(help="Of the paper.", **one_of("table", PaperTable))
     ],
+    training: Training,
+    execution: Execution,
     scale: Annotated[
         str,
         typer.Option(
@@ -46,26 +35,10 @@ def reproduce(
             "COCO, VOC 2012 and NUS-WIDE, for GPUs."
         ),
     ] = "small",
-    dataset: DatasetOption = None,
-    model: ModelOption = None,
-    protocol: ProtocolOption = None,
-    seeds: Seeds = None,
-    epochs: Epochs = None,
-    lr: LearningRates = None,
-    batch_size: BatchSizes = None,
-    selection: SelectionOption = None,
-    micro_batch: MicroBatch = None,
     weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = False,
-    device: Device = "auto",
-    jobs: Jobs = None,
-    out: Out = Path("results"),
-    retry_failed: RetryFailed = False,
-    dry_run: DryRun = False,
-    plugin: Plugins = None,
     format: Annotated[
         Format, typer.Option(help="How to print the comparison.", **one_of("format", Format))
     ] = "table",
-    as_json: AsJson = False,
 ) -> None:
     """Runs a table of the paper and sets its numbers beside the measured ones.
 
@@ -73,34 +46,20 @@ def reproduce(
     share what they have in common. What was run is said above each comparison: only --scale paper
     is the paper's own protocol.
     """
-    from labelattack.benchmark.spec import paper_folder, read_experiment
+    from labelattack.benchmark.spec import paper_folder
 
     path = paper_folder() / f"{table}.toml"
-    wanted = experiment_from(
-        read_experiment(path, scale),
-        str(path),
-        datasets=dataset,
-        model=model,
-        protocol=protocol,
-        seeds=seeds,
-        epochs=epochs,
-        lrs=lr,
-        batch_sizes=batch_size,
-        selection=selection,
-        micro_batch=micro_batch,
-    )
-    form = "json" if as_json else format
+    wanted = experiment_of(path, scale, training)
+    form = "json" if execution.as_json else format
 
     def render(records: list[Record]) -> None:
         if wanted.reported:
             _print_comparisons(wanted, records, form)
         else:
-            _print_figure(records, out / "pictures" / f"{table}.png", form)
+            _print_figure(records, execution.out / "pictures" / f"{table}.png", form)
 
-    how = Execution(
-        out, device, jobs, tuple(plugin or ()), weights, retry_failed, dry_run, form != "table"
-    )
-    run_experiment(wanted, how, render)
+    how = replace(execution, as_json=form != "table")
+    run_experiment(wanted, how, render, weights=weights)
 
 
 def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, TrainingDivergedError, unknown
 from labelattack.labels import BoolArray, check_matrix
+from labelattack.seeding import bounded, generator
 
 FloatArray = NDArray[np.floating[Any]]
 _BUCKETS = 16384
@@ -105,6 +106,39 @@ def defined_mean(values: NDArray[np.float64]) -> float:
     """Mean of the values that are not NaN; NaN if none is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
+
+
+def map_interval(
+    scores: FloatArray,
+    labels: BoolArray,
+    *,
+    scored: BoolArray | None = None,
+    resamples: int,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """95 % bootstrap interval of mAP over images: what one test set can tell of one model.
+
+    Args:
+        scores: float ``[images, labels]``.
+        labels: bool ``[images, labels]``.
+        scored: Cells that count, bool ``[images, labels]``.
+        resamples: How often the images are drawn anew, with replacement.
+        seed: Seed of the draws.
+
+    Returns:
+        The percentiles 2.5 and 97.5 of the resamples' mAP (Efron 1979); None without resamples,
+        or if one of them has no class in which it is defined.
+    """
+    if not resamples:
+        return None
+    rng = generator(seed, "images")
+    found = []
+    for _ in range(resamples):
+        rows = bounded(rng, len(scores), len(scores))
+        part = None if scored is None else scored[rows]
+        found.append(mean_average_precision(scores[rows], labels[rows], scored=part))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return None if np.isnan(low + high) else (float(low), float(high))
 
 
 def _at_positives(

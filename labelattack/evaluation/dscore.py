@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from labelattack.errors import LabelError
 from labelattack.evaluation.average_precision import average_precision, mean_average_precision
 from labelattack.labels import BoolArray
+from labelattack.seeding import bounded
 
 FloatArray = NDArray[np.floating[Any]]
 Reals = NDArray[np.float64]
@@ -205,11 +206,9 @@ def upsample(values: Reals, measured: tuple[int, int], grid: tuple[int, int], st
 
 def resample_counts(images: int, resamples: int, rng: np.random.Generator) -> Reals:
     """How often each image is drawn in each bootstrap resample, ``[resamples, images]``."""
-    raw = np.asarray(rng.bit_generator.random_raw(resamples * images), dtype=np.uint64)
-    # The high bits of a product are uniform below ``images``, up to 2**-32.
-    drawn = ((raw >> np.uint64(32)) * np.uint64(images)) >> np.uint64(32)
+    drawn = bounded(rng, images, resamples * images)
     rows = np.repeat(np.arange(resamples), images)
-    counts = np.bincount(rows * images + drawn.astype(np.int64), minlength=resamples * images)
+    counts = np.bincount(rows * images + drawn, minlength=resamples * images)
     return counts.reshape(resamples, images).astype(np.float64)
 
 

@@ -1,9 +1,13 @@
-"""Intervals for the numbers on a board."""
+"""Intervals, paired comparisons and ranks for the numbers on a board.
+
+The t distribution is that of scipy.special: scipy.stats and statsmodels, which give the same
+numbers (tested), take longer to import than a board takes to print.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +40,80 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
 
     spread = float(np.std(values, ddof=1)) / count**0.5
     return Estimate(mean, float(stdtrit(count - 1, (1 + confidence) / 2)) * spread, count)
+
+
+class Paired(NamedTuple):
+    """Two sets of values compared pair by pair.
+
+    Attributes:
+        difference: Mean of first - second; its 95 % Student-t interval and the number of pairs.
+        effect_size: Mean difference in standard deviations of the difference (Cohen's d_z, Lakens
+            2013); None for fewer than two pairs, or where differences do not vary.
+        p: Two-sided p-value of the paired t-test; None for fewer than two pairs.
+    """
+
+    difference: Estimate
+    effect_size: float | None
+    p: float | None
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
+    """Compares two defenses over the same seeds.
+
+    Args:
+        first: One number a seed.
+        second: One number for each of the same seeds.
+
+    Returns:
+        The comparison. Differences that are all alike have p = 0, or 1 if they are all zero.
+    """
+    differences = np.subtract(first, second)
+    found = estimate(differences.tolist())
+    if len(differences) < 2:
+        return Paired(found, None, None)
+    spread = float(np.std(differences, ddof=1))
+    # Values that agree in all but rounding do not vary.
+    if spread <= 1e-12 * max(1.0, float(np.abs(np.r_[first, second]).max())):
+        return Paired(found, None, 1.0 if abs(found.mean) <= spread else 0.0)
+    from scipy.special import stdtr
+
+    effect = found.mean / spread
+    t = effect * len(differences) ** 0.5
+    return Paired(found, effect, 2 * float(stdtr(len(differences) - 1, -abs(t))))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects p-values so that the chance of any false rejection stays at the level (Holm 1979).
+
+    Args:
+        p_values: Of the tests that belong together, each in [0, 1].
+
+    Returns:
+        Corrected p-values, in the order given.
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[number]))
+        corrected[number] = largest
+    return corrected
+
+
+def rank_ranges(count: int, better: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Which ranks each of several things may have.
+
+    Args:
+        count: How many there are.
+        better: Pairs (a, b) where a is better than b beyond doubt.
+
+    Returns:
+        For each, one more than the number of those better, and ``count`` less the number of those
+        worse. Two that cannot be told apart share a rank.
+    """
+    lowest, highest = [1] * count, [count] * count
+    for winner, loser in better:
+        lowest[loser] += 1
+        highest[winner] -= 1
+    return list(zip(lowest, highest, strict=True))
 
 
 class Agreement(NamedTuple):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -103,10 +105,29 @@ def features(
     )
     path = cache_folder() / "features" / f"{key}.safetensors"
     found = _read(path, key, len(split.ids))
-    if found is None:
-        found = _extract(split, model, readout, device, jobs, plugins, progress)
-        _write(path, key, found)
+    if found is not None:
+        return found
+    # Several processes may want them at once: one extracts, the others find them cached.
+    with _alone(cache_folder() / "locks" / f"{key}.lock"):
+        found = _read(path, key, len(split.ids))
+        if found is None:
+            found = _extract(split, model, readout, device, jobs, plugins, progress)
+            _write(path, key, found)
     return found
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire()
+    except OSError as error:
+        raise StoreError(f"features cannot be cached at '{path.parent}': {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _extract(

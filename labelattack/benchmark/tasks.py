@@ -1,0 +1,150 @@
+"""What one unit of work does, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from labelattack.benchmark.cells import measured_again, run_cells
+from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.store import Record, RecordStore
+from labelattack.registry import load_plugin
+from labelattack.training.device import single_thread
+from labelattack.training.distributed import agreed, leads
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a grid have in common; it pickles.
+
+    Attributes:
+        device: Where to compute.
+        measures: What to measure beside test mAP.
+        keep_weights: Whether to store what each cell trained.
+        plugins: Plug-in files, which lie at these paths on every machine.
+    """
+
+    device: str = "cpu"
+    measures: Measures = NOTHING_MORE
+    keep_weights: bool = True
+    plugins: tuple[str, ...] = ()
+
+
+class Shelf(Protocol):
+    """Where a task finds what is known of its cells, and leaves what it found out."""
+
+    def get(self, key: str) -> Record | None:
+        """The record of a cell."""
+        ...
+
+    def weights(self, key: str) -> dict[str, Tensor] | None:
+        """What a cell trained."""
+        ...
+
+    def add(self, record: Record) -> None:
+        """Keeps a record."""
+        ...
+
+    def add_weights(self, key: str, state: Mapping[str, Tensor]) -> None:
+        """Keeps what a cell trained."""
+        ...
+
+
+@dataclass
+class Parcel:
+    """A shelf in memory, sent to and from machines that share no folder."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], store: Shelf) -> Parcel:
+        """What a store knows of some cells."""
+        parcel = cls()
+        for key in (cell.key for cell in cells):
+            record, state = store.get(key), store.weights(key)
+            if record is not None and state is not None:
+                parcel.add(record)
+                parcel.add_weights(key, state)
+        return parcel
+
+    def unpack(self, store: Shelf) -> None:
+        """Puts everything on another shelf, a cell's record last: it says that all is there."""
+        for key, state in self.states.items():
+            store.add_weights(key, state)
+        for record in self.records.values():
+            store.add(record)
+
+    def get(self, key: str) -> Record | None:
+        """The record of a cell."""
+        return self.records.get(key)
+
+    def weights(self, key: str) -> dict[str, Tensor] | None:
+        """What a cell trained."""
+        return self.states.get(key)
+
+    def add(self, record: Record) -> None:
+        """Keeps a record."""
+        self.records[record.key] = record
+
+    def add_weights(self, key: str, state: Mapping[str, Tensor]) -> None:
+        """Keeps what a cell trained."""
+        self.states[key] = {name: value.detach().cpu() for name, value in state.items()}
+
+
+def run_task(cells: Sequence[Cell], job: Job, shelf: Shelf) -> None:
+    """Runs cells, or measures what is lacking of those that are trained.
+
+    Args:
+        cells: A group, see [groups][labelattack.benchmark.runner.groups].
+        job: What is wanted of them.
+        shelf: Where records and weights are, and go.
+
+    Raises:
+        LabelAttackError: If something is wrong that concerns every cell.
+    """
+    untrained = []
+    for cell in cells if leads() else ():
+        record = shelf.get(cell.key)
+        state = shelf.weights(cell.key) if record and record.status == "done" else None
+        if record is None or state is None or not job.measures.lacking(record):
+            untrained.append(cell)
+        else:
+            shelf.add(measured_again(record, state, job.measures, device=job.device))
+    untrained = agreed(untrained)
+    if not untrained:
+        return
+
+    def keep(cell: Cell, state: dict[str, Tensor]) -> None:
+        if job.keep_weights and leads():
+            shelf.add_weights(cell.key, state)
+
+    # Processes that train one network together need the leading one alone for the measures.
+    measures = job.measures if leads() else Measures()
+    for record in run_cells(untrained, device=job.device, measures=measures, keep=keep):
+        if leads():
+            shelf.add(record)
+
+
+def run_on_store(cells: Sequence[Cell], job: Job, folder: Path) -> None:
+    """[run_task][labelattack.benchmark.tasks.run_task] on a store's folder; fit for processes."""
+    _get_ready(job)
+    run_task(cells, job, RecordStore(folder))
+
+
+def run_on_parcel(cells: Sequence[Cell], job: Job, parcel: Parcel) -> Parcel:
+    """[run_task][labelattack.benchmark.tasks.run_task] far from the store; returns the results."""
+    _get_ready(job)
+    run_task(cells, job, parcel)
+    return parcel
+
+
+def _get_ready(job: Job) -> None:
+    single_thread()
+    for path in job.plugins:
+        load_plugin(path)

@@ -1,0 +1,29 @@
+"""The config command."""
+
+from __future__ import annotations
+
+import typer
+
+from labelattack.cli.benching import experiment_of
+from labelattack.cli.common import AsJson, Plugins, load_plugins
+from labelattack.cli.options import Config, Crossing, Scale, Training, expanded
+
+
+@expanded
+def config(
+    crossing: Crossing,
+    training: Training,
+    config: Config = None,
+    scale: Scale = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints what bench would run with these options, every default filled in, as a config.
+
+    What it prints is itself a config: save it, and name the file to bench --config.
+    """
+    from labelattack.benchmark.spec import resolved, to_toml
+
+    load_plugins(plugin)
+    found = resolved(experiment_of(config, scale, crossing, training))
+    typer.echo(found.model_dump_json(indent=1) if as_json else to_toml(found), nl=as_json)
