@@ -313,7 +313,7 @@ class Registry(Generic[T]):
             index.add_file(cls.__module__, Path(inspect.getfile(cls)))
             index.registered[name] = index.classes[cls.__name__]
             return index.declaration(name, "plug-in")
-        except (LabelAttackError, OSError, TypeError) as error:
+        except (LabelAttackError, OSError, TypeError, KeyError) as error:
             return Declaration(name, "plug-in", f"unusable: {error}", "", ())
 
 

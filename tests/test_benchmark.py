@@ -10,7 +10,7 @@ import torch
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark import cells as running
-from labelattack.benchmark import leaderboard
+from labelattack.benchmark import leaderboard, tables
 from labelattack.benchmark.cells import run_cell
 from labelattack.benchmark.grid import Grid
 from labelattack.benchmark.loading import load
@@ -249,10 +249,10 @@ def test_boards_never_mix_what_cannot_be_compared():
 
 def test_formats_agree():
     found = leaderboard.boards([fake(0.512, 0.5), fake(0.6, 0.5, seed=1)])
-    as_json = json.loads(leaderboard.to_json(found))
+    as_json = json.loads(tables.to_json(found))
     assert as_json[0]["rows"][0]["map"] == pytest.approx(55.6)
-    assert leaderboard.to_csv(found).count("\n") == 2
-    assert "55.6 ± " in leaderboard.to_markdown(found)
+    assert tables.to_csv(found).count("\n") == 2
+    assert "55.6 ± " in tables.to_markdown(found)
 
 
 def test_newer_store_is_refused(store):
@@ -404,7 +404,7 @@ def test_area_and_worst_class_by_hand(curve_records):
     rows = {row.requested_rate: row for row in board.rows if row.defense.startswith("an")}
     assert (rows[0.2].worst_class, rows[0.2].worst_drop) == ("a", pytest.approx(40))
     assert rows[0.6].worst_drop == pytest.approx(70)
-    assert "0.2: 55.0" in leaderboard.to_markdown([board])
+    assert "0.2: 55.0" in tables.to_markdown([board])
 
 
 def diagnosis(robust, fit, **settings):

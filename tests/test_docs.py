@@ -6,7 +6,7 @@ import re
 import pytest
 
 from labelattack import attacks, defenses
-from labelattack.benchmark.leaderboard import with_interval
+from labelattack.benchmark.tables import with_interval
 
 
 @pytest.fixture

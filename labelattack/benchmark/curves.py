@@ -6,7 +6,8 @@ from pathlib import Path
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import REFERENCE
-from labelattack.benchmark.leaderboard import Board, title
+from labelattack.benchmark.leaderboard import Board
+from labelattack.benchmark.tables import title
 from labelattack.defenses import registry as defenses
 from labelattack.errors import StoreError
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import defaultdict
-from collections.abc import Iterable
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from itertools import groupby, pairwise
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import REFERENCE
+from labelattack.benchmark.ranking import Comparison, Run, rank
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store import Record
-from labelattack.datasets import registry as datasets
+from labelattack.benchmark.trust import doubts
 from labelattack.defenses import registry as defenses
+from labelattack.errors import unknown
 from labelattack.evaluation.dscore import DScore
-from labelattack.evaluation.statistics import estimate
-from labelattack.models import registry as models
+from labelattack.evaluation.statistics import Estimate, estimate
 from labelattack.registry import Spec
 
 
@@ -29,6 +27,7 @@ class Row(BaseModel):
     Attributes:
         attack: Resolved spec.
         defense: Resolved spec.
+        variant: What else tells it from other rows of a mixed board; empty otherwise.
         seeds: Seeds that finished.
         maps: Test mAP of each seed.
         map: Mean test mAP over seeds; None if no seed finished.
@@ -68,6 +67,7 @@ class Row(BaseModel):
 
     attack: str
     defense: str
+    variant: str = ""
     seeds: int
     maps: dict[int, float]
     map: float | None
@@ -109,6 +109,7 @@ class Curve(BaseModel):
     Attributes:
         attack: The attack's spec without its rate.
         defense: Resolved spec.
+        variant: What else tells it from other curves of a mixed board; empty otherwise.
         rates: Rates that were run, ascending.
         maps: Test mAP at each, in points, mean over seeds.
         intervals: Half-widths of their 95 % Student-t intervals; None below two seeds.
@@ -122,6 +123,7 @@ class Curve(BaseModel):
 
     attack: str
     defense: str
+    variant: str = ""
     rates: list[float]
     maps: list[float]
     intervals: list[float | None]
@@ -135,7 +137,24 @@ class Curve(BaseModel):
 
 
 class Board(BaseModel):
-    """Rows that may be compared: one dataset, model, protocol, training length and selection."""
+    """Rows that may be compared.
+
+    Attributes:
+        dataset: Resolved spec.
+        fingerprint: Hash of the dataset's images and labels.
+        model: Resolved spec.
+        protocol: What was trained.
+        epochs: Passes over the training set; None if they differ.
+        selection: Whose validation labels chose epoch and recipe.
+        versions: Versions of dataset and model.
+        mixed: Which of these differ from row to row, since it was asked for; they are joined by
+            `` | ``, and each row says its own.
+        libraries: Every version of each library that computed a record.
+        rows: By attack and falling mAP.
+        curves: mAP against rate.
+        comparisons: Paired comparisons of defenses under each attack.
+        unranked: Why the rows of an attack have no rank.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -143,71 +162,162 @@ class Board(BaseModel):
     fingerprint: str
     model: str
     protocol: str
-    epochs: int
+    epochs: int | None
     selection: str
     versions: str
+    mixed: list[str]
+    libraries: dict[str, list[str]]
     rows: list[Row]
     curves: list[Curve]
+    comparisons: list[Comparison]
+    unranked: dict[str, str]
 
 
-def boards(records: Iterable[Record]) -> list[Board]:
+Mixable = Literal["dataset", "model", "protocol", "selection", "versions"]
+_SETTLED_BY: dict[Mixable, tuple[str, ...]] = {
+    "dataset": ("dataset", "fingerprint"),
+    "model": ("model",),
+    "protocol": ("protocol", "epochs"),
+    "selection": ("selection",),
+    "versions": ("versions",),
+}
+
+
+def boards(records: Iterable[Record], *, mix: Collection[Mixable] = ()) -> list[Board]:
     """Makes boards; records that may not be compared go to different ones.
 
     Args:
         records: Finished and failed records, in any order.
+        mix: What may differ within one board all the same.
 
     Returns:
         Boards in the order of their first record, rows by attack and falling mAP.
+
+    Raises:
+        UnknownNameError: If something else is to be mixed.
     """
+    for name in mix:
+        if name not in _SETTLED_BY:
+            raise unknown("mixture", name, _SETTLED_BY)
+    free = {field for name in mix for field in _SETTLED_BY[name]}
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        cell = record.cell
-        versions = f"dataset {cell.versions['dataset']}, model {cell.versions['model']}"
-        groups[
-            cell.dataset, cell.fingerprint, cell.model, cell.protocol, str(cell.recipe.epochs),
-            cell.selection, versions,
-        ].append(record)  # fmt: skip
-    return [
-        Board(
-            dataset=dataset,
-            fingerprint=fingerprint,
-            model=model,
-            protocol=protocol,
-            epochs=int(epochs),
-            selection=selection,
-            versions=versions,
-            **_summary(group),
-        )
-        for (dataset, fingerprint, model, protocol, epochs, selection, versions), group in (
-            groups.items()
-        )
-    ]
+        about = _about(record)
+        groups[tuple(v for k, v in about.items() if k not in free)].append(record)
+    return [_board(group, free, sorted(mix)) for group in groups.values()]
 
 
-def _summary(records: list[Record]) -> dict[str, Any]:
-    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+def _about(record: Record) -> dict[str, str]:
+    """What two records must have in common to be compared."""
+    cell = record.cell
+    return {
+        "dataset": cell.dataset,
+        "fingerprint": cell.fingerprint,
+        "model": cell.model,
+        "protocol": cell.protocol,
+        "epochs": str(cell.recipe.epochs),
+        "selection": cell.selection,
+        "versions": f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
+    }
+
+
+def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board:
+    values: dict[str, dict[str, None]] = defaultdict(dict)
+    groups: dict[_Key, list[Record]] = defaultdict(list)
+    libraries: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        cell = record.cell
+        cell, about = record.cell, _about(record)
+        for name, value in about.items():
+            values[name].setdefault(value)
+        for name, version in record.libraries.items():
+            libraries[name].add(version)
+        variant = ", ".join(
+            f"{value} epochs" if name == "epochs" else value
+            for name, value in about.items()
+            if name in free and name != "fingerprint"
+        )
         # A component's other version is another row, never averaged in.
-        groups[cell.attack, cell.defense, cell.versions["attack"], cell.versions["defense"]].append(
-            record
-        )
+        versions = f"attack {cell.versions['attack']}, defense {cell.versions['defense']}"
+        groups[_Key(cell.attack, cell.defense, versions, variant)].append(record)
+    names = Counter((key.attack, key.defense, key.variant) for key in groups)
     chosen = {key: _selected(group) for key, group in groups.items()}
-    reference: dict[int, Record] = {}
-    for (attack, defense, *_), best in chosen.items():
-        if (attack, defense) == ("none", REFERENCE):
-            reference = best
-    rows = [_row(group, chosen[key], reference) for key, group in groups.items()]
-    rows.sort(key=lambda r: (r.attack != "none", r.attack, -(r.map or 0.0), r.defense))
-    return {"rows": rows, "curves": _curves(chosen, reference)}
+    references = {
+        key.variant: best
+        for key, best in chosen.items()
+        if (key.attack, key.defense) == ("none", REFERENCE)
+    }
+    rows = []
+    for key, group in groups.items():
+        told = [key.variant] if key.variant else []
+        if names[key.attack, key.defense, key.variant] > 1:
+            told.append(f"versions: {key.versions}")
+        rows.append(_row(group, chosen[key], references.get(key.variant, {}), ", ".join(told)))
+    order = sorted(
+        range(len(rows)),
+        key=lambda n: (
+            rows[n].attack != "none", rows[n].attack, -(rows[n].map or 0.0), rows[n].defense,
+            rows[n].variant,
+        ),
+    )  # fmt: skip
+    runs = [_runs(list(chosen.values())[n]) for n in order]
+    ranked, comparisons, unranked = _ranked([rows[n] for n in order], runs)
+    joined = {name: " | ".join(found) for name, found in values.items()}
+    return Board(
+        **{k: v for k, v in joined.items() if k != "epochs"},
+        epochs=int(joined["epochs"]) if len(values["epochs"]) == 1 else None,
+        mixed=list(mixed),
+        libraries={name: sorted(found) for name, found in sorted(libraries.items())},
+        rows=ranked,
+        curves=_curves(chosen, references),
+        comparisons=comparisons,
+        unranked=unranked,
+    )
 
 
-def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Record]) -> Row:
+class _Key(NamedTuple):
+    attack: str
+    defense: str
+    versions: str
+    variant: str
+
+
+def _runs(chosen: dict[int, Record]) -> dict[int, Run]:
+    return {
+        seed: Run(points(record), record.removal.attacked_labels if record.removal else None)
+        for seed, record in chosen.items()
+    }
+
+
+def _ranked(
+    rows: list[Row], runs: list[dict[int, Run]]
+) -> tuple[list[Row], list[Comparison], dict[str, str]]:
+    """The rows with their ranks; rows of one attack lie together."""
+    found: list[Row] = []
+    comparisons: list[Comparison] = []
+    unranked: dict[str, str] = {}
+    for attack, group in groupby(zip(rows, runs, strict=True), lambda pair: pair[0].attack):
+        members = list(group)
+        ranking = rank(attack, [(row_name(row), of) for row, of in members])
+        comparisons += ranking.comparisons
+        if ranking.reason:
+            unranked[attack] = ranking.reason
+        found += [
+            row.model_copy(update={"rank": of})
+            for (row, _), of in zip(members, ranking.ranks, strict=True)
+        ]
+    return found, comparisons, unranked
+
+
+def _row(
+    group: list[Record], chosen: dict[int, Record], reference: dict[int, Record], variant: str
+) -> Row:
     best = list(chosen.values())
     scores = estimate([points(record) for record in best])
     pairs = [(record, reference[seed]) for seed, record in chosen.items() if seed in reference]
     paired = estimate([points(record) - points(clean) for record, clean in pairs])
-    worst_class, worst_drop = _worst_drop(pairs)
+    drops = _class_drops(pairs)
+    worst_class = max(drops, key=drops.__getitem__, default=None)
+    half_width, over = _interval(scores, best)
     removals = [r.removal for r in best if r.removal is not None]
     notes = []
     if any(r.oracle for r in group):
@@ -229,9 +339,13 @@ def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Re
     return Row(
         attack=group[0].cell.attack,
         defense=group[0].cell.defense,
+        variant=variant,
         seeds=scores.seeds,
+        maps={seed: points(record) for seed, record in chosen.items()},
         map=scores.mean if best else None,
-        interval=scores.half_width,
+        interval=half_width,
+        interval_over=over,
+        rank=None,
         to_reference=paired.mean if paired.seeds else None,
         to_reference_interval=paired.half_width,
         robustness=robust[0],
@@ -240,7 +354,8 @@ def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Re
         fitness_interval=fitting[1],
         d_score_interval=difference[1],
         worst_class=worst_class,
-        worst_drop=worst_drop,
+        worst_drop=None if worst_class is None else drops[worst_class],
+        class_drops=drops,
         positives_removed=_mean([r.positives_removed for r in removals]),
         labels_removed=_mean([r.q_hat for r in removals]),
         requested_rate=removals[0].requested_rate if removals else None,
@@ -250,8 +365,19 @@ def _row(group: list[Record], chosen: dict[int, Record], reference: dict[int, Re
         recipes=len({(r.cell.recipe.lr, r.cell.recipe.batch_size) for r in group}),
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
         failed=sum(r.status == "failed" for r in group),
+        unreliable=doubts(group, best),
         notes=notes,
     )
+
+
+def _interval(
+    scores: Estimate, best: list[Record]
+) -> tuple[float | None, Literal["seeds", "images"] | None]:
+    """Half-width of the interval of a row's mAP, in points, and what it is over."""
+    if scores.half_width is not None:
+        return scores.half_width, "seeds"
+    limits = best[0].test.map_interval if best and best[0].test is not None else None
+    return (None, None) if limits is None else (50 * (limits[1] - limits[0]), "images")
 
 
 def _part(
@@ -268,8 +394,8 @@ def _part(
     return over_seeds.mean, over_seeds.half_width
 
 
-def _worst_drop(pairs: list[tuple[Record, Record]]) -> tuple[str | None, float | None]:
-    """The class whose average precision falls most below the reference, in points."""
+def _class_drops(pairs: list[tuple[Record, Record]]) -> dict[str, float]:
+    """How far the average precision of each class falls below the reference, in points."""
     drops: dict[str, list[float]] = defaultdict(list)
     for record, clean in pairs:
         if record.test is None or clean.test is None:
@@ -278,35 +404,32 @@ def _worst_drop(pairs: list[tuple[Record, Record]]) -> tuple[str | None, float |
             before = clean.test.per_class.get(name)
             if value is not None and before is not None:
                 drops[name].append(100 * (before - value))
-    means = {name: sum(values) / len(values) for name, values in drops.items()}
-    worst = max(means, key=lambda name: means[name], default=None)
-    return worst, None if worst is None else means[worst]
+    return {name: sum(values) / len(values) for name, values in drops.items()}
 
 
 def _curves(
-    selected: dict[tuple[str, ...], dict[int, Record]], reference: dict[int, Record]
+    selected: dict[_Key, dict[int, Record]], references: dict[str, dict[int, Record]]
 ) -> list[Curve]:
-    families: dict[tuple[str, ...], dict[float, dict[int, float]]] = defaultdict(dict)
-    for (attack, defense, *versions), chosen in selected.items():
-        spec = Spec.parse(attack)
+    families: dict[_Key, dict[float, dict[int, float]]] = defaultdict(dict)
+    for key, chosen in selected.items():
+        spec = Spec.parse(key.attack)
         params = dict(spec.params)
         told = {r.removal.requested_rate for r in chosen.values() if r.removal is not None}
         if "rate" in params and len(told) == 1 and (rate := told.pop()) is not None:
             del params["rate"]
-            family = str(Spec.of(spec.name, params))
-            families[family, defense, *versions][rate] = {
-                seed: points(record) for seed, record in chosen.items()
-            }
+            family = key._replace(attack=str(Spec.of(spec.name, params)))
+            families[family][rate] = {seed: points(record) for seed, record in chosen.items()}
     curves = []
-    for (attack, defense, *_), by_rate in sorted(families.items()):
-        rates = sorted(by_rate)
+    for key, by_rate in sorted(families.items()):
+        rates, reference = sorted(by_rate), references.get(key.variant, {})
         estimates = [estimate(list(by_rate[rate].values())) for rate in rates]
         whole = set.intersection(*(set(maps) for maps in by_rate.values())) & set(reference)
         area = estimate([_area(rates, by_rate, s, points(reference[s])) for s in sorted(whole)])
         curves.append(
             Curve(
-                attack=attack,
-                defense=defense,
+                attack=key.attack,
+                defense=key.defense,
+                variant=key.variant,
                 rates=rates,
                 maps=[e.mean for e in estimates],
                 intervals=[e.half_width for e in estimates],
@@ -342,16 +465,10 @@ def selected_runs(records: Iterable[Record]) -> list[Record]:
     return [best for group in groups.values() if (best := best_on_validation(group)) is not None]
 
 
-def short_names(row: Row) -> tuple[str, str]:
-    """Attack and defense without parameters that have their default value."""
-    return attacks.short(row.attack), defenses.short(row.defense)
-
-
-def with_limits(value: float | None, limits: tuple[float, float] | None = None) -> str:
-    """``0.831 [0.820, 0.842]``; says undefined where there is no value."""
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" + ("" if limits is None else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
+def row_name(row: Row) -> str:
+    """Defense of a row as people read it, with what else tells the row apart."""
+    defense = defenses.short(row.defense)
+    return f"{defense} ({row.variant})" if row.variant else defense
 
 
 def points(record: Record) -> float:
@@ -362,111 +479,3 @@ def points(record: Record) -> float:
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def to_json(found: list[Board]) -> str:
-    """Boards as a JSON array."""
-    return "[" + ",\n".join(board.model_dump_json(indent=1) for board in found) + "]"
-
-
-def to_csv(found: list[Board]) -> str:
-    """One line a row, with what tells the boards apart in front."""
-    text = io.StringIO()
-    about = [name for name in Board.model_fields if name not in ("rows", "curves")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*about, *Row.model_fields, *Row.model_computed_fields])
-    for board in found:
-        head = [getattr(board, name) for name in about]
-        for row in board.rows:
-            writer.writerow(head + [_flat(value) for value in row.model_dump().values()])
-    return text.getvalue()
-
-
-def _flat(value: object) -> object:
-    return "; ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def cells_of(row: Row) -> list[str]:
-    """A row as people read it, in the order of COLUMNS."""
-    return [
-        *short_names(row),
-        with_interval(row.map, row.interval),
-        with_interval(row.to_reference, row.to_reference_interval, signed=True),
-        with_interval(row.robustness, row.robustness_interval, digits=3),
-        with_interval(row.fitness, row.fitness_interval, digits=3),
-        with_interval(row.d_score, row.d_score_interval, digits=3),
-        f"{row.worst_class} {-row.worst_drop:+.1f}" if row.worst_drop else "-",
-        _percent(row.positives_removed),
-        _percent(row.labels_removed),
-        str(row.seeds) + (f" ({row.failed} failed)" if row.failed else ""),
-        " ".join(f"{lr:g}" for lr in sorted(set(row.learning_rates))),
-        row.selection_rule,
-        ", ".join(row.notes),
-    ]
-
-
-COLUMNS = (
-    "attack", "defense", "mAP", "vs full", "robustness", "fitness", "D-Score", "worst class",
-    "positives lost", "labels lost", "seeds", "lr",
-    "selected on", "notes",
-)  # fmt: skip
-
-
-def title(board: Board) -> str:
-    """What the rows of a board have in common."""
-    parts = (
-        datasets.short(board.dataset),
-        models.short(board.model),
-        board.protocol,
-        f"{board.epochs} epochs",
-        f"{board.selection} validation labels",
-    )
-    return " · ".join(parts)
-
-
-def to_markdown(found: list[Board]) -> str:
-    """A Markdown table for each board."""
-    lines = []
-    for board in found:
-        lines += [f"**{title(board)}**", ""]
-        table = [list(COLUMNS), ["---"] * len(COLUMNS), *map(cells_of, board.rows)]
-        for cells in table:
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines.append("")
-        if board.curves:
-            table = [
-                list(CURVE_COLUMNS),
-                ["---"] * len(CURVE_COLUMNS),
-                *map(curve_cells, board.curves),
-            ]
-            lines += ["| " + " | ".join(cells) + " |" for cells in table] + [""]
-    return "\n".join(lines)
-
-
-CURVE_COLUMNS = ("attack", "defense", "mAP at rate", "area", "to rate")
-
-
-def curve_cells(curve: Curve) -> list[str]:
-    """A curve as people read it, in the order of CURVE_COLUMNS."""
-    points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
-    return [
-        attacks.short(curve.attack, keep=()),
-        defenses.short(curve.defense),
-        ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points),
-        with_interval(curve.area, curve.area_interval, digits=3),
-        f"{max(curve.rates):g}",
-    ]
-
-
-def with_interval(
-    value: float | None, half_width: float | None, *, signed: bool = False, digits: int = 1
-) -> str:
-    """``83.1 ± 0.4``; a dash where there is no value."""
-    if value is None or value != value:
-        return "-"
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
-    return text if half_width is None else f"{text} ± {half_width:.{digits}f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"

@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.leaderboard import points, selected_runs, with_interval
+from labelattack.benchmark.leaderboard import points, selected_runs
 from labelattack.benchmark.spec import Measure, Reported
 from labelattack.benchmark.store import Record
+from labelattack.benchmark.tables import with_interval
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.evaluation.statistics import estimate, rank_agreement

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,18 +22,26 @@ def show(
     format: Annotated[
         Format, typer.Option(help="How to print it.", **one_of("format", Format))
     ] = "table",
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Put into one board what differs in dataset, model, protocol, selection or "
+            "versions; repeatable.",
+        ),
+    ] = None,
 ) -> None:
-    """Prints the leaderboards of a store."""
+    """Prints the leaderboards of a store, one for each thing that may not be compared."""
     from labelattack.benchmark.store import RecordStore
 
-    print_boards(list(RecordStore(results, create=False)), format)
+    print_boards(list(RecordStore(results, create=False)), format, mix or ())
 
 
-def print_boards(records: list[Record], format: str) -> None:
+def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) -> None:
     """Prints the boards of some records as a table, JSON, CSV or Markdown."""
-    from labelattack.benchmark import leaderboard
+    from labelattack.benchmark import tables
+    from labelattack.benchmark.leaderboard import boards
 
-    found = leaderboard.boards(records)
+    found = boards(records, mix=mix)
     if format == "table":
         for board in found:
             print_board(board)
@@ -40,44 +49,50 @@ def print_boards(records: list[Record], format: str) -> None:
             say("no finished cell yet")
         return
     render = {
-        "json": leaderboard.to_json,
-        "csv": leaderboard.to_csv,
-        "markdown": leaderboard.to_markdown,
+        "json": tables.to_json,
+        "csv": tables.to_csv,
+        "markdown": tables.to_markdown,
     }[format]
     typer.echo(render(found))
 
 
 def print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
-    from labelattack.benchmark.leaderboard import (
+    from labelattack.benchmark.leaderboard import row_name
+    from labelattack.benchmark.tables import (
         COLUMNS,
         CURVE_COLUMNS,
         cells_of,
         curve_cells,
+        remarks,
         title,
     )
 
     marks: dict[str, str] = {}
     rules: dict[str, str] = {}
+    doubts: list[str] = []
     rows = []
     for row in board.rows:
         attack, defense, *numbers, positives, everything, seeds, lr, rule, _ = cells_of(row)
         for note in row.notes:
             marks.setdefault(note, "*" * (len(marks) + 1))
         defense += "".join(f" {marks[note]}" for note in row.notes)
+        if doubtful := [reason for reason in row.unreliable if "fewer than" not in reason]:
+            defense += " !"
+            doubts.append(f"! {attack}, {row_name(row)}: {'; '.join(doubtful)}")
         rows.append(("" if attack in rules else attack, defense, *numbers, seeds, lr))
         rules.setdefault(
             attack,
             f"{positives} of the positives and {everything} of all labels removed; epoch and "
             f"recipe chosen on validation labels, {rule}",
         )
-    columns = (*COLUMNS[:8], *COLUMNS[10:12])
+    columns = (*COLUMNS[:9], *COLUMNS[11:13])
     told = [n for n in range(len(columns)) if n < 2 or any(row[n] != "-" for row in rows)]
     print_table(
         title(board),
         tuple(columns[n] for n in told),
         [[row[n] for n in told] for row in rows],
-        rigid=sum(n < 7 for n in told),
+        rigid=sum(n < 8 for n in told),
     )
     if board.curves:
         print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
@@ -90,7 +105,7 @@ def print_board(board: Board) -> None:
             "robustness: lower is better; fitness and D-Score: higher is better. They say where "
             "the model looks."
         )
-    for note, mark in marks.items():
-        typer.echo(f"{mark} {note}")
+    for line in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
+        typer.echo(line)
     for attack, rule in rules.items():
         typer.echo(f"{attack}: {rule}")

@@ -146,15 +146,18 @@ def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str
 
 def _points(folder: Path) -> list[tuple[str, list[Any]]]:
     """What the scatter shows, board by board."""
-    from labelattack.benchmark.leaderboard import boards, short_names, title
+    from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.leaderboard import boards, row_name
     from labelattack.benchmark.store import RecordStore
+    from labelattack.benchmark.tables import title
     from labelattack.diagnosis.pictures import Point
 
     found = []
     for board in boards(RecordStore(folder, create=False)):
         points = [
             Point(
-                *short_names(row),
+                attacks.short(row.attack),
+                row_name(row),
                 row.robustness,
                 row.fitness,
                 row.robustness_interval,
@@ -169,7 +172,7 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
 
 
 def _print_scores(found: list[Any]) -> None:
-    from labelattack.benchmark.leaderboard import with_limits
+    from labelattack.benchmark.tables import with_limits
 
     rows = []
     for scoring in found:

@@ -1,0 +1,162 @@
+"""Boards as text: JSON, CSV, Markdown, and the cells that people read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.models import registry as models
+from labelattack.registry import Registry
+
+_IMAGES = " (images)"  # an interval over seeds goes without saying
+_MANY = ("rows", "curves", "comparisons", "unranked", "libraries")
+
+
+def to_json(found: list[Board]) -> str:
+    """Boards as a JSON array."""
+    return "[" + ",\n".join(board.model_dump_json(indent=1) for board in found) + "]"
+
+
+def to_csv(found: list[Board]) -> str:
+    """One line a row, with what tells the boards apart in front."""
+    text = io.StringIO()
+    about = [name for name in Board.model_fields if name not in _MANY]
+    columns = [*Row.model_fields, *Row.model_computed_fields]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*about, *columns])
+    for board in found:
+        head = [_flat(getattr(board, name)) for name in about]
+        for row in board.rows:
+            writer.writerow(head + [_flat(getattr(row, name)) for name in columns])
+    return text.getvalue()
+
+
+def _flat(value: object) -> object:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}={item}" for key, item in value.items())
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def cells_of(row: Row) -> list[str]:
+    """A row as people read it, in the order of COLUMNS."""
+    return [
+        attacks.short(row.attack),
+        row_name(row),
+        with_interval(row.map, row.interval) + _IMAGES * (row.interval_over == "images"),
+        "-" if row.rank is None else rank_text(row.rank),
+        with_interval(row.to_reference, row.to_reference_interval, signed=True),
+        with_interval(row.robustness, row.robustness_interval, digits=3),
+        with_interval(row.fitness, row.fitness_interval, digits=3),
+        with_interval(row.d_score, row.d_score_interval, digits=3),
+        f"{row.worst_class} {-row.worst_drop:+.1f}" if row.worst_drop else "-",
+        _percent(row.positives_removed),
+        _percent(row.labels_removed),
+        str(row.seeds) + (f" ({row.failed} failed)" if row.failed else ""),
+        " ".join(f"{lr:g}" for lr in sorted(set(row.learning_rates))),
+        row.selection_rule,
+        ", ".join([*row.notes, *(f"unreliable: {reason}" for reason in row.unreliable)]),
+    ]
+
+
+COLUMNS = (
+    "attack", "defense", "mAP", "rank", "vs full", "robustness", "fitness", "D-Score",
+    "worst class", "positives lost", "labels lost", "seeds", "lr", "selected on", "notes",
+)  # fmt: skip
+
+
+def rank_text(rank: tuple[int, int]) -> str:
+    """``1`` or ``1-3``."""
+    return str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}-{rank[1]}"
+
+
+def _each(joined: str, registry: Registry[Any]) -> str:
+    return " | ".join(map(registry.short, joined.split(" | ")))
+
+
+def remarks(board: Board) -> list[str]:
+    """What must be said of a board beside its numbers."""
+    found = []
+    if any(row.rank for row in board.rows):
+        found.append(
+            "rank: ranks that paired t-tests over seeds, Holm-corrected over the pairs of an "
+            "attack at 5 %, leave open"
+        )
+    reasons = sorted({reason for reason in board.unranked.values() if "compare" not in reason})
+    found += [f"not ranked: {reason}" for reason in reasons]
+    several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}
+    found += [f"computed with several versions of {name}: {v}" for name, v in several.items()]
+    return found
+
+
+def title(board: Board) -> str:
+    """What the rows of a board have in common."""
+    parts = [
+        _each(board.dataset, datasets),
+        _each(board.model, models),
+        board.protocol,
+        "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
+        f"{board.selection} validation labels",
+    ]
+    if "versions" in board.mixed:
+        parts.append(f"versions {board.versions}")
+    return " · ".join(parts)
+
+
+def to_markdown(found: list[Board]) -> str:
+    """A Markdown table for each board."""
+    lines = []
+    for board in found:
+        lines += [f"**{title(board)}**", ""]
+        table = [list(COLUMNS), ["---"] * len(COLUMNS), *map(cells_of, board.rows)]
+        for cells in table:
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines += ["", *(f"{remark}  " for remark in remarks(board)), ""]
+        if board.curves:
+            table = [
+                list(CURVE_COLUMNS),
+                ["---"] * len(CURVE_COLUMNS),
+                *map(curve_cells, board.curves),
+            ]
+            lines += ["| " + " | ".join(cells) + " |" for cells in table] + [""]
+    return "\n".join(lines)
+
+
+CURVE_COLUMNS = ("attack", "defense", "mAP at rate", "area", "to rate")
+
+
+def curve_cells(curve: Curve) -> list[str]:
+    """A curve as people read it, in the order of CURVE_COLUMNS."""
+    points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
+    return [
+        attacks.short(curve.attack, keep=()),
+        defenses.short(curve.defense),
+        ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points),
+        with_interval(curve.area, curve.area_interval, digits=3),
+        f"{max(curve.rates):g}",
+    ]
+
+
+def with_interval(
+    value: float | None, half_width: float | None, *, signed: bool = False, digits: int = 1
+) -> str:
+    """``83.1 ± 0.4``; a dash where there is no value."""
+    if value is None or value != value:
+        return "-"
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text if half_width is None else f"{text} ± {half_width:.{digits}f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def with_limits(value: float | None, limits: tuple[float, float] | None = None) -> str:
+    """``0.831 [0.820, 0.842]``; says undefined where there is no value."""
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" + ("" if limits is None else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
