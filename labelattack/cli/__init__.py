@@ -18,6 +18,7 @@ from labelattack.cli.listing import list_
 from labelattack.cli.plotting import plot
 from labelattack.cli.reproducing import reproduce
 from labelattack.cli.scoring import score
+from labelattack.cli.storing import store
 from labelattack.errors import LabelAttackError
 
 app = typer.Typer(
@@ -79,3 +80,4 @@ app.command()(show)
 app.command()(plot)
 app.command()(reproduce)
 app.add_typer(data, name="data")
+app.add_typer(store, name="store")

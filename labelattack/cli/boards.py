@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from labelattack.cli.common import one_of, print_table, say
+from labelattack.cli.common import one_of, print_table, say, stored_records
 
 if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board
@@ -31,9 +31,7 @@ def show(
     ] = None,
 ) -> None:
     """Prints the leaderboards of a store, one for each thing that may not be compared."""
-    from labelattack.benchmark.store import RecordStore
-
-    print_boards(list(RecordStore(results, create=False)), format, mix or ())
+    print_boards(stored_records(results), format, mix or ())
 
 
 def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) -> None:

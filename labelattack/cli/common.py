@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from labelattack.errors import unknown
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.store import Record
 
 EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -42,6 +47,19 @@ def one_of(kind: str, choices: Any) -> dict[str, Any]:
 
     parse.__name__ = "|".join(known)  # what --help shows as the type
     return {"parser": parse}
+
+
+def stored_records(results: Path) -> list[Record]:
+    """Every intact record of a store, for a command that shows something of them and ends.
+
+    Raises:
+        StoreError: If it is not a store.
+    """
+    from labelattack.benchmark.store import RecordStore
+
+    # Looking for garbage among ten thousand living records takes longer than reading them.
+    gc.disable()
+    return list(RecordStore(results, create=False))
 
 
 def load_plugins(paths: list[str] | None) -> None:

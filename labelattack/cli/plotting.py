@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from labelattack.cli.common import one_of, say
+from labelattack.cli.common import one_of, say, stored_records
 
 Plot = Literal["curves"]
 
@@ -31,12 +31,11 @@ def plot(
     """Draws what a store holds; one picture a board."""
     from labelattack.benchmark.curves import draw_curves
     from labelattack.benchmark.leaderboard import boards
-    from labelattack.benchmark.store import RecordStore
     from labelattack.defenses import registry as defenses
     from labelattack.errors import StoreError
 
     wanted = {str(defenses.resolve(name)) for name in defense or ()}
-    found = [board for board in boards(RecordStore(results, create=False)) if board.curves]
+    found = [board for board in boards(stored_records(results)) if board.curves]
     if not found:
         raise StoreError(
             f"'{results}' must hold runs of an attack with a rate, such as targeted:rate=0.4, got "

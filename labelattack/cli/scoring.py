@@ -20,6 +20,7 @@ from labelattack.cli.common import (
     print_table,
     progress_bars,
     say,
+    stored_records,
 )
 
 
@@ -148,12 +149,11 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
     """What the scatter shows, board by board."""
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.leaderboard import boards, row_name
-    from labelattack.benchmark.store import RecordStore
     from labelattack.benchmark.tables import title
     from labelattack.diagnosis.pictures import Point
 
     found = []
-    for board in boards(RecordStore(folder, create=False)):
+    for board in boards(stored_records(folder)):
         points = [
             Point(
                 attacks.short(row.attack),
