@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from labelattack.errors import unknown
+from labelattack.errors import printable, unknown
 
 EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -101,7 +101,7 @@ def print_table(
     from rich.table import Table
 
     table = Table(
-        title=escape(title),
+        title=escape(printable(title)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         show_header=any(columns),
@@ -111,7 +111,7 @@ def print_table(
     for number, column in enumerate(columns):
         table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
     Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
 
@@ -146,4 +146,4 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 def say(text: str) -> None:
     """Prints to standard error, so that standard output stays data."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
