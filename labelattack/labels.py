@@ -286,7 +286,7 @@ def _read_npy(path: Path, _: str) -> _Raw:
 
 
 def _read_npz(path: Path, array: str) -> _Raw:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if array not in archive:
             raise ValueError(f"expected an array '{array}', got {', '.join(archive.files)}")
         names = [

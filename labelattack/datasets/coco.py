@@ -172,7 +172,7 @@ def _cached(path: Path) -> _Annotations:
 def _kept(path: Path) -> _Annotations | None:
     """What was kept; None if it is absent or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             classes, images, files, labels = (
                 file[name] for name in ("classes", "images", "files", "labels")
             )
