@@ -1,17 +1,30 @@
 """One family of errors and one grammar for their messages.
 
 Every message names the thing, what was expected and what came; where a name was mistyped it names
-the nearest valid choice. The command line prints the message alone, without a traceback.
+the nearest valid choice. The command line prints the message alone, without a traceback. Names come
+from files and from other people, so a message is kept to one printable line of bounded length.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_HEAD, _TAIL = 500, 300  # the thing is named first, the hint comes last
+
 
 class LabelAttackError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Root of everything this package raises on purpose.
+
+    Args:
+        message: What is wrong; kept as one printable line of at most about 800 characters.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        # Cut before, as escaping a huge text would take long, and after, as it lengthens the text.
+        line = re.sub(r"\s*[\r\n]+\s*", " ", _cut(str(message)))
+        super().__init__(_cut(printable(line)))
 
 
 class UnknownNameError(LabelAttackError):
@@ -65,3 +78,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(choices) or 'none'}"
     return UnknownNameError(f"unknown {kind} '{name}'; {hint}")
+
+
+def printable(text: str) -> str:
+    """The text with what steers a terminal, or cannot be shown, written as an escape.
+
+    Names of classes, files and components are other people's; line breaks stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: its ``repr``, or its type if it is too large for one."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits, nesting without end
+        return f"a {type(value).__name__} too large to show"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _HEAD + _TAIL + 5 else f"{text[:_HEAD]} ... {text[-_TAIL:]}"

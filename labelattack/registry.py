@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import NoneType
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 import griffe
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from labelattack.errors import LabelAttackError, ParameterError, PluginError, unknown
+from labelattack.errors import LabelAttackError, ParameterError, PluginError, shown, unknown
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -187,7 +188,7 @@ class Registry(Generic[T]):
         return sorted({*self._builtin.modules, *self._classes, *self._entry_points})
 
     def declarations(self) -> list[Declaration]:
-        """What every known component says of itself; imports none of the built-in ones."""
+        """What every known component's source says of it; imports none."""
         return [self._declare(name) for name in self.names()]
 
     def get(self, name: str) -> type[T]:
@@ -308,13 +309,24 @@ class Registry(Generic[T]):
         if name in self._builtin.modules:
             return self._builtin.declaration(name, "built-in")
         try:
-            cls = self.get(name)
+            module, path, title = self._home(name)
             index = _Index(classes=dict(self._builtin.classes))
-            index.add_file(cls.__module__, Path(inspect.getfile(cls)))
-            index.registered[name] = index.classes[cls.__name__]
+            index.add_file(module, path)
+            if title not in index.classes:
+                raise PluginError(f"'{path}' has no class '{title}' at its top level")
+            index.registered[name] = index.classes[title]
             return index.declaration(name, "plug-in")
-        except (LabelAttackError, OSError, TypeError, KeyError) as error:
-            return Declaration(name, "plug-in", f"unusable: {error}", "", ())
+        except Exception as error:  # other people's files; one must not cost the list of all
+            reason = f"source cannot be read: {type(error).__name__}: {error}"
+            return Declaration(name, "plug-in", reason, "", ())
+
+    def _home(self, name: str) -> tuple[str, Path, str]:
+        """Module, file and class of a plug-in; what is not loaded yet stays so."""
+        if name in self._classes:
+            cls = self._classes[name]
+            return cls.__module__, Path(inspect.getfile(cls)), cls.__name__
+        point = self._entry_points[name]
+        return point.module, _file_of(point.module), point.attr
 
 
 def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
@@ -383,7 +395,7 @@ def broken_rule(detail: Mapping[str, Any]) -> str:
     if sign and not own:
         return str(text)
     rule = detail["msg"].replace("Input should be", "must be").partition(",")[0]
-    return f"{rule}, got {detail['input']!r}"
+    return f"{rule}, got {shown(detail['input'])}"
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -397,6 +409,18 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _file_of(module: str) -> Path:
+    """Source of a module, found without importing it or a package that it is in."""
+    top, *rest = module.split(".")
+    name, spec = top, importlib.util.find_spec(top)
+    for part in rest:
+        name, within = f"{name}.{part}", spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(name, within) if within else None
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module named '{module}'")
+    return Path(spec.origin)
 
 
 def _text(value: Scalar) -> str:

@@ -14,7 +14,22 @@ from platformdirs import user_cache_path
 def cache_folder() -> Path:
     """Folder of what is computed once: LABELATTACK_CACHE, else the platform's cache folder."""
     chosen = os.environ.get("LABELATTACK_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("labelattack")
+    return expanded(chosen) if chosen else user_cache_path("labelattack")
+
+
+def expanded(path: str) -> Path:
+    """A path with ``~`` replaced; that of a user who does not exist stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for such a user
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; one that no file system could hold does not."""
+    return os.path.exists(path)  # noqa: PTH110  # pathlib's raises if it is too long
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; one that no file system could hold is not."""
+    return os.path.isfile(path)  # noqa: PTH113  # pathlib's raises if it is too long
 
 
 PART = ".part-"

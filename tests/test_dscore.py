@@ -11,7 +11,8 @@ from scipy.spatial.distance import jensenshannon
 from torch import nn
 
 from labelattack import datasets, models, mutations
-from labelattack.datasets.base import ArrayImages, Split
+from labelattack.datasets.base import Split
+from labelattack.datasets.images import ArrayImages
 from labelattack.diagnosis.looks import Parts, PartsReadout, mutants, without_cells
 from labelattack.diagnosis.score import (
     choose_images,

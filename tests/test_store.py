@@ -82,9 +82,10 @@ def test_a_claim_of_another_machine_expires_when_nobody_renews_it(tmp_path):
 
 def test_claims_that_cannot_be_written_are_said(tmp_path):
     (tmp_path / "claims").write_text("a file")
-    with pytest.raises(StoreError, match="claim .* cannot be written"), Claims(
-        tmp_path / "claims"
-    ) as claims:
+    with (
+        pytest.raises(StoreError, match="claim .* cannot be written"),
+        Claims(tmp_path / "claims") as claims,
+    ):
         claims.take("a")
 
 

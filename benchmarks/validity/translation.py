@@ -21,7 +21,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from labelattack import datasets, defenses, models
-from labelattack.datasets.base import ArrayImages, Split
+from labelattack.datasets.base import Split
+from labelattack.datasets.images import ArrayImages
 from labelattack.defenses.base import Task
 from labelattack.diagnosis.score import diagnose, looks_of_network
 from labelattack.diagnosis.settings import DScoreSettings

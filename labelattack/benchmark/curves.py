@@ -9,6 +9,7 @@ from labelattack.benchmark.grid import REFERENCE
 from labelattack.benchmark.leaderboard import Board
 from labelattack.benchmark.tables import title
 from labelattack.defenses import registry as defenses
+from labelattack.diagnosis.pictures import plain
 from labelattack.errors import StoreError
 
 MARKS = "osD^vPX*"
@@ -53,7 +54,7 @@ def draw_curves(path: Path, board: Board) -> None:
                     curve.rates,
                     curve.maps,
                     yerr=[half or 0.0 for half in curve.intervals],
-                    label=defenses.short(curve.defense),
+                    label=plain(defenses.short(curve.defense)),
                     color=f"C{number % 10}",
                     marker=MARKS[number % len(MARKS)],
                     markersize=5,
@@ -61,13 +62,13 @@ def draw_curves(path: Path, board: Board) -> None:
                     linewidth=1.5,
                 )
         share = getattr(attacks.get(family.partition(":")[0]), "rate_of", "labels")
-        panel.set_title(attacks.short(family, keep=()), fontsize=10)
+        panel.set_title(plain(attacks.short(family, keep=())), fontsize=10)
         panel.set_xlabel(f"share of {share} removed")
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("test mAP (points)")
     panels[0][0].legend(fontsize=8, loc="lower left")
-    figure.suptitle(title(board), fontsize=10)
+    figure.suptitle(plain(title(board)), fontsize=10)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)

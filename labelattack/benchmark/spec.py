@@ -12,8 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveInt,
+    FiniteFloat,
     ValidationError,
     model_validator,
 )
@@ -22,12 +21,13 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import Grid, LearningRate, Selection
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
-from labelattack.errors import ParameterError, unknown
+from labelattack.errors import ParameterError, shown, unknown
 from labelattack.models import registry as models
 from labelattack.registry import Spec, broken_rule
 from labelattack.training.recipe import Protocol, default_recipes
 
 Measure = Literal["map", "robustness", "fitness", "d_score"]
+_Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class Reported(BaseModel):
@@ -45,7 +45,7 @@ class Reported(BaseModel):
     dataset: str
     measure: Measure = "map"
     attacks: tuple[str, ...]
-    values: dict[str, tuple[float, ...]]
+    values: dict[str, tuple[FiniteFloat, ...]]
 
     @model_validator(mode="after")
     def _one_value_a_column(self) -> Reported:
@@ -88,15 +88,15 @@ class Experiment(BaseModel):
     protocol: Protocol = "finetune"
     attacks: tuple[str, ...] = ("targeted",)
     defenses: tuple[str, ...] = ("pseudo-history",)
-    seeds: PositiveInt = 3
-    epochs: PositiveInt = 10
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
+    epochs: _Count = 10
     lrs: tuple[LearningRate, ...] = ()
-    batch_sizes: tuple[PositiveInt, ...] = ()
+    batch_sizes: tuple[_Count, ...] = ()
     selection: Selection = "attacked"
     reference: bool = True
     d_score: str = "default"
-    bootstrap: NonNegativeInt = 0
-    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 0
+    micro_batch: _Count | None = None
     reported: tuple[Reported, ...] = ()
 
     def grids(self) -> list[Grid]:
@@ -138,9 +138,12 @@ def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
         found = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
         raise ParameterError(f"config must be a TOML file, got '{path}', not there") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    # Not all that is wrong with a number or with nesting is a TOMLDecodeError.
+    except (OSError, ValueError, RecursionError) as error:
         raise ParameterError(f"config '{path}' must be TOML: {error}") from error
     scales = found.pop("scale", {})
+    if not isinstance(scales, dict) or not all(isinstance(s, dict) for s in scales.values()):
+        raise ParameterError(f"scale of '{path}' must be tables [scale.NAME], got {shown(scales)}")
     if scale is not None:
         if scale not in scales:
             raise unknown(f"scale of '{path}':", scale, scales)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from labelattack.errors import unknown
+from labelattack.errors import printable, unknown
 
 if TYPE_CHECKING:
     from labelattack.benchmark.store import Record
@@ -119,7 +119,7 @@ def print_table(
     from rich.table import Table
 
     table = Table(
-        title=escape(title),
+        title=escape(printable(title)),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         show_header=any(columns),
@@ -129,7 +129,7 @@ def print_table(
     for number, column in enumerate(columns):
         table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
     Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
 
@@ -149,14 +149,14 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
     tasks: dict[str, Any] = {}
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
 
         def update(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
+                tasks[what] = bars.add_task(printable(what), total=total)
             bars.update(tasks[what], completed=done)
 
         yield update
@@ -164,4 +164,4 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 def say(text: str) -> None:
     """Prints to standard error, so that standard output stays data."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)

@@ -52,7 +52,12 @@ def ls(results: Results, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(lines, indent=1))
         return
-    short: dict[str, Any] = {"dataset": datasets, "model": models, "attack": attacks, "defense": defenses}
+    short: dict[str, Any] = {
+        "dataset": datasets,
+        "model": models,
+        "attack": attacks,
+        "defense": defenses,
+    }
     rows = [
         [short[k].short(str(v)) if k in short else str(v) for k, v in line.items()]
         for line in lines

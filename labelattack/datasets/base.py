@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,26 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.datasets.card import Card, Finding, counted
+from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray, check_matrix
-
-Pixels = NDArray[np.uint8]
-
-
-class Images(Protocol):
-    """Images by position; whatever decodes them stays behind this."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
-
-    def __getitem__(self, index: int) -> Pixels:
-        """One image, uint8 ``[height, width, 3]``, RGB."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash that changes when the images do."""
-        ...
+from labelattack.storage import expanded
 
 
 class Boxes(Protocol):
@@ -54,68 +39,6 @@ class SomeBoxes:
 
     def __getitem__(self, index: int) -> NDArray[np.float64]:
         return self.boxes[int(self.rows[index])]
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayImages:
-    """Images held in memory: uint8 ``[images, height, width]`` (grey) or ``[..., 3]`` (RGB)."""
-
-    pixels: Pixels
-
-    def __post_init__(self) -> None:
-        shape = self.pixels.shape
-        grey, colour = len(shape) == 3, len(shape) == 4 and shape[3] == 3
-        if self.pixels.dtype != np.uint8 or not (grey or colour):
-            raise DatasetError(
-                "images must be uint8 [images, height, width] or [images, height, width, 3], got "
-                f"{self.pixels.dtype} {shape}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, index: int) -> Pixels:
-        image = self.pixels[index]
-        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-
-    def fingerprint(self) -> str:
-        """Hash of every pixel."""
-        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class FileImages:
-    """Images decoded from files when they are asked for; only their names are held.
-
-    Attributes:
-        folder: Where they are.
-        names: Path of each, relative to the folder.
-    """
-
-    folder: Path
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Pixels:
-        from PIL import Image
-
-        path = self.folder / self.names[index]
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DatasetError(f"image '{path}' cannot be read: {error}") from error
-
-    def fingerprint(self) -> str:
-        """Hash of names and sizes; reading every byte would cost more than it tells."""
-        parts = hashlib.sha256()
-        for number, name in enumerate(self.names):
-            path = self.folder / name
-            line = f"{path.name} {path.stat().st_size}"
-            parts.update((f"\n{line}" if number else line).encode())
-        return parts.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +84,7 @@ class Split:
         """The given rows, in that order."""
         images: Images
         if isinstance(self.images, FileImages):
-            images = FileImages(self.images.folder, [self.images.names[row] for row in rows])
+            images = self.images.take(rows)
         elif isinstance(self.images, ArrayImages):
             images = ArrayImages(self.images.pixels[rows])
         else:
@@ -193,6 +116,9 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        repeated = next((c for c, n in Counter(self.classes).items() if n > 1), None)
+        if repeated is not None:
+            raise DatasetError(f"classes must have different names, got '{repeated}' twice")
         for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
             if split.labels.shape[1] != len(self.classes):
                 raise DatasetError(
@@ -258,4 +184,4 @@ class Dataset(ABC):
 
 def data_root(root: str) -> Path:
     """Folder that holds datasets: ``root`` if given, else LABELATTACK_DATA, else ``data``."""
-    return Path(root or os.environ.get("LABELATTACK_DATA", "data")).expanduser()
+    return expanded(root or os.environ.get("LABELATTACK_DATA", "data"))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labelattack.labels import BoolArray
+from labelattack.storage import is_there
 
 MISSING = "missing"
 
@@ -68,7 +69,8 @@ def counted(what: str, expected: int | None, found: int) -> Finding:
 
 def there(path: Path) -> Finding:
     """Looks whether a file or folder exists."""
-    return Finding(str(path), "there", "there" if path.exists() else MISSING, path.exists())
+    fine = is_there(path)
+    return Finding(str(path), "there", "there" if fine else MISSING, fine)
 
 
 def examined(card: Card, name: str, labels: BoolArray, missing: Sequence[str]) -> list[Finding]:

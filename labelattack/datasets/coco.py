@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
 from labelattack.storage import cache_folder, written_whole
@@ -138,8 +138,7 @@ class Coco(Dataset):
             rows = rows[found.labels.any(axis=1)]
         listing = Listing(
             name=split,
-            folder=self._folder / split,
-            files=[found.files[row] for row in rows],
+            images=FileImages(self._folder / split, [found.files[row] for row in rows]),
             ids=[f"{split}/{found.images[row]}" for row in rows],
             labels=found.labels[rows],
         )
@@ -152,13 +151,10 @@ def _cached(path: Path) -> _Annotations:
     text = f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
     name = f"coco-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     kept = cache_folder() / "labels" / name
-    try:
-        with np.load(kept, allow_pickle=False) as file:
-            return _Annotations(
-                file["classes"].tolist(), file["images"], file["files"].tolist(), file["labels"]
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        found = _parsed(path)
+    found = _kept(kept)
+    if found is not None:
+        return found
+    found = _parsed(path)
     try:
         with written_whole(kept) as part, part.open("wb") as file:
             np.savez_compressed(
@@ -173,6 +169,21 @@ def _cached(path: Path) -> _Annotations:
     return found
 
 
+def _kept(path: Path) -> _Annotations | None:
+    """What was kept; None if it is absent or damaged."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            classes, images, files, labels = (
+                file[name] for name in ("classes", "images", "files", "labels")
+            )
+    except Exception:  # the reader raises nearly anything on a damaged archive
+        return None
+    fits = labels.dtype == np.bool_ and labels.shape == (len(files), len(classes))
+    if not fits or files.dtype.kind != "U" or images.shape != files.shape:
+        return None
+    return _Annotations(list(map(str, classes)), images, files.tolist(), labels)
+
+
 def _parsed(path: Path) -> _Annotations:
     try:
         categories = {int(c["id"]): str(c["name"]) for c in _items(path, "categories")}
@@ -183,7 +194,7 @@ def _parsed(path: Path) -> _Annotations:
         labels = np.zeros((len(row), len(column)), dtype=np.bool_)
         for annotation in _items(path, "annotations"):
             labels[row[annotation["image_id"]], column[annotation["category_id"]]] = True
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"'{path}' must hold COCO's images, annotations and categories; got {error!r}"
         ) from error

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import ArrayImages, Dataset, Split, Splits
+from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.images import ArrayImages
 from labelattack.seeding import generator, permutation
 
 Bias = Literal["none", "left", "right", "top", "bottom"]

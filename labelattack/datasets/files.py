@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from labelattack.datasets.base import Boxes, FileImages, SomeBoxes, Split
+from labelattack.datasets.base import Boxes, SomeBoxes, Split
+from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
 from labelattack.seeding import permutation
+from labelattack.storage import is_there
 
 
 class Listing(NamedTuple):
@@ -19,8 +21,7 @@ class Listing(NamedTuple):
 
     Attributes:
         name: Name of the list.
-        folder: Folder of the images.
-        files: Each image's file, relative to the folder.
+        images: The images.
         ids: Name of each image.
         labels: bool ``[images, labels]``.
         scored: Cells that count at evaluation; None for all.
@@ -28,8 +29,7 @@ class Listing(NamedTuple):
     """
 
     name: str
-    folder: Path
-    files: Sequence[str]
+    images: FileImages
     ids: Sequence[str]
     labels: BoolArray
     scored: BoolArray | None = None
@@ -38,8 +38,7 @@ class Listing(NamedTuple):
 
 def absent(listing: Listing) -> list[str]:
     """Ids of the images whose files are not there."""
-    pairs = zip(listing.ids, listing.files, strict=True)
-    return [name for name, file in pairs if not (listing.folder / file).exists()]
+    return [name for row, name in enumerate(listing.ids) if not listing.images.there(row)]
 
 
 def assemble(
@@ -63,11 +62,11 @@ def assemble(
         gone = set(absent(listing))
         rows = np.array([i for i, n in enumerate(listing.ids) if n not in gone], dtype=np.int64)
         if not len(rows):
-            raise DatasetError(f"no image of '{listing.name}' is under '{listing.folder}'")
+            raise DatasetError(f"no image of '{listing.name}' is under '{listing.images.folder}'")
         missing += [name for name in listing.ids if name in gone]
         splits.append(
             Split(
-                FileImages(listing.folder, [listing.files[row] for row in rows]),
+                listing.images.take(rows),
                 listing.labels[rows],
                 [listing.ids[row] for row in rows],
                 None if listing.scored is None else listing.scored[rows],
@@ -79,7 +78,7 @@ def assemble(
         raise DatasetError(
             f"dataset '{dataset}' may miss {tolerance:.1%} of its images, got "
             f"{len(missing) / total:.1%} ({len(missing)} of {total}) under "
-            f"'{listings[0].folder}'; complete it or raise {dataset}:tolerance"
+            f"'{listings[0].images.folder}'; complete it or raise {dataset}:tolerance"
         )
     if not missing:
         return splits, ()
@@ -110,7 +109,7 @@ def required(dataset: str, path: Path, layout: Sequence[str]) -> Path:
     Raises:
         DatasetError: If it does not; says what to place where.
     """
-    if not path.exists():
+    if not is_there(path):
         raise DatasetError(
             f"dataset '{dataset}' needs '{path}', which is not there; it is never downloaded: "
             f"place {'; '.join(layout)} under LABELATTACK_DATA or {dataset}:root=FOLDER "

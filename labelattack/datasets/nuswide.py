@@ -14,6 +14,7 @@ from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.images import FileImages, inside
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
 
@@ -93,7 +94,10 @@ class NusWide(Dataset):
 
     def _lines(self, path: Path) -> list[str]:
         required("nus-wide", path, self.card().layout)
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        try:
+            return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"'{path}' must be a list, a line each: {error}") from error
 
     def _concepts(self) -> list[str]:
         return self._lines(self._folder / "ConceptsList" / "Concepts81.txt")
@@ -102,11 +106,12 @@ class NusWide(Dataset):
         # The lists come from Windows.
         files = [line.replace("\\", "/") for line in self._lines(self._list(split))]
         concepts = self._concepts()
+        signs_folder = self._folder / "Groundtruth" / "TrainTestLabels"
+        names = [f"Labels_{concept}_{split}.txt" for concept in concepts]
+        inside(signs_folder, names)
         labels: BoolArray = np.zeros((len(files), len(concepts)), dtype=np.bool_)
-        for column, concept in enumerate(concepts):
-            name = f"Labels_{concept}_{split}.txt"
-            path = self._folder / "Groundtruth" / "TrainTestLabels" / name
-            required("nus-wide", path, self.card().layout)
+        for column, name in enumerate(names):
+            path = required("nus-wide", signs_folder / name, self.card().layout)
             signs = _binary(path)
             if len(signs) != len(files):
                 raise DatasetError(
@@ -114,13 +119,17 @@ class NusWide(Dataset):
                     f"'{self._list(split)}', got {len(signs)}"
                 )
             labels[:, column] = signs
+        inside(self._folder, [self.images])
         folder = required("nus-wide", self._folder / self.images, self.card().layout)
-        return Listing(split, folder, files, files, labels)
+        return Listing(split, FileImages(folder, files), files, labels)
 
 
 def _binary(path: Path) -> NDArray[np.bool_]:
     """Reads a file of lines 0 and 1, as bytes: there are twenty million of them."""
-    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    try:
+        raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except OSError as error:
+        raise DatasetError(f"'{path}' cannot be read: {error}") from error
     digits = raw[~np.isin(raw, _WHITE)]
     if not np.isin(digits, (48, 49)).all():
         raise DatasetError(f"'{path}' must hold a line 0 or 1 for each image")

@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import (
-    ArrayImages,
-    Dataset,
-    FileImages,
-    Images,
-    Split,
-    Splits,
-)
+from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.errors import DatasetError
-from labelattack.labels import read_labels
+from labelattack.labels import read_array, read_labels
 from labelattack.seeding import permutation
+from labelattack.storage import is_there
 
 _NAMES = ("train", "val", "test")
 
@@ -67,24 +62,26 @@ class Table(Dataset):
         path = Path(self.images)
         if path.suffix == ".npy":
             try:
-                return ArrayImages(np.load(path, allow_pickle=False))
-            except (OSError, ValueError) as error:
+                pixels = read_array(path)
+            except Exception as error:  # a hostile header makes the reader raise nearly anything
                 raise DatasetError(f"image array '{path}' cannot be read: {error}") from error
-        if not path.is_dir():
+            return ArrayImages(pixels)
+        if not is_there(path) or not path.is_dir():
             raise DatasetError(f"images must be a folder or an .npy file, got '{path}'")
-        missing = [str(path / name) for name in ids if not (path / name).is_file()]
+        images = FileImages(path, ids)
+        missing = [name for row, name in enumerate(ids) if not images.there(row)]
         if missing:
             raise DatasetError(
                 f"{len(missing)} of {len(ids)} images of '{self.labels}' are not there, the "
-                f"first '{missing[0]}'"
+                f"first '{path / missing[0]}'"
             )
-        return FileImages(path, ids)
+        return images
 
     def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
         try:
             with Path(self.splits).open(newline="") as file:
                 of = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
-        except (OSError, KeyError, csv.Error) as error:
+        except (OSError, ValueError, KeyError, csv.Error) as error:
             raise DatasetError(
                 f"split file '{self.splits}' must be a CSV with image_id and split: {error}"
             ) from error

@@ -15,7 +15,9 @@ from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
+from labelattack.storage import is_file
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -98,7 +100,7 @@ class PascalVoc(Dataset):
         return data_root(self.root) / "VOCdevkit" / f"VOC{self.year}"
 
     def _read(self, split: str) -> Listing:
-        columns = []
+        columns: list[list[int]] = []
         ids: list[str] = []
         for name in CLASSES:
             path = self._folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
@@ -110,20 +112,20 @@ class PascalVoc(Dataset):
                 raise DatasetError(f"'{path}' must hold lines 'image sign': {error}") from error
             if not set(column) <= {-1, 0, 1}:
                 raise DatasetError(f"'{path}' must hold signs -1, 0 or 1, got {set(column)}")
-            if ids and ids != [image for image, _ in rows]:
+            if columns and ids != [image for image, _ in rows]:
                 raise DatasetError(f"'{path}' must list the same images as the other classes")
             ids = [image for image, _ in rows]
             columns.append(column)
         signs = np.array(columns, dtype=np.int8).T
+        images = FileImages(self._folder / "JPEGImages", [f"{name}.jpg" for name in ids])
         annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
         return Listing(
             name=split,
-            folder=self._folder / "JPEGImages",
-            files=[f"{name}.jpg" for name in ids],
+            images=images,
             ids=ids,
             labels=signs == 1,
             scored=signs != 0 if self.difficult == "ignore" else None,
-            boxes=VocBoxes(annotations) if any(map(Path.is_file, annotations)) else None,
+            boxes=VocBoxes(annotations) if any(map(is_file, annotations)) else None,
         )
 
 
@@ -136,7 +138,8 @@ class VocBoxes:
     def __getitem__(self, index: int) -> NDArray[np.float64]:
         path = self.paths[index]
         try:
-            root = ElementTree.parse(path).getroot()
+            parser = ElementTree.XMLParser(target=_WithoutDoctype())
+            root: ElementTree.Element = ElementTree.parse(path, parser).getroot()
             width, height = (float(root.findtext(f"size/{side}", "")) for side in SIDES)
             corners = [
                 [float(box.findtext(name, "")) for name in ("ymin", "xmin", "ymax", "xmax")]
@@ -144,10 +147,19 @@ class VocBoxes:
                 if thing.findtext("difficult") != "1"
                 for box in thing.findall("bndbox")
             ]
-        except (OSError, ValueError, ElementTree.ParseError) as error:
+            found = np.array(corners, dtype=np.float64).reshape(-1, 4)
+            if not (0 < width < np.inf and 0 < height < np.inf and np.isfinite(found).all()):
+                raise ValueError(f"sides must be above 0 and corners finite, got {width}, {height}")
+        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
             raise DatasetError(f"annotation '{path}' cannot be read: {error}") from error
-        found = np.array(corners, dtype=np.float64).reshape(-1, 4)
         # Pixels are counted from 1 and both corners belong to the box.
         found[:, :2] -= 1
         relative: NDArray[np.float64] = found / np.array([height, width, height, width])
         return relative
+
+
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    """Refuses a document type: an annotation has none, and only there are entities declared."""
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it must have no document type")

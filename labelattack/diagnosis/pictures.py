@@ -10,7 +10,7 @@ import numpy as np
 
 from labelattack.datasets.base import Split
 from labelattack.diagnosis.outcome import Diagnosis
-from labelattack.errors import StoreError
+from labelattack.errors import StoreError, printable
 from labelattack.evaluation.dscore import Looks
 
 _HEAT = "cividis"  # perceptually uniform, and the same for colour-blind eyes
@@ -73,7 +73,7 @@ def draw_distributions(
             ("D-Score", found.d_score),
         )
     ]
-    figure.suptitle(f"{title}\n{', '.join(parts)}", fontsize=11)
+    figure.suptitle(f"{plain(title)}\n{', '.join(parts)}", fontsize=11)
     _save(figure, path)
 
 
@@ -117,14 +117,14 @@ def draw_deletions(
             axis.imshow(pixels, extent=(0, width, height, 0))
             axis.set_xticks([])
             axis.set_yticks([])
-        axes[column].set_title(_wrapped(names), fontsize=9)
+        axes[column].set_title(plain(_wrapped(names)), fontsize=9)
         image = axes[len(rows) + column].imshow(
             values.reshape(found.rows, found.columns),
             extent=(0, width, height, 0), cmap="PuOr_r", vmin=-highest, vmax=highest, alpha=0.75,
         )  # fmt: skip
     if image is not None:
         figure.colorbar(image, ax=axes, label="logit lost when the cell is deleted", shrink=0.8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     _save(figure, path)
 
 
@@ -170,18 +170,28 @@ def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
     axis.set_ylim(y)
     axis.set_xlabel("robustness (distance from uniform; lower is better)")
     axis.set_ylabel("fitness (higher is better)")
-    axis.set_title(title, fontsize=11)
+    axis.set_title(plain(title), fontsize=11)
     handles: list[Any] = [
-        axis.plot([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=4, label=name)[0]
+        axis.plot([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=4, label=plain(name))[0]
         for i, name in enumerate(attacks)
     ] + [
         axis.plot(
-            [], [], color="0.3", marker=_MARKERS[i % len(_MARKERS)], linestyle="none", label=name
+            [],
+            [],
+            color="0.3",
+            marker=_MARKERS[i % len(_MARKERS)],
+            linestyle="none",
+            label=plain(name),
         )[0]
         for i, name in enumerate(defenses)
     ]
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
     _save(figure, path)
+
+
+def plain(text: str) -> str:
+    """Text that is drawn as it is, whatever formulas or control characters a name holds."""
+    return printable(text).replace("$", r"\$")
 
 
 def _figure(columns: int, *, width: float, height: float, rows: int = 1) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from labelattack.errors import ModelError
+from labelattack.storage import expanded, is_file
 
 
 class Preprocessing(NamedTuple):
@@ -134,7 +135,7 @@ def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ())
     Raises:
         ModelError: If the file is absent, unreadable, or does not fit.
     """
-    file, state = Path(path).expanduser(), read_weights(path)
+    file, state = expanded(path), read_weights(path)
     state = {k: v for k, v in state.items() if not k.startswith(ignore)} if ignore else state
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
@@ -154,8 +155,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         ModelError: If the file is absent, unreadable, or holds anything else.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = expanded(str(path))
+    if not is_file(file):
         raise ModelError(f"weights must be a file, got '{file}', which is not there")
     try:
         if file.suffix == ".safetensors":

@@ -36,15 +36,18 @@ class _ResNet(Model):
     size: Annotated[int, Field(ge=32)] = 448
 
     def _build(self, constructor: Callable[..., Any], published: Any) -> nn.Module:
-        download = self.weights == "imagenet"
-        try:
-            network = constructor(weights=published if download else None)
-        except OSError as error:
-            raise ModelError(
-                f"ImageNet weights cannot be downloaded ({error}); give weights=PATH of a state "
-                "dict, or weights=none"
-            ) from error
-        if not download and self.weights is not None:
+        network: nn.Module = constructor(weights=None)
+        if self.weights == "imagenet":
+            try:
+                # Left to itself, torchvision unpickles what it downloads.
+                state = published.get_state_dict(check_hash=True, weights_only=True)
+                network.load_state_dict(state)
+            except Exception as error:
+                raise ModelError(
+                    f"ImageNet weights cannot be downloaded ({error}); give weights=PATH of a "
+                    "state dict, or weights=none"
+                ) from error
+        elif self.weights is not None:
             load_weights(network, self.weights, ignore=("fc.",))
         return nn.Sequential(*list(network.children())[:-2])  # without pooling and classifier
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelattack.datasets.base import Images
+from labelattack.datasets.images import Images
 from labelattack.errors import DatasetError
 from labelattack.models.base import Preprocessing
 from labelattack.seeding import generator

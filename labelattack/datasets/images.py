@@ -1,0 +1,144 @@
+"""Images by position, held in memory or decoded from files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelattack.errors import DatasetError
+from labelattack.storage import is_file
+
+Pixels = NDArray[np.uint8]
+MOST_PIXELS = 1 << 26
+"""Pixels of the largest image that is decoded; as RGB they take 192 MiB."""
+# What is decoded by a library in this process; EPS, for one, would start Ghostscript.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Roots, drives and parents, whichever the separator: lists come from Windows too, which also drops
+# dots and spaces at the end of a part. No file system holds an empty name or one with a zero.
+_LEAVES = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.[. ]*(?:[/\\]|$)|\0")
+
+
+def inside(folder: Path, names: Iterable[str]) -> None:
+    """Checks that no name, as files give them, leads out of a folder.
+
+    Raises:
+        DatasetError: If a name is empty, absolute, or has a ``..`` in it.
+    """
+    # The pattern is slow for a quarter of a million names, and most are plainly fine.
+    doubtful = (n for n in names if ".." in n or "\0" in n or n[:1] in "/\\" or n[1:2] == ":")
+    leaving = next(filter(_LEAVES.search, doubtful), None)
+    if leaving is not None:
+        raise DatasetError(f"names must stay inside '{folder}', got '{leaving}'")
+
+
+class Images(Protocol):
+    """Images by position; whatever decodes them stays behind this."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def __getitem__(self, index: int) -> Pixels:
+        """One image, uint8 ``[height, width, 3]``, RGB."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash that changes when the images do."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images held in memory: uint8 ``[images, height, width]`` (grey) or ``[..., 3]`` (RGB)."""
+
+    pixels: Pixels
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        grey, colour = len(shape) == 3, len(shape) == 4 and shape[3] == 3
+        if self.pixels.dtype != np.uint8 or not (grey or colour):
+            raise DatasetError(
+                "images must be uint8 [images, height, width] or [images, height, width, 3], got "
+                f"{self.pixels.dtype} {shape}"
+            )
+        if 0 in shape[1:]:
+            raise DatasetError(f"images must have at least one pixel, got {shape}")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Pixels:
+        image = self.pixels[index]
+        return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+    def fingerprint(self) -> str:
+        """Hash of every pixel."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Images decoded from files when they are asked for; only their names are held.
+
+    Names come from label files and lists, so none may lead out of the folder. Links in the folder
+    are followed: whoever made them had the right to.
+
+    Attributes:
+        folder: Where they are.
+        names: Path of each, relative to the folder.
+
+    Raises:
+        DatasetError: If a name is empty, absolute, or has a ``..`` in it.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        inside(self.folder, self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Pixels:
+        from PIL import Image
+
+        path = self.folder / self.names[index]
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                # Only the header is read so far.
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError(
+                        f"must have at most {MOST_PIXELS:,} pixels, got {image.width} x "
+                        f"{image.height}"
+                    )
+                return np.asarray(image.convert("RGB"))
+        except Exception as error:  # decoders raise nearly anything on a damaged file
+            raise DatasetError(f"image '{path}' cannot be read: {error}") from error
+
+    def there(self, index: int) -> bool:
+        """Whether the file of one image exists."""
+        return is_file(self.folder / self.names[index])
+
+    def take(self, rows: NDArray[np.int64]) -> FileImages:
+        """The given rows, in that order."""
+        return FileImages(self.folder, [self.names[row] for row in rows])
+
+    def fingerprint(self) -> str:
+        """Hash of names and sizes; reading every byte would cost more than it tells."""
+        parts = hashlib.sha256()
+        for number, name in enumerate(self.names):
+            path = self.folder / name
+            try:
+                line = f"{path.name} {path.stat().st_size}"
+            except OSError as error:
+                raise DatasetError(f"image '{path}' cannot be read: {error}") from error
+            parts.update((f"\n{line}" if number else line).encode())
+        return parts.hexdigest()
