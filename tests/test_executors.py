@@ -1,0 +1,111 @@
+"""The same grid on processes, on a Ray cluster that loses a machine, and on Slurm's interface."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labelattack.benchmark.executors import Ray, Slurm, executor
+from labelattack.benchmark.leaderboard import boards
+from labelattack.benchmark.runner import run_grid
+from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.tables import to_json
+from labelattack.errors import LabelAttackError, ParameterError, UnknownNameError
+from tests.test_benchmark import cells
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return cells(protocol="finetune", seeds=(0, 1, 2), epochs=2, lrs=(1e-2,))
+
+
+@pytest.fixture(scope="module")
+def local(wanted, tmp_path_factory):
+    store = RecordStore(tmp_path_factory.mktemp("local") / "store")
+    run_grid(wanted, store)
+    return store
+
+
+def test_executors_are_named_and_their_settings_checked():
+    assert executor("ray:address=127.0.0.1:6379,gpus=0.25,retries=1") == Ray(
+        address="127.0.0.1:6379", gpus=0.25, retries=1
+    )
+    with pytest.raises(UnknownNameError, match="unknown executor 'rya'; did you mean 'ray'"):
+        executor("rya")
+    with pytest.raises(ParameterError, match="'gpus' of executor 'ray' must be greater than"):
+        executor("ray:gpus=-1")
+    with pytest.raises(ParameterError, match="unknown parameter of executor 'slurm': 'gpu'"):
+        executor("slurm:gpu=1")
+
+
+ON_RAY = """
+import json, os, sys, threading, time
+from pathlib import Path
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(
+    initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+)
+other = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+ray.init(address=cluster.address, log_to_driver=False)
+from labelattack.benchmark.executors import Ray
+from labelattack.benchmark.runner import run_grid
+from labelattack.benchmark.store import RecordStore
+from tests.test_benchmark import cells
+
+stored, killed = [], []
+
+def finished(record):
+    stored.append(record.key)
+    if not killed:
+        killed.append(len(stored))
+        cluster.remove_node(other, allow_graceful=False)
+
+wanted = cells(protocol="finetune", seeds=(0, 1, 2), epochs=2, lrs=(1e-2,))
+done = run_grid(wanted, RecordStore(Path(sys.argv[1])), executor=Ray(), finished=finished)
+alive = sum(node["Alive"] for node in ray.nodes())
+print(json.dumps({"done": done, "killed_after": killed, "alive": alive, "stored": len(stored)}))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_ray_survives_the_death_of_a_node_and_gives_the_same_board(wanted, local, tmp_path):
+    pytest.importorskip("ray")
+    result = subprocess.run(
+        [sys.executable, "-c", ON_RAY, str(tmp_path / "store")],
+        capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    told = json.loads(result.stdout.strip().splitlines()[-1])
+    assert told == {
+        "done": len(wanted), "killed_after": [1], "alive": 1, "stored": len(wanted)
+    }  # fmt: skip
+    store = RecordStore(tmp_path / "store", create=False)
+    assert to_json(boards(store)) == to_json(boards(local))
+    assert all(store.weights(cell.key) is not None for cell in wanted)
+
+
+def test_slurms_interface_gives_the_same_board(wanted, local, tmp_path):
+    """Its jobs, run as processes of this machine: there is no Slurm here."""
+    pytest.importorskip("submitit")
+    store = RecordStore(tmp_path / "store")
+    some = wanted[:3]
+    assert run_grid(some, store, executor=Slurm(cluster="local", tasks=2)) == 3
+    again = {record.key: record.test for record in store}
+    assert again == {cell.key: local.get(cell.key).test for cell in some}
+    assert not list(store.folder.rglob("*.pkl")) and list(tmp_path.rglob(".store-slurm/*"))
+
+
+def test_what_fails_far_away_is_said_as_if_it_had_failed_here(tmp_path):
+    pytest.importorskip("submitit")
+    cell = cells()[0].model_copy(update={"fingerprint": "0123"})
+    cell = type(cell)(**cell.model_dump())
+    with pytest.raises(LabelAttackError, match="job .* did not: .*must have fingerprint 0123"):
+        run_grid([cell], RecordStore(tmp_path / "s"), executor=Slurm(cluster="local"))
