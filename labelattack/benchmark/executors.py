@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -163,7 +164,8 @@ class Slurm(BaseModel):
             finally:
                 running.discard(task)
             if error is not None:
-                reason = str(error).strip().rpartition("\n")[2]
+                raised = re.findall(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): .*", str(error), re.M)
+                reason = raised[-1] if raised else str(error).partition("\n")[0]
                 raise LabelAttackError(
                     f"a job of executor 'slurm' must end well, but job {task.job_id} did not: "
                     f"{reason} (its output is in '{exchange}')"
