@@ -67,7 +67,9 @@ def finished(record):
 
 wanted = cells(protocol="finetune", seeds=(0, 1, 2), epochs=2, lrs=(1e-2,))
 done = run_grid(wanted, RecordStore(Path(sys.argv[1])), executor=Ray(), finished=finished)
-alive = sum(node["Alive"] for node in ray.nodes())
+deadline = time.monotonic() + 60
+while (alive := sum(node["Alive"] for node in ray.nodes())) > 1 and time.monotonic() < deadline:
+    time.sleep(0.5)
 told = {"done": done, "killed_after": killed, "alive": alive, "stored": len(stored)}
 Path(sys.argv[2]).write_text(json.dumps(told))  # Ray prints what it likes
 ray.shutdown()
