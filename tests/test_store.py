@@ -214,3 +214,17 @@ def test_another_copy_of_the_data_is_refused(store):
     cell = type(cell)(**cell.model_dump())
     with pytest.raises(Exception, match="must have fingerprint 0123 .* got"):
         run_grid([cell], store, Job())
+
+
+def test_a_run_killed_while_it_writes_never_counts(filled, monkeypatch):
+    """The record's name appears only when its bytes are on the disk."""
+    order = []
+    real_fsync, real_replace = os.fsync, type(filled.folder).replace
+    monkeypatch.setattr(os, "fsync", lambda fd: order.append("fsync") or real_fsync(fd))
+    monkeypatch.setattr(
+        type(filled.folder),
+        "replace",
+        lambda self, to: order.append("replace") or real_replace(self, to),
+    )
+    filled.add(next(iter(filled)))
+    assert order == ["fsync", "replace", "fsync"]  # the file, its name, the folder
