@@ -191,6 +191,10 @@ class Registry(Generic[T]):
         """What every known component's source says of it; imports none."""
         return [self._declare(name) for name in self.names()]
 
+    def at_hand(self, name: str) -> bool:
+        """Whether using ``name`` runs no plug-in but those that were loaded by name."""
+        return name in self._classes or name in self._builtin.modules
+
     def get(self, name: str) -> type[T]:
         """Returns the class registered as ``name``, importing its file if need be.
 
