@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,8 @@ IMAGES, LABELS, ATTACKS = 40, 80, 24
 """How much is shown."""
 
 
-class Panel(NamedTuple):
+@dataclass(frozen=True)
+class Panel:
     """The labels as one attack leaves them.
 
     Attributes:
@@ -33,7 +34,8 @@ class Panel(NamedTuple):
     states: list[str]
 
 
-class Excerpt(NamedTuple):
+@dataclass(frozen=True)
+class Excerpt:
     """The first images of a training split, before and after each attack.
 
     Attributes:

@@ -103,7 +103,7 @@ def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]
         "comparisons": _table(
             COMPARISON_COLUMNS, _COMPARISON_FIELDS, map(comparison_cells, board.comparisons)
         ),
-        "excerpts": [excerpt._asdict() for excerpt in pictured],
+        "excerpts": list(pictured),
         "origins": origins(board, records),
         "failures": {"columns": FAILURE_COLUMNS, "cells": failures(records)},
         "scored": any(row.d_score is not None for row in board.rows),
