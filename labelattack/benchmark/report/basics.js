@@ -12,6 +12,9 @@ const make = (tag, attributes = {}, ...children) => {
   return made;
 };
 
+// A long spec may break after its signs.
+const breakable = (text) => text.split(/(?<=[:,])/).flatMap((piece) => [piece, make("wbr")]);
+
 const later = (action, delay = 120) => {
   let waiting;
   return () => {

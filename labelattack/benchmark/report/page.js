@@ -7,7 +7,7 @@ const NUMBERS = [
 ];
 
 // The interval of a row on the scale of its board.
-const spread = (rows) => {
+const spread = (rows, reference) => {
   const ends = rows.filter((row) => row.map != null).flatMap((row) => [row.map - (row.interval ?? 0), row.map + (row.interval ?? 0)]);
   const low = ends.reduce((a, b) => Math.min(a, b), Infinity);
   const high = ends.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -15,9 +15,10 @@ const spread = (rows) => {
   return ({ map, interval }) => {
     if (map == null) return "";
     const half = interval ?? 0;
-    const line = (from, to, y) => make("svg:line", { x1: from, x2: to, y1: y, y2: y, stroke: "currentColor", "stroke-width": 1.5 });
+    const line = (x1, y1, x2, y2, more) => make("svg:line", { x1, y1, x2, y2, stroke: "currentColor", "stroke-width": 1.5, ...more });
     return make("svg:svg", { class: "spread", viewBox: "0 0 120 20", "aria-hidden": "true" },
-      line(at(map - half), at(map + half), 10),
+      ...(reference ? [line(at(reference.map), 0, at(reference.map), 20, { opacity: 0.4, "stroke-dasharray": "3 2" })] : []),
+      line(at(map - half), 10, at(map + half), 10),
       make("svg:circle", { cx: at(map), cy: 10, r: 3.5, fill: "currentColor" }));
   };
 };
@@ -38,8 +39,8 @@ const choice = (label, values, changed) => {
   return { node: make("label", {}, label, box), fits: (value) => box.value === "" || distinct[box.value] === value };
 };
 
-const leaderboard = ({ board, rows }, followers) => {
-  const bar = spread(board.rows);
+const leaderboard = ({ board, rows }, reference, followers) => {
+  const bar = spread(board.rows, reference);
   const columns = ready(rows, board.rows, NUMBERS);
   const of = (label) => columns.find((column) => column.label === label);
   Object.assign(of("defense"), { cell: (n) => marked(rows.cells[n][1], board.rows[n]) });
@@ -109,7 +110,7 @@ const fill = (section, number) => {
   const reference = board.rows.find((row) => row.attack === "none" && row.defense === "bce" && row.map != null);
 
   const followers = [];
-  const { nodes, visible } = leaderboard(data, followers);
+  const { nodes, visible } = leaderboard(data, reference, followers);
   put("rows", nodes);
   if (part("curves")) {
     put("curves", curves(data, place, reference));

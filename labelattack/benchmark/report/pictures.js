@@ -266,7 +266,7 @@ const excerpt = ({ dataset, images, classes: names, panels }) => {
       },
     }));
     plot.style.width = `${step * names.length + 4}px`;
-    return make("figure", { style: `width:${Math.max(step * names.length + 4, 150)}px` }, make("figcaption", {}, title), plot);
+    return make("figure", { style: `width:${Math.max(step * names.length + 4, 150)}px` }, make("figcaption", {}, ...breakable(title)), plot);
   });
   if (!panels.length) return [];
   const key = STATES.map(([, name, shade]) => make("span", {}, swatch(`var(--${shade})`), name));
