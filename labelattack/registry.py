@@ -163,6 +163,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package = package
         self._classes: dict[str, type[T]] = {}
+        self._declared: dict[tuple[str, type[T] | None], Declaration] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that makes a component known under ``name``.
@@ -310,6 +311,13 @@ class Registry(Generic[T]):
         self._classes.setdefault(point.name, cls)
 
     def _declare(self, name: str) -> Declaration:
+        # Reading a docstring takes a millisecond; a board asks thousands of times.
+        key = name, self._classes.get(name)
+        if key not in self._declared:
+            self._declared[key] = self._read(name)
+        return self._declared[key]
+
+    def _read(self, name: str) -> Declaration:
         if name in self._builtin.modules:
             return self._builtin.declaration(name, "built-in")
         try:

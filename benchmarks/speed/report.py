@@ -28,9 +28,7 @@ def usual():
     """10 attacks x 10 defenses x 20 recipes x 5 seeds."""
     attacks = [f"targeted:keep_negatives=false,rate={n / 10},scope=dataset" for n in range(1, 6)]
     attacks += [f"random:rate={n / 10},scope=dataset" for n in range(1, 5)] + ["single-positive"]
-    defenses = [
-        f"pseudo-history:alpha={n / 10},beta=0.3,gamma=0.2,penalty=ones" for n in range(10)
-    ]
+    defenses = [f"pseudo-history:alpha={n / 10},beta=0.3,gamma=0.2,penalty=ones" for n in range(10)]
     recipes = [(lr, size) for lr in np.geomspace(1e-5, 1e-1, 10) for size in (8, 16)]
     yield from product(attacks, defenses, recipes, range(5))
 

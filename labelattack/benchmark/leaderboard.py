@@ -266,8 +266,8 @@ def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board
             rows[n].variant,
         ),
     )  # fmt: skip
-    runs = [_runs(list(chosen.values())[n]) for n in order]
-    ranked, comparisons, unranked = _ranked([rows[n] for n in order], runs)
+    runs = [_runs(best) for best in chosen.values()]
+    ranked, comparisons, unranked = _ranked([rows[n] for n in order], [runs[n] for n in order])
     joined = {name: " | ".join(found) for name, found in values.items()}
     return Board(
         **{k: v for k, v in joined.items() if k != "epochs"},

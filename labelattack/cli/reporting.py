@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labelattack.cli.common import Plugins, load_plugins, say
+from labelattack.cli.common import Plugins, load_plugins, say, stored_records
+from labelattack.errors import printable
 
 
 def report(
@@ -26,11 +27,9 @@ def report(
 ) -> None:
     """Writes the boards of a store as one page that needs no network: tables, pictures, data."""
     from labelattack.benchmark.report.page import write_report
-    from labelattack.benchmark.store import RecordStore
 
     load_plugins(plugin)
-    store = RecordStore(results, create=False)
     path = out or results / "report.html"
     mixed: Any = mix or ()
-    write_report(path, results.resolve().name, store, mix=mixed)
+    write_report(path, printable(results.resolve().name), stored_records(results), mix=mixed)
     say(f"wrote '{path}'")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.executors import extra
+from labelattack.benchmark.extras import extra
 from labelattack.benchmark.leaderboard import Board, Mixable, boards_with_records, row_name
 from labelattack.benchmark.report.excerpts import Excerpt, excerpts
 from labelattack.benchmark.report.origins import FAILURE_COLUMNS, failures, origins
