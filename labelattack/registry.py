@@ -163,6 +163,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package = package
         self._classes: dict[str, type[T]] = {}
+        self._declared: dict[tuple[str, type[T] | None], Declaration] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that makes a component known under ``name``.
@@ -190,6 +191,10 @@ class Registry(Generic[T]):
     def declarations(self) -> list[Declaration]:
         """What every known component's source says of it; imports none."""
         return [self._declare(name) for name in self.names()]
+
+    def at_hand(self, name: str) -> bool:
+        """Whether using ``name`` runs no plug-in but those that were loaded by name."""
+        return name in self._classes or name in self._builtin.modules
 
     def get(self, name: str) -> type[T]:
         """Returns the class registered as ``name``, importing its file if need be.
@@ -306,6 +311,13 @@ class Registry(Generic[T]):
         self._classes.setdefault(point.name, cls)
 
     def _declare(self, name: str) -> Declaration:
+        # Reading a docstring takes a millisecond; a board asks thousands of times.
+        key = name, self._classes.get(name)
+        if key not in self._declared:
+            self._declared[key] = self._read(name)
+        return self._declared[key]
+
+    def _read(self, name: str) -> Declaration:
         if name in self._builtin.modules:
             return self._builtin.declaration(name, "built-in")
         try:

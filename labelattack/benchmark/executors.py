@@ -9,11 +9,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from labelattack.benchmark.extras import extra
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.store import RecordStore
 from labelattack.benchmark.tasks import Job, Parcel, run_on_parcel, run_on_store
@@ -220,17 +220,3 @@ def _threads(
             pool.shutdown(wait=False, cancel_futures=True)
             cancel()
             raise
-
-
-def extra(module: str, name: str) -> Any:
-    """Imports what an extra of this package brings.
-
-    Raises:
-        LabelAttackError: If it is not installed; says how.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise LabelAttackError(
-            f"this needs {module}, which is not installed: pip install 'labelattack[{name}]'"
-        ) from error

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelattack.benchmark.executors import extra
+from labelattack.benchmark.extras import extra
 from labelattack.benchmark.store import Record
 from labelattack.benchmark.upkeep import flat
 from labelattack.errors import ParameterError, StoreError

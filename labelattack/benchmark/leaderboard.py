@@ -196,6 +196,13 @@ def boards(records: Iterable[Record], *, mix: Collection[Mixable] = ()) -> list[
     Raises:
         UnknownNameError: If something else is to be mixed.
     """
+    return [board for board, _ in boards_with_records(records, mix=mix)]
+
+
+def boards_with_records(
+    records: Iterable[Record], *, mix: Collection[Mixable] = ()
+) -> list[tuple[Board, list[Record]]]:
+    """[boards][labelattack.benchmark.leaderboard.boards], each with the records it sums up."""
     for name in mix:
         if name not in _SETTLED_BY:
             raise unknown("mixture", name, _SETTLED_BY)
@@ -204,7 +211,7 @@ def boards(records: Iterable[Record], *, mix: Collection[Mixable] = ()) -> list[
     for record in records:
         about = _about(record)
         groups[tuple(v for k, v in about.items() if k not in free)].append(record)
-    return [_board(group, free, sorted(mix)) for group in groups.values()]
+    return [(_board(group, free, sorted(mix)), group) for group in groups.values()]
 
 
 def _about(record: Record) -> dict[str, str]:
@@ -259,8 +266,8 @@ def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board
             rows[n].variant,
         ),
     )  # fmt: skip
-    runs = [_runs(list(chosen.values())[n]) for n in order]
-    ranked, comparisons, unranked = _ranked([rows[n] for n in order], runs)
+    runs = [_runs(best) for best in chosen.values()]
+    ranked, comparisons, unranked = _ranked([rows[n] for n in order], [runs[n] for n in order])
     joined = {name: " | ".join(found) for name, found in values.items()}
     return Board(
         **{k: v for k, v in joined.items() if k != "epochs"},
@@ -465,8 +472,8 @@ def selected_runs(records: Iterable[Record]) -> list[Record]:
     return [best for group in groups.values() if (best := best_on_validation(group)) is not None]
 
 
-def row_name(row: Row) -> str:
-    """Defense of a row as people read it, with what else tells the row apart."""
+def row_name(row: Row | Curve) -> str:
+    """Defense of a row or curve as people read it, with what else tells it apart."""
     defense = defenses.short(row.defense)
     return f"{defense} ({row.variant})" if row.variant else defense
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
+from labelattack.benchmark.ranking import Comparison
 from labelattack.datasets import registry as datasets
-from labelattack.defenses import registry as defenses
 from labelattack.models import registry as models
 from labelattack.registry import Registry
 
@@ -134,10 +134,30 @@ def curve_cells(curve: Curve) -> list[str]:
     points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
     return [
         attacks.short(curve.attack, keep=()),
-        defenses.short(curve.defense),
+        row_name(curve),
         ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points),
         with_interval(curve.area, curve.area_interval, digits=3),
         f"{max(curve.rates):g}",
+    ]
+
+
+COMPARISON_COLUMNS = (
+    "attack", "better", "worse", "difference", "effect size", "p", "corrected p", "told apart",
+    "seeds",
+)  # fmt: skip
+
+
+def comparison_cells(pair: Comparison) -> list[str]:
+    """A comparison as people read it, in the order of COMPARISON_COLUMNS."""
+    return [
+        attacks.short(pair.attack),
+        pair.first,
+        pair.second,
+        with_interval(pair.difference, pair.interval),
+        "-" if pair.effect_size is None else f"{pair.effect_size:.1f}",
+        *(f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in (pair.p, pair.p_corrected)),
+        "yes" if pair.distinct else "no",
+        str(pair.seeds),
     ]
 
 

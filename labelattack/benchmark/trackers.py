@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.executors import extra
+from labelattack.benchmark.extras import extra
 from labelattack.benchmark.store import Record
 from labelattack.defenses import registry as defenses
 from labelattack.registry import Spec, settings

@@ -16,6 +16,7 @@ from labelattack.cli.configuring import config
 from labelattack.cli.data import data
 from labelattack.cli.listing import list_
 from labelattack.cli.plotting import plot
+from labelattack.cli.reporting import report
 from labelattack.cli.reproducing import reproduce
 from labelattack.cli.scoring import score
 from labelattack.cli.storing import store
@@ -78,6 +79,7 @@ app.command()(attack)
 app.command("list")(list_)
 app.command()(show)
 app.command()(plot)
+app.command()(report)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")

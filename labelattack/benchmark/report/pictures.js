@@ -1,0 +1,274 @@
+// Pictures, drawn when they come near, in the page's colours.
+
+const MARKS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const COLOURS = 8;
+const pictures = new Map();
+let queue = Promise.resolve();
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const faint = (hex, part) => hex + Math.round(255 * part).toString(16).padStart(2, "0");
+// Plotly reads some markup in its texts.
+const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+const lines = (...texts) => texts.filter(Boolean).map(plain).join("<br>");
+const tint = (place) => colour(`s${place % COLOURS}`);
+
+const plotly = () => {
+  if (!window.Plotly) {
+    const source = document.getElementById("plotly");
+    document.head.append(make("script", {}, source.textContent));
+    source.remove();
+  }
+  return window.Plotly;
+};
+
+const paint = (node) => {
+  queue = queue.then(() => new Promise((done) => setTimeout(done))).then(() => {
+    const { data, layout } = pictures.get(node).figure();
+    const ink = colour("ink");
+    const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false, automargin: true };
+    const whole = {
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 48, r: 12, t: 8, b: 40 },
+      showlegend: false, hovermode: "closest",
+      hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("line"), font: { color: ink }, align: "left", namelength: -1 },
+      dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      ...layout,
+      xaxis: { ...axis, ...layout.xaxis },
+      yaxis: { ...axis, ...layout.yaxis },
+    };
+    return plotly().react(node, data, whole, {
+      displaylogo: false, responsive: true, showTips: false,
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
+    });
+  });
+};
+
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting && !pictures.get(target).drawn) {
+      pictures.get(target).drawn = true;
+      paint(target);
+    }
+  }
+}, { rootMargin: "200px" });
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const [node, { drawn }] of pictures) if (drawn) paint(node);
+});
+
+// figure() makes Plotly's data and layout; `label` says in words what is to be seen.
+const picture = (label, height, figure) => {
+  const node = make("div", { class: "plot", role: "img", "aria-label": label, style: `height:${height}px` });
+  pictures.set(node, { figure, drawn: false });
+  near.observe(node);
+  return node;
+};
+const again = (node) => {
+  if (pictures.get(node).drawn) paint(node);
+};
+
+const swatch = (background) => make("span", { class: "swatch", style: `background:${background}`, "aria-hidden": "true" });
+// Names with their colours; with `changed`, each can be switched off.
+const legend = (title, names, place, chosen, changed) => make("fieldset", { class: "legend" },
+  make("legend", {}, title),
+  ...names.map((name) => {
+    const key = swatch(`var(--s${place.get(name) % COLOURS})`);
+    if (!changed) return make("span", {}, key, name);
+    const box = make("input", { type: "checkbox", onchange: () => {
+      if (box.checked) chosen.add(name);
+      else chosen.delete(name);
+      changed();
+    } });
+    box.checked = chosen.has(name);
+    return make("label", {}, box, key, name);
+  }));
+
+const PANELS = 12;
+const LINES = 10;
+const CHOICES = 60;
+
+const curves = ({ board, families }, place, reference) => {
+  const all = board.curves.map((curve, n) => ({ ...curve, ...families[n], spec: curve.defense }));
+  const panels = [...new Set(all.map((curve) => curve.attack))];
+  const area = new Map();
+  for (const curve of all) area.set(curve.name, Math.max(area.get(curve.name) ?? -1, curve.area ?? 0));
+  const names = [...area.keys()].sort((a, b) => area.get(b) - area.get(a)).slice(0, CHOICES);
+  const chosen = new Set(names.slice(0, LINES));
+  const drawn = () => all.filter((curve) => chosen.has(curve.name) && panels.indexOf(curve.attack) < PANELS);
+  const limits = () => {
+    const ends = drawn().flatMap((curve) => curve.maps.flatMap((map, n) => [map - (curve.intervals[n] ?? 0), map + (curve.intervals[n] ?? 0)]));
+    if (reference) ends.push(reference.map - (reference.interval ?? 0), reference.map + (reference.interval ?? 0));
+    const low = Math.min(...ends);
+    const high = Math.max(...ends);
+    const room = 0.06 * (high - low) + 0.1;
+    return [low - room, high + room];
+  };
+  const end = 1.04 * Math.max(...all.flatMap((curve) => curve.rates));
+
+  const figure = (attack) => () => {
+    const here = drawn().filter((curve) => curve.attack === attack);
+    const data = [];
+    const muted = colour("muted");
+    for (const { name, rates, maps, intervals } of here) {
+      const shade = tint(place.get(name));
+      const half = intervals.map((each) => each ?? 0);
+      const banded = rates.length > 1 && intervals.every((each) => each != null);
+      if (banded) data.push({
+        x: [...rates, ...rates.toReversed()],
+        y: [...maps.map((map, n) => map + half[n]), ...maps.map((map, n) => map - half[n]).toReversed()],
+        fill: "toself", fillcolor: faint(shade, 0.16), line: { width: 0 }, mode: "lines", hoverinfo: "skip",
+      });
+      data.push({
+        x: rates, y: maps, mode: "lines+markers", hoverinfo: "text",
+        hovertext: rates.map((rate, n) => lines(name, `${rate} removed: ${points(maps[n], intervals[n])}`)),
+        line: { color: shade, width: 2, dash: DASHES[Math.floor(place.get(name) / COLOURS) % DASHES.length] },
+        marker: { color: shade, size: 7, symbol: MARKS[place.get(name) % MARKS.length] },
+        error_y: { visible: !banded && intervals.some((each) => each != null), array: half, color: shade, thickness: 1.2, width: 3 },
+      });
+    }
+    if (reference) data.push({
+      x: [0, end], y: [reference.map, reference.map], mode: "lines", hoverinfo: "text",
+      hovertext: Array(2).fill(lines("full labels", points(reference.map, reference.interval))),
+      line: { color: muted, width: 1.5, dash: "dash" },
+    });
+    return { data, layout: {
+      xaxis: { title: { text: plain(`share of ${here[0]?.share ?? "labels"} removed`) }, range: [0, end], dtick: 0.2 },
+      yaxis: { title: { text: "test mAP (points)" }, range: limits() },
+      shapes: reference?.interval ? [{
+        type: "rect", x0: 0, x1: end, y0: reference.map - reference.interval, y1: reference.map + reference.interval,
+        fillcolor: faint(muted, 0.13), line: { width: 0 }, layer: "below",
+      }] : [],
+    } };
+  };
+
+  const nodes = panels.slice(0, PANELS).map((attack) => {
+    const said = all.filter((curve) => curve.attack === attack).slice(0, LINES)
+      .map(({ name, rates, maps }) => `${name} ${points(maps[0])} at ${rates[0]}, ${points(maps.at(-1))} at ${rates.at(-1)}`);
+    const plot = picture(`mAP against removal by ${attack}: ${said.join("; ")}`, 300, figure(attack));
+    return [plot, make("figure", {}, make("figcaption", {}, attack), plot)];
+  });
+  const notes = [];
+  if (panels.length > PANELS) notes.push(`the first ${PANELS} of ${panels.length} attacks`);
+  if (area.size > CHOICES) notes.push(`the best ${CHOICES} of ${area.size} defenses to choose from`);
+  if (names.length > LINES) notes.push(`${LINES} defenses are switched on at first`);
+  return [
+    legend("Defenses", names, place, chosen, () => nodes.forEach(([plot]) => again(plot))),
+    make("div", { class: "panels" }, ...nodes.map(([, node]) => node)),
+    make("p", { class: "status" }, notes.length ? `Shown: ${notes.join("; ")}. The data hold all.` : ""),
+  ];
+};
+
+const DOTS = 400;
+
+// `visible` gives the indices of the rows that the filter leaves.
+const scatter = ({ board, rows }, place, visible) => {
+  const kinds = [...new Set(rows.cells.map(([attack]) => attack.split(":")[0]))];
+  const found = () => visible().filter((n) => board.rows[n].d_score != null && board.rows[n].map != null);
+  const note = make("p", { class: "status" });
+  const plot = picture("Test mAP against D-Score, a dot for each row of the leaderboard; the data hold its numbers.", 420, () => {
+    const all = found();
+    note.textContent = all.length > DOTS ? `Shown: the first ${DOTS} of ${all.length} rows. The data hold all.` : "";
+    const groups = Map.groupBy(all.slice(0, DOTS), (n) => rows.cells[n][1]);
+    const data = [...groups].map(([name, members]) => {
+      const shade = tint(place.get(name));
+      const spread = (field) => ({ array: members.map((n) => board.rows[n][field] ?? 0), color: faint(shade, 0.45), thickness: 1, width: 0 });
+      return {
+        x: members.map((n) => board.rows[n].d_score), y: members.map((n) => board.rows[n].map),
+        error_x: spread("d_score_interval"), error_y: spread("interval"),
+        mode: "markers", hoverinfo: "text",
+        hovertext: members.map((n) => lines(rows.cells[n][0], name, `mAP ${rows.cells[n][2]}`, `D-Score ${rows.cells[n][7]}`)),
+        marker: { color: shade, size: 9, symbol: members.map((n) => MARKS[kinds.indexOf(rows.cells[n][0].split(":")[0]) % MARKS.length]), line: { width: 1, color: colour("ground") } },
+      };
+    });
+    return { data, layout: { xaxis: { title: { text: "D-Score" } }, yaxis: { title: { text: "test mAP (points)" } } } };
+  });
+  const names = [...new Set(indices(board.rows).filter((n) => board.rows[n].d_score != null).map((n) => rows.cells[n][1]))];
+  const shapes = { circle: "●", square: "■", diamond: "◆", "triangle-up": "▲", x: "✖", cross: "✚", star: "★", hexagon: "⬢" };
+  const marks = make("p", { class: "status" }, `Marks: ${kinds.slice(0, CHOICES).map((kind, n) => `${shapes[MARKS[n % MARKS.length]]} ${kind}`).join("   ")}`);
+  return { nodes: [legend("Defenses", names.slice(0, CHOICES), place), marks, make("figure", {}, plot), note], follow: () => again(plot) };
+};
+
+const HEAT_ROWS = 60;
+const HEAT_CLASSES = 100;
+
+const classes = ({ board, rows }, visible) => {
+  const totals = new Map();
+  for (const row of board.rows) {
+    for (const [name, drop] of Object.entries(row.class_drops)) totals.set(name, (totals.get(name) ?? 0) + drop);
+  }
+  const names = [...totals.keys()].sort((a, b) => totals.get(b) - totals.get(a)).slice(0, HEAT_CLASSES);
+  // The reference loses nothing to itself.
+  const differs = (n) => Object.values(board.rows[n].class_drops).some((drop) => drop !== 0);
+  const usable = new Set(indices(board.rows).filter(differs));
+  const note = make("p", { class: "status" });
+  const size = (count) => 18 * count + 120;
+  const plot = picture("Change of average precision, a row for each row of the leaderboard, a column for each class; the data hold its numbers.",
+    size(Math.min(usable.size, HEAT_ROWS)), () => {
+      const all = visible().filter((n) => usable.has(n));
+      const kept = all.slice(0, HEAT_ROWS);
+      const notes = [];
+      if (all.length > HEAT_ROWS) notes.push(`the first ${HEAT_ROWS} of ${all.length} rows`);
+      if (totals.size > HEAT_CLASSES) notes.push(`the ${HEAT_CLASSES} of ${totals.size} classes that lose most`);
+      note.textContent = notes.length ? `Shown: ${notes.join("; ")}. The data hold all.` : "";
+      const label = (n) => `${rows.cells[n][0]} · ${rows.cells[n][1]}`;
+      const change = (n, name) => board.rows[n].class_drops[name] == null ? null : -board.rows[n].class_drops[name];
+      const z = kept.map((n) => names.map((name) => change(n, name)));
+      const most = Math.max(1, ...z.flat().map((value) => Math.abs(value ?? 0)));
+      plot.style.height = `${size(kept.length)}px`;
+      return {
+        data: [{
+          type: "heatmap", z, x: indices(names), y: indices(kept), zmin: -most, zmax: most, xgap: 1, ygap: 1,
+          colorscale: [[0, colour("loss")], [0.5, colour("raised")], [1, colour("gain")]],
+          hoverinfo: "text",
+          hovertext: kept.map((n) => names.map((name) => lines(label(n), name, change(n, name) == null ? "undefined" : `${change(n, name) > 0 ? "+" : ""}${points(change(n, name))} points`))),
+          colorbar: { thickness: 10, outlinewidth: 0, title: { text: "points", side: "right" } },
+        }],
+        layout: {
+          height: size(kept.length),
+          margin: { l: 8, r: 8, t: 8, b: 8 },
+          xaxis: { tickvals: indices(names), ticktext: names.map(plain), tickangle: -50, showgrid: false, side: "bottom" },
+          yaxis: { tickvals: indices(kept), ticktext: kept.map((n) => plain(label(n).length > 52 ? `${label(n).slice(0, 51)}…` : label(n))), autorange: "reversed", showgrid: false },
+        },
+      };
+    });
+  plot.style.minWidth = `${Math.max(36, 20 + 1.3 * names.length)}rem`;
+  return {
+    nodes: [make("figure", { class: "wide", tabindex: "0", role: "group", "aria-label": "Change of each class" }, plot), note],
+    follow: () => again(plot),
+  };
+};
+
+const STATES = [
+  ["P", "known positive", "accent"], ["N", "known negative", "mask"],
+  ["p", "hidden, was positive", "gone"], ["n", "hidden, was negative", "ground"],
+];
+
+const excerpt = ({ dataset, images, classes: names, panels }) => {
+  const step = images.length && names.length > 40 ? 5 : 8;
+  const codes = Object.fromEntries(STATES.map(([letter], code) => [letter, code]));
+  const tiles = panels.map(({ attack, seed, states }, place) => {
+    const title = place ? `${attack}, seed ${seed}` : attack;
+    const letters = [...states.join("")];
+    const said = STATES.map(([letter, name]) => `${letters.filter((each) => each === letter).length} ${name}`);
+    const plot = picture(`${title}: ${said.join(", ")}`, step * images.length + 4, () => ({
+      data: [{
+        type: "heatmap", z: states.map((row) => [...row].map((letter) => codes[letter])),
+        zmin: 0, zmax: 3, xgap: 1, ygap: 1, showscale: false, hoverinfo: "text",
+        hovertext: states.map((row, image) => [...row].map((letter, label) => lines(`image ${images[image]}`, names[label], STATES[codes[letter]][1]))),
+        colorscale: STATES.flatMap(([, , name], code) => [[code / 4, colour(name)], [(code + 1) / 4, colour(name)]]),
+      }],
+      layout: {
+        margin: { l: 1, r: 1, t: 1, b: 1 }, dragmode: false,
+        xaxis: { visible: false, fixedrange: true }, yaxis: { visible: false, fixedrange: true, autorange: "reversed" },
+        shapes: [{ type: "rect", xref: "paper", yref: "paper", x0: 0, x1: 1, y0: 0, y1: 1, line: { color: colour("line"), width: 1 } }],
+      },
+    }));
+    plot.style.width = `${step * names.length + 4}px`;
+    return make("figure", { style: `width:${Math.max(step * names.length + 4, 150)}px` }, make("figcaption", {}, ...breakable(title)), plot);
+  });
+  if (!panels.length) return [];
+  const key = STATES.map(([, name, shade]) => make("span", {}, swatch(`var(--${shade})`), name));
+  return [make("p", { class: "status" }, dataset), make("div", { class: "legend" }, ...key), make("div", { class: "tiles" }, ...tiles)];
+};
