@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
@@ -371,11 +372,16 @@ def load_plugin(path: str | Path) -> None:
     Raises:
         PluginError: If the file is absent or fails; the error names line and reason.
     """
-    path = Path(path).resolve()
-    name = f"labelattack_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    try:
+        path = Path(path).resolve()
+        there = path.is_file()
+    except (OSError, ValueError):  # longer than any path may be, or with a zero in it
+        there = False
+    mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    name = f"labelattack_plugin_{Path(path).stem}_{mark}"
     if name in sys.modules:
         return
-    if not path.is_file():
+    if not there:
         raise PluginError(f"plug-in must be a Python file, got '{path}', which is not there")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.spec import Experiment, experiment, read_experiment
+from labelattack.benchmark.spec import experiment, read_experiment, resolved, to_toml
 from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
 from labelattack.cli import main
 from labelattack.datasets.voc import VocBoxes
-from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
 from labelattack.registry import Spec
-from labelattack.training.fit import Epoch
+from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc
 
 CASES = {
@@ -268,13 +268,14 @@ def test_archives(folder, content, encoding):
 
 
 def check_dataset(spec):
-    splits = outcome(lambda: datasets.create(spec).load())
+    dataset = datasets.create(spec)
+    splits = outcome(dataset.load)
     if splits is not None:
         parts = splits.train, splits.val, splits.test
         assert all(len(part.ids) == len(part.labels) == len(part.images) > 0 for part in parts)
         assert outcome(lambda: (splits.fingerprint, splits.warnings)) is not None
         outcome(lambda: splits.test.images[0])
-    findings = outcome(lambda: datasets.create(spec).examine())
+    findings = outcome(dataset.examine)
     assert (findings is None) <= (splits is None)
 
 
@@ -467,7 +468,10 @@ def check_experiment(path, content, scale):
     values = outcome(read_experiment, path, scale)
     found = None if values is None else outcome(experiment, values, origin=str(path))
     if found is not None:
-        assert isinstance(found, Experiment)
+        full = outcome(resolved, found)
+        if full is not None:
+            path.write_text(to_toml(full))
+            assert experiment(read_experiment(path)) == full
         grids = outcome(found.grids)
         # So many cells are asked for that crossing them takes its time.
         if grids is not None and found.seeds <= 3 and len(found.lrs) <= 3:
@@ -529,14 +533,18 @@ def record():
     )  # fmt: skip
 
 
-@given(st.data())
-@fuzzed("records")
-def test_records(folder, record, data):
-    """A damaged record is as if it were not there, with a warning; what is read is of its cell."""
+@pytest.fixture(scope="module")
+def stored(folder, record):
     store = RecordStore(folder / "store")
     store.add(record)
-    path = folder / "store" / "records" / f"{record.key}.json"
-    text = path.read_bytes()
+    return folder / "store" / "records" / f"{record.key}.json"
+
+
+@given(st.data())
+@fuzzed("records")
+def test_records(stored, record, data):
+    """A damaged record is as if it were not there, with a warning; what is read is of its cell."""
+    text = record.model_dump_json(indent=1).encode()
     content = data.draw(
         st.one_of(
             mutated_json(json.loads(text)).map(lambda text: text.encode(errors="surrogatepass")),
@@ -544,20 +552,26 @@ def test_records(folder, record, data):
             st.binary(max_size=30),
         )
     )
-    path.write_bytes(content)
+    stored.write_bytes(content)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        found = list(RecordStore(folder / "store"))
+        found = list(RecordStore(stored.parent.parent))
     assert len(found) == (not warned)
     for read in found:
         assert read.key == read.cell.key == record.key
         assert Record.model_validate_json(read.model_dump_json()) == read
     for warning in warned:
-        assert len(str(warning.message)) < 1000
-    path.write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert (store.get(record.key) is None) == (not found)
+        assert str(warning.message).isprintable() and len(str(warning.message)) < 1000
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["map", "seconds", "loss", "robustness", "q_hat"])
+def test_no_number_of_a_record_is_infinite(stored, record, field, number):
+    text = re.sub(rf'"{field}":[^,}}]*', f'"{field}":{number}', record.model_dump_json())
+    stored.write_text(text)
+    assert number in text
+    with pytest.warns(UserWarning, match="damaged"):
+        assert not list(RecordStore(stored.parent.parent))
 
 
 # --- the command line
