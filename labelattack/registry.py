@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -216,23 +216,18 @@ class Registry(Generic[T]):
             ParameterError: If a parameter is unknown, of the wrong type or out of range.
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
-        cls = self.get(spec.name)
-        # A dataclass's own hints know the module of each inherited field; its __init__ does not.
-        hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
-        wanted = {
-            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-            for p in inspect.signature(cls).parameters.values()
-        }
-        config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-        model = create_model(spec.name, __config__=config, **wanted)  # type: ignore[call-overload]
+        cls: Any = self.get(spec.name)
+        model = _parameters_of(cls)
+        fields = model.model_fields
+        may_be_none = {k for k, f in fields.items() if NoneType in get_args(f.annotation)}
         given = {
-            key: None if value == "none" and NoneType in get_args(hints.get(key)) else value
+            key: None if value == "none" and key in may_be_none else value
             for key, value in spec.params
         }
         try:
             values = model(**given).model_dump(mode="json")
         except ValidationError as error:
-            raise _parameter_error(self.kind, spec.name, error, list(wanted)) from None
+            raise _parameter_error(self.kind, spec.name, error, list(fields)) from None
         return Spec.of(spec.name, values)
 
     def create(self, spec: str | Spec) -> T:
@@ -328,6 +323,19 @@ class Registry(Generic[T]):
             return cls.__module__, Path(inspect.getfile(cls)), cls.__name__
         point = self._entry_points[name]
         return point.module, _file_of(point.module), point.attr
+
+
+@cache
+def _parameters_of(cls: type[Any]) -> type[BaseModel]:
+    """A model whose fields are a component's parameters."""
+    # A dataclass's own hints know the module of each inherited field; its __init__ does not.
+    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
+    wanted: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(cls).parameters.values()
+    }
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(cls.__name__, __config__=config, **wanted)
 
 
 def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
