@@ -242,27 +242,35 @@ def test_files_that_start_other_programs_are_no_images(tmp_path):
         FileImages(tmp_path, ["a.jpg"])[0]
 
 
-BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(
+BOMB = '<!DOCTYPE x [<!ENTITY a "1">' + "".join(
     f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
+SIZED = "<annotation><size><width>{}</width><height>9</height></size></annotation>"
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        f"{BOMB}]><annotation><size><width>&i;</width></size></annotation>".encode(),
-        f"{BOMB}]><annotation/>".encode("utf-16"),
-        b'<?xml version="1.0" encoding="cp037"?>' + f"{BOMB}]><annotation/>".encode("cp037"),
-        b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><annotation/>',
-        b"<annotation><size><width>0</width><height>9</height></size></annotation>",
-        b"<annotation><size><width>nan</width><height>9</height></size></annotation>",
-        b"<a>" * 100_000,
-        b"",
+        f"{BOMB}]>{SIZED.format('&i;')}".encode(),
+        f"{BOMB}]>{SIZED.format(9)}".encode("utf-16"),
+        b'<?xml version="1.0" encoding="cp037"?>' + f"{BOMB}]>{SIZED.format(9)}".encode("cp037"),
+        b'<!DOCTYPE x SYSTEM "file:///etc/passwd">' + SIZED.format(9).encode(),
     ],
 )
-def test_hostile_annotations_are_refused(tmp_path, content):
+def test_annotations_declare_no_entities(tmp_path, content):
     (tmp_path / "a.xml").write_bytes(content)
-    with pytest.raises(DatasetError, match="annotation '.*a.xml' cannot be read"):
+    with pytest.raises(DatasetError, match=r"a\.xml' cannot be read: .*(document type|unknown encoding)"):
+        VocBoxes([tmp_path / "a.xml"])[0]
+    (tmp_path / "a.xml").write_text(SIZED.format(9))
+    assert VocBoxes([tmp_path / "a.xml"])[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "content", [SIZED.format(0), SIZED.format("nan"), SIZED.format(""), "<a>" * 100_000, ""]
+)
+def test_damaged_annotations_are_refused(tmp_path, content):
+    (tmp_path / "a.xml").write_text(content)
+    with pytest.raises(DatasetError, match=r"annotation '.*a\.xml' cannot be read"):
         VocBoxes([tmp_path / "a.xml"])[0]
 
 
