@@ -13,10 +13,11 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -220,23 +221,18 @@ class Registry(Generic[T]):
             ParameterError: If a parameter is unknown, of the wrong type or out of range.
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
-        cls = self.get(spec.name)
-        # A dataclass's own hints know the module of each inherited field; its __init__ does not.
-        hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
-        wanted = {
-            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-            for p in inspect.signature(cls).parameters.values()
-        }
-        config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-        model = create_model(spec.name, __config__=config, **wanted)  # type: ignore[call-overload]
+        cls: Any = self.get(spec.name)
+        model = _parameters_of(cls)
+        fields = model.model_fields
+        may_be_none = {k for k, f in fields.items() if NoneType in get_args(f.annotation)}
         given = {
-            key: None if value == "none" and NoneType in get_args(hints.get(key)) else value
+            key: None if value == "none" and key in may_be_none else value
             for key, value in spec.params
         }
         try:
             values = model(**given).model_dump(mode="json")
         except ValidationError as error:
-            raise _parameter_error(self.kind, spec.name, error, list(wanted)) from None
+            raise _parameter_error(self.kind, spec.name, error, list(fields)) from None
         return Spec.of(spec.name, values)
 
     def create(self, spec: str | Spec) -> T:
@@ -341,6 +337,19 @@ class Registry(Generic[T]):
         return point.module, _file_of(point.module), point.attr
 
 
+@cache
+def _parameters_of(cls: type[Any]) -> type[BaseModel]:
+    """A model whose fields are a component's parameters."""
+    # A dataclass's own hints know the module of each inherited field; its __init__ does not.
+    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
+    wanted: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(cls).parameters.values()
+    }
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(cls.__name__, __config__=config, **wanted)
+
+
 def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
     """Builds one of several models from a spec.
 
@@ -383,11 +392,16 @@ def load_plugin(path: str | Path) -> None:
     Raises:
         PluginError: If the file is absent or fails; the error names line and reason.
     """
-    path = Path(path).resolve()
-    name = f"labelattack_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    try:
+        path = Path(path).resolve()
+        there = path.is_file()
+    except (OSError, ValueError):  # longer than any path may be, or with a zero in it
+        there = False
+    mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    name = f"labelattack_plugin_{Path(path).stem}_{mark}"
     if name in sys.modules:
         return
-    if not path.is_file():
+    if not there:
         raise PluginError(f"plug-in must be a Python file, got '{path}', which is not there")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -20,29 +20,29 @@ from hypothesis import strategies as st
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.spec import Experiment, experiment, read_experiment
+from labelattack.benchmark.spec import experiment, read_experiment, resolved, to_toml
 from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
 from labelattack.cli import main
 from labelattack.datasets.voc import VocBoxes
-from labelattack.diagnosis.score import Diagnosis
+from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
 from labelattack.registry import Spec
-from labelattack.training.fit import Epoch
+from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc
 
 CASES = {
-    "specs": 1300,
-    "labels": 1000,
+    "specs": 1100,
+    "labels": 800,
     "archives": 300,
-    "table": 400,
-    "coco": 300,
+    "table": 350,
+    "coco": 250,
     "nus-wide": 200,
-    "voc": 200,
+    "voc": 150,
     "annotations": 400,
-    "toml-text": 400,
-    "toml-keys": 800,
+    "toml-text": 500,
+    "toml-keys": 700,
     "records": 800,
     "command-line": 40,
 }
@@ -207,10 +207,14 @@ VALUES = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], bool)
 TABLE = LabelTable(PartialLabels.full(VALUES), ["a.png", "b.png", "c.png", "d.png"], ["cat", "dog"])
 
 
-def label_bytes(folder, suffix, encoding="binary"):
-    path = folder / f"original{suffix}"
-    write_labels(path, TABLE, encoding)
-    return path.read_bytes()
+@pytest.fixture(scope="module")
+def label_files(folder):
+    """Content of a label file of each kind."""
+    found = {}
+    for suffix in (".csv", ".npy", ".npz"):
+        write_labels(folder / f"original{suffix}", TABLE, "binary")
+        found[suffix] = (folder / f"original{suffix}").read_bytes()
+    return found
 
 
 def check_labels(path, encoding):
@@ -223,9 +227,9 @@ def check_labels(path, encoding):
 
 @given(st.data())
 @fuzzed("labels")
-def test_label_files(folder, data):
+def test_label_files(folder, label_files, data):
     suffix = data.draw(st.sampled_from([".csv", ".npy", ".npz"]))
-    originals = [label_bytes(folder, suffix)]
+    originals = [label_files[suffix]]
     shapes = [b"(9999999999999999, 2)", b"(-1, 2)", b"'|O'", b"(4,)", b"'<U9'", b"True"]
     path = folder / f"labels{suffix}"
     path.write_bytes(data.draw(st.one_of(mutated(originals, shapes), st.binary(max_size=60))))
@@ -268,13 +272,14 @@ def test_archives(folder, content, encoding):
 
 
 def check_dataset(spec):
-    splits = outcome(lambda: datasets.create(spec).load())
+    dataset = datasets.create(spec)
+    splits = outcome(dataset.load)
     if splits is not None:
         parts = splits.train, splits.val, splits.test
         assert all(len(part.ids) == len(part.labels) == len(part.images) > 0 for part in parts)
         assert outcome(lambda: (splits.fingerprint, splits.warnings)) is not None
         outcome(lambda: splits.test.images[0])
-    findings = outcome(lambda: datasets.create(spec).examine())
+    findings = outcome(dataset.examine)
     assert (findings is None) <= (splits is None)
 
 
@@ -437,7 +442,7 @@ ODD_TOML = st.recursive(
              '""', '"\\u0000"', '"\\u001b[31m"', '"\\n"', f'"{LONG}"', "'[/b]'", '"digits"',
              deep(100), deep(20_000), "2", "10001", "1e-320", '"none"', "[1, 'a']", "'''\n'''"]
         ),
-        st.text(st.characters(codec="utf-8"), max_size=8).map(json.dumps),
+        st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
@@ -459,7 +464,8 @@ def experiments(draw):
         lines[draw(keys)] = draw(ODD_TOML)
     tables = [line for line in lines if line.startswith("[")]
     plain = [f"{key} = {lines[key]}" for key in lines if key not in tables]
-    return "\n".join([*plain, *(f"{key} = {lines[key]}" for key in tables)]).encode()
+    text = "\n".join([*plain, *(f"{key} = {lines[key]}" for key in tables)])
+    return text.encode(errors="surrogatepass")
 
 
 def check_experiment(path, content, scale):
@@ -467,7 +473,10 @@ def check_experiment(path, content, scale):
     values = outcome(read_experiment, path, scale)
     found = None if values is None else outcome(experiment, values, origin=str(path))
     if found is not None:
-        assert isinstance(found, Experiment)
+        full = outcome(resolved, found)
+        if full is not None:
+            path.write_text(to_toml(full))
+            assert experiment(read_experiment(path)) == full
         grids = outcome(found.grids)
         # So many cells are asked for that crossing them takes its time.
         if grids is not None and found.seeds <= 3 and len(found.lrs) <= 3:
@@ -476,7 +485,7 @@ def check_experiment(path, content, scale):
                 assert cells is None or len({cell.key for cell in cells}) == len(cells)
 
 
-SCALES = st.sampled_from([None, None, "small", "", "\0"])
+SCALES = st.sampled_from([None, None, None, None, None, "small", "\0"])
 
 
 @given(
@@ -529,14 +538,25 @@ def record():
     )  # fmt: skip
 
 
-@given(st.data())
-@fuzzed("records")
-def test_records(folder, record, data):
-    """A damaged record is as if it were not there, with a warning; what is read is of its cell."""
+@pytest.fixture(scope="module")
+def stored(folder, record):
     store = RecordStore(folder / "store")
     store.add(record)
-    path = folder / "store" / "records" / f"{record.key}.json"
-    text = path.read_bytes()
+    return folder / "store" / "records" / f"{record.key}.json"
+
+
+def finite(values):
+    try:
+        return json.dumps(values, allow_nan=False) is not None
+    except ValueError:
+        return False
+
+
+@given(st.data())
+@fuzzed("records")
+def test_records(stored, record, data):
+    """A damaged record is as if it were not there, with a warning; what is read is of its cell."""
+    text = record.model_dump_json(indent=1).encode()
     content = data.draw(
         st.one_of(
             mutated_json(json.loads(text)).map(lambda text: text.encode(errors="surrogatepass")),
@@ -544,20 +564,37 @@ def test_records(folder, record, data):
             st.binary(max_size=30),
         )
     )
-    path.write_bytes(content)
+    stored.write_bytes(content)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        found = list(RecordStore(folder / "store"))
+        found = list(RecordStore(stored.parent.parent))
     assert len(found) == (not warned)
     for read in found:
         assert read.key == read.cell.key == record.key
-        assert Record.model_validate_json(read.model_dump_json()) == read
+        if finite(read.model_dump()):
+            assert Record.model_validate_json(read.model_dump_json()) == read
     for warning in warned:
-        assert len(str(warning.message)) < 1000
-    path.write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert (store.get(record.key) is None) == (not found)
+        assert str(warning.message).isprintable() and len(str(warning.message)) < 1000
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(
+            pytest.param(name, marks=pytest.mark.xfail(reason="the store accepts them"))
+            for name in ("map", "seconds", "q_hat")
+        ),
+        "loss",
+        "robustness",
+    ],
+)
+def test_no_number_of_a_record_is_infinite(stored, record, field, number):
+    text = re.sub(rf'"{field}":[^,}}]*', f'"{field}":{number}', record.model_dump_json())
+    stored.write_text(text)
+    assert number in text
+    with pytest.warns(UserWarning, match="damaged"):
+        assert not list(RecordStore(stored.parent.parent))
 
 
 # --- the command line

@@ -1,20 +1,25 @@
 """What others' files and names may not do."""
 
+import io
 import json
 import pickle
 import struct
 import subprocess
 import sys
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from labelattack import attacks, datasets, models
 from labelattack.cli import main
+from labelattack.datasets import streamed
 from labelattack.datasets.coco import _cached
 from labelattack.datasets.images import MOST_PIXELS, FileImages
 from labelattack.datasets.voc import VocBoxes
@@ -44,7 +49,7 @@ class Bomb:
 
 
 def pickled(marker):
-    content = pickle.dumps(Bomb(marker))
+    content = pickle.dumps(Bomb(marker), protocol=2)
     pickle.loads(content).close()
     assert marker.exists()  # it would go off
     marker.unlink()
@@ -237,28 +242,68 @@ def test_files_that_start_other_programs_are_no_images(tmp_path):
         FileImages(tmp_path, ["a.jpg"])[0]
 
 
-BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + "".join(
+BOMB = '<!DOCTYPE x [<!ENTITY a "1">' + "".join(
     f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
+SIZED = "<annotation><size><width>{}</width><height>9</height></size></annotation>"
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        f"{BOMB}]><annotation><size><width>&i;</width></size></annotation>".encode(),
-        f"{BOMB}]><annotation/>".encode("utf-16"),
-        b'<?xml version="1.0" encoding="cp037"?>' + f"{BOMB}]><annotation/>".encode("cp037"),
-        b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><annotation/>',
-        b"<annotation><size><width>0</width><height>9</height></size></annotation>",
-        b"<annotation><size><width>nan</width><height>9</height></size></annotation>",
-        b"<a>" * 100_000,
-        b"",
+        f"{BOMB}]>{SIZED.format('&i;')}".encode(),
+        f"{BOMB}]>{SIZED.format(9)}".encode("utf-16"),
+        b'<?xml version="1.0" encoding="cp037"?>' + f"{BOMB}]>{SIZED.format(9)}".encode("cp037"),
+        b'<!DOCTYPE x SYSTEM "file:///etc/passwd">' + SIZED.format(9).encode(),
     ],
 )
-def test_hostile_annotations_are_refused(tmp_path, content):
+def test_annotations_declare_no_entities(tmp_path, content):
     (tmp_path / "a.xml").write_bytes(content)
-    with pytest.raises(DatasetError, match="annotation '.*a.xml' cannot be read"):
+    with pytest.raises(DatasetError, match=r"a\.xml' cannot be read: .*(document type|unknown encoding)"):
         VocBoxes([tmp_path / "a.xml"])[0]
+    (tmp_path / "a.xml").write_text(SIZED.format(9))
+    assert VocBoxes([tmp_path / "a.xml"])[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "content", [SIZED.format(0), SIZED.format("nan"), SIZED.format(""), "<a>" * 100_000, ""]
+)
+def test_damaged_annotations_are_refused(tmp_path, content):
+    (tmp_path / "a.xml").write_text(content)
+    with pytest.raises(DatasetError, match=r"annotation '.*a\.xml' cannot be read"):
+        VocBoxes([tmp_path / "a.xml"])[0]
+
+
+NESTED = st.recursive(
+    st.sampled_from(["[[", '"', "\\", '\\"', "]}", 1, None]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from('"[}\\'), inner),
+    max_leaves=12,
+)
+
+
+def depth(value):
+    parts = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, parts), default=0) if isinstance(value, dict | list) else 0
+
+
+@given(NESTED, st.integers(1, 5))
+def test_depth_is_followed_however_a_file_is_cut(value, size):
+    with pytest.MonkeyPatch.context() as patched:
+        for most in (depth(value), depth(value) - 1):
+            patched.setattr(streamed, "DEEPEST", most)
+            file = streamed._Shallow(io.BytesIO(json.dumps(value).encode()))
+            with nullcontext() if most == depth(value) or most < 0 else pytest.raises(ValueError):
+                while file.read(size):
+                    pass
+
+
+def test_deep_annotations_are_refused_at_once(tmp_path):
+    """At this depth the parser alone would take minutes."""
+    make_coco(tmp_path)
+    path = tmp_path / "coco" / "annotations" / "instances_val2014.json"
+    path.write_text('{"images": [' + "[" * 200_000 + "]" * 200_000 + "]}")
+    with pytest.raises(DatasetError, match="must not be nested deeper than 100 levels"):
+        datasets.create(f"coco:root={tmp_path}").load()
 
 
 # --- what is shown

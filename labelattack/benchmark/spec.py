@@ -83,7 +83,7 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = ""
-    datasets: tuple[str, ...] = ("digits",)
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
     model: str | None = None
     protocol: Protocol = "finetune"
     attacks: tuple[str, ...] = ("targeted",)

@@ -43,6 +43,11 @@ def main() -> None:
             raise
         say(f"error: {error}")
         sys.exit(EXIT_ERROR)
+    except (OSError, MemoryError) as error:  # the machine's no, not a bug
+        if debug:
+            raise
+        say(f"error: {LabelAttackError(f'{type(error).__name__}: {error}')}")
+        sys.exit(EXIT_ERROR)
     except Exception as error:
         if debug:
             raise

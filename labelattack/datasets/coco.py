@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from labelattack.datasets.base import Dataset, Splits, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
 from labelattack.datasets.images import FileImages
+from labelattack.datasets.streamed import items
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
 from labelattack.storage import cache_folder, written_whole
@@ -186,13 +186,13 @@ def _kept(path: Path) -> _Annotations | None:
 
 def _parsed(path: Path) -> _Annotations:
     try:
-        categories = {int(c["id"]): str(c["name"]) for c in _items(path, "categories")}
-        files = {int(i["id"]): str(i["file_name"]) for i in _items(path, "images")}
+        categories = {int(c["id"]): str(c["name"]) for c in items(path, "categories")}
+        files = {int(i["id"]): str(i["file_name"]) for i in items(path, "images")}
         images = np.array(sorted(files), dtype=np.int64)
         row = {image: number for number, image in enumerate(images.tolist())}
         column = {category: number for number, category in enumerate(sorted(categories))}
         labels = np.zeros((len(row), len(column)), dtype=np.bool_)
-        for annotation in _items(path, "annotations"):
+        for annotation in items(path, "annotations"):
             labels[row[annotation["image_id"]], column[annotation["category_id"]]] = True
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
@@ -200,14 +200,3 @@ def _parsed(path: Path) -> _Annotations:
         ) from error
     names = [categories[category] for category in sorted(categories)]
     return _Annotations(names, images, [files[image] for image in images.tolist()], labels)
-
-
-def _items(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    """The objects of one top-level array, one at a time: the file is larger than it looks."""
-    import ijson
-
-    try:
-        with path.open("rb") as file:
-            yield from ijson.items(file, f"{key}.item", use_float=True)
-    except (OSError, ijson.JSONError) as error:
-        raise DatasetError(f"'{path}' must be JSON: {error}") from error

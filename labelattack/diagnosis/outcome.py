@@ -29,7 +29,7 @@ class Diagnosis(BaseModel):
         d_score_interval: Likewise, of the difference.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     version: int = VERSION
     settings: DScoreSettings

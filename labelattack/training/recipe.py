@@ -38,7 +38,7 @@ class Recipe(BaseModel):
 class Epoch(BaseModel):
     """What one epoch came to: mean training loss, and validation mAP in [0, 1] if defined."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     loss: float
     val_map: float | None
