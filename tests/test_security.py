@@ -259,7 +259,9 @@ SIZED = "<annotation><size><width>{}</width><height>9</height></size></annotatio
 )
 def test_annotations_declare_no_entities(tmp_path, content):
     (tmp_path / "a.xml").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"a\.xml' cannot be read: .*(document type|unknown encoding)"):
+    with pytest.raises(
+        DatasetError, match=r"a\.xml' cannot be read: .*(document type|unknown encoding)"
+    ):
         VocBoxes([tmp_path / "a.xml"])[0]
     (tmp_path / "a.xml").write_text(SIZED.format(9))
     assert VocBoxes([tmp_path / "a.xml"])[0].shape == (0, 4)

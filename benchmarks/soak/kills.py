@@ -84,13 +84,22 @@ def main():
     print(f"uninterrupted: {time.monotonic() - began:.0f} s, exit {alone.exitcode}")
     wrong = [] if alone.exitcode == 0 else ["the uninterrupted run failed"]
     workers = [start() for _ in range(WORKERS)]
-    seen, kills = set(), 0
+    seen, kills, total = set(), 0, len(cells(told.seeds))
     while time.monotonic() < deadline:
-        time.sleep(3 * rng.random())
-        now = {path.name for path in (killed / "records").glob("*.json")}
-        if seen - now:
-            wrong.append(f"lost: {sorted(seen - now)}")
-        seen = now
+        # So many records later, at a moment between two, so that kills spread over the whole grid
+        # on a fast machine as on a slow one. Some come before a worker has done anything.
+        goal = len(seen) + rng.randint(
+            0, max(1, 2 * (total - len(seen)) // (told.kills - kills + 1))
+        )
+        patience = time.monotonic() + 20
+        while True:
+            time.sleep(rng.random() * 0.3)
+            now = {path.name for path in (killed / "records").glob("*.json")}
+            if seen - now:
+                wrong.append(f"lost: {sorted(seen - now)}")
+            seen = now
+            if len(seen) >= min(goal, total - WORKERS) or time.monotonic() > patience:
+                break
         alive = [n for n, worker in enumerate(workers) if worker.is_alive()]
         if kills >= told.kills or not alive:
             break
@@ -100,12 +109,11 @@ def main():
             kills += 1
             workers[number] = start()
     finished_at = len(seen)
+    print(f"{kills} kills, the last when {finished_at} of {total} cells were finished")
     for worker in workers:
         worker.join(max(1, deadline - time.monotonic()))
         if worker.exitcode != 0:
             wrong.append(f"a worker that was not killed ended with {worker.exitcode}")
-    total = len(cells(told.seeds))
-    print(f"{kills} kills while {finished_at} of {total} cells were finished")
     if kills < told.kills:
         wrong.append(f"only {kills} of {told.kills} kills: give it more --seeds or --minutes")
 
