@@ -136,7 +136,7 @@ const fill = (section, number) => {
   }
   for (const [name, records] of Object.entries(behind(data))) {
     const spot = section.querySelector(`[data-downloads="${name}"]`);
-    if (spot) offer(spot, `${name}${number || ""}`, records);
+    if (spot && (name !== "labels" || data.excerpts.some(({ panels }) => panels.length))) offer(spot, `${name}${number || ""}`, records);
   }
 };
 

@@ -1,6 +1,7 @@
 // Pictures, drawn when they come near, in the page's colours.
 
 const MARKS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon"];
+const GLYPHS = ["●", "■", "◆", "▲", "✖", "✚", "★", "⬢"]; // the same, in text
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const COLOURS = 8;
 const pictures = new Map();
@@ -74,15 +75,16 @@ const swatch = (background) => make("span", { class: "swatch", style: `backgroun
 const legend = (title, names, place, chosen, changed) => make("fieldset", { class: "legend" },
   make("legend", {}, title),
   ...names.map((name) => {
-    const key = swatch(`var(--s${place.get(name) % COLOURS})`);
-    if (!changed) return make("span", {}, key, name);
+    const shade = `var(--s${place.get(name) % COLOURS})`;
+    if (!changed) return make("span", {}, swatch(shade), name);
+    const glyph = make("span", { style: `color:${shade}`, "aria-hidden": "true" }, GLYPHS[place.get(name) % MARKS.length]);
     const box = make("input", { type: "checkbox", onchange: () => {
       if (box.checked) chosen.add(name);
       else chosen.delete(name);
       changed();
     } });
     box.checked = chosen.has(name);
-    return make("label", {}, box, key, name);
+    return make("label", {}, box, glyph, name);
   }));
 
 const PANELS = 12;
@@ -111,7 +113,10 @@ const curves = ({ board, families }, place, reference) => {
     const here = drawn().filter((curve) => curve.attack === attack);
     const data = [];
     const muted = colour("muted");
-    for (const { name, rates, maps, intervals } of here) {
+    // Lone points would lie on each other.
+    const apart = here.every(({ rates }) => rates.length === 1) ? 0.012 * end : 0;
+    for (const [n, { name, rates: exact, maps, intervals }] of here.entries()) {
+      const rates = exact.map((rate) => rate + apart * (n - (here.length - 1) / 2));
       const shade = tint(place.get(name));
       const half = intervals.map((each) => each ?? 0);
       const banded = rates.length > 1 && intervals.every((each) => each != null);
@@ -122,7 +127,7 @@ const curves = ({ board, families }, place, reference) => {
       });
       data.push({
         x: rates, y: maps, mode: "lines+markers", hoverinfo: "text",
-        hovertext: rates.map((rate, n) => lines(name, `${rate} removed: ${points(maps[n], intervals[n])}`)),
+        hovertext: exact.map((rate, n) => lines(name, `${rate} removed: ${points(maps[n], intervals[n])}`)),
         line: { color: shade, width: 2, dash: DASHES[Math.floor(place.get(name) / COLOURS) % DASHES.length] },
         marker: { color: shade, size: 7, symbol: MARKS[place.get(name) % MARKS.length] },
         error_y: { visible: !banded && intervals.some((each) => each != null), array: half, color: shade, thickness: 1.2, width: 3 },
@@ -185,8 +190,7 @@ const scatter = ({ board, rows }, place, visible) => {
     return { data, layout: { xaxis: { title: { text: "D-Score" } }, yaxis: { title: { text: "test mAP (points)" } } } };
   });
   const names = [...new Set(indices(board.rows).filter((n) => board.rows[n].d_score != null).map((n) => rows.cells[n][1]))];
-  const shapes = { circle: "●", square: "■", diamond: "◆", "triangle-up": "▲", x: "✖", cross: "✚", star: "★", hexagon: "⬢" };
-  const marks = make("p", { class: "status" }, `Marks: ${kinds.slice(0, CHOICES).map((kind, n) => `${shapes[MARKS[n % MARKS.length]]} ${kind}`).join("   ")}`);
+  const marks = make("p", { class: "status" }, `Marks: ${kinds.slice(0, CHOICES).map((kind, n) => `${GLYPHS[n % MARKS.length]} ${kind}`).join("   ")}`);
   return { nodes: [legend("Defenses", names.slice(0, CHOICES), place), marks, make("figure", {}, plot), note], follow: () => again(plot) };
 };
 
@@ -228,7 +232,7 @@ const classes = ({ board, rows }, visible) => {
         layout: {
           height: size(kept.length),
           margin: { l: 8, r: 8, t: 8, b: 8 },
-          xaxis: { tickvals: indices(names), ticktext: names.map(plain), tickangle: -50, showgrid: false, side: "bottom" },
+          xaxis: { tickvals: indices(names), ticktext: names.map(plain), tickangle: names.every((name) => name.length < 4) ? 0 : -50, showgrid: false, side: "bottom" },
           yaxis: { tickvals: indices(kept), ticktext: kept.map((n) => plain(label(n).length > 52 ? `${label(n).slice(0, 51)}…` : label(n))), autorange: "reversed", showgrid: false },
         },
       };
