@@ -138,11 +138,15 @@ def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> 
             if value is not None:
                 scores.setdefault(measure, {})[seed] = round(100 * value, 4)
         if best.diagnosis is not None and measures != ["map"]:
-            ways.add(
-                f"version {best.diagnosis.version} {best.diagnosis.settings.changes()}".strip()
-            )
-    d_score = " and ".join(sorted(ways))
-    return Row(**pair.model_dump(), labels=labels, scores=scores, failed=failed, d_score=d_score)
+            how = best.diagnosis.settings.changes()
+            ways.add(f"version {best.diagnosis.version}{how and f', {how}'}")
+    return Row(
+        **pair.model_dump(),
+        labels=labels,
+        scores=scores,
+        failed=failed,
+        d_score=" and ".join(sorted(ways)),
+    )
 
 
 def read_baseline(path: Path) -> Baseline:

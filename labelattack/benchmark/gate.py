@@ -258,8 +258,10 @@ def _tested(change: Change, sides: _Sides) -> _Tested:
     sign = -1 if change.measure in LOWER_IS_BETTER else 1
     before, now = float(np.mean(sides.old)), float(np.mean(sides.new))
     drop = sign * (before - now)
-    interval, p = (0.0, 1.0) if sides.equal else _two_sided(sides)
-    worse, better = (p / 2, 1 - p / 2) if drop > 0 else (1 - p / 2, p / 2)
+    interval, worse, better = 0.0, 1.0, 1.0
+    if not sides.equal:
+        interval, p = _two_sided(sides)
+        worse, better = (p / 2, 1 - p / 2) if drop > 0 else (1 - p / 2, p / 2)
     told = {
         "verdict": "equal" if sides.equal else change.verdict,
         "test": "paired" if sides.same else "Welch",

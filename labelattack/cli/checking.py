@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelattack.cli.common import AsJson, print_table, say, stored_records, validated
+from labelattack.cli.common import AsJson, one_of, print_table, say, stored_records, validated
 from labelattack.errors import printable
 
 if TYPE_CHECKING:
     from labelattack.benchmark.gate import Check, Limits
+
+Measure = Literal["map", "robustness", "fitness", "d_score"]
 
 
 def check(
@@ -25,7 +27,10 @@ def check(
     ] = False,
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="map, robustness, fitness or d_score; repeatable. Default: map."),
+        typer.Option(
+            help="map, robustness, fitness or d_score; repeatable. Default: map.",
+            **one_of("measure", Measure),
+        ),
     ] = None,
     alpha: Annotated[
         float, typer.Option(help="Chance of an alarm by noise alone, over all comparisons.")
