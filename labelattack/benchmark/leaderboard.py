@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.benchmark.grid import REFERENCE
+from labelattack.benchmark.identity import identity_of, pair_of
 from labelattack.benchmark.ranking import Comparison, Run, rank
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store import Record
@@ -215,17 +216,7 @@ def boards_with_records(
 
 
 def _about(record: Record) -> dict[str, str]:
-    """What two records must have in common to be compared."""
-    cell = record.cell
-    return {
-        "dataset": cell.dataset,
-        "fingerprint": cell.fingerprint,
-        "model": cell.model,
-        "protocol": cell.protocol,
-        "epochs": str(cell.recipe.epochs),
-        "selection": cell.selection,
-        "versions": f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
-    }
+    return {name: str(value) for name, value in identity_of(record)}
 
 
 def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board:
@@ -244,8 +235,7 @@ def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board
             if name in free and name != "fingerprint"
         )
         # A component's other version is another row, never averaged in.
-        versions = f"attack {cell.versions['attack']}, defense {cell.versions['defense']}"
-        groups[_Key(cell.attack, cell.defense, versions, variant)].append(record)
+        groups[_Key(cell.attack, cell.defense, pair_of(record).versions, variant)].append(record)
     names = Counter((key.attack, key.defense, key.variant) for key in groups)
     chosen = {key: _selected(group) for key, group in groups.items()}
     references = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import Record
 from labelattack.diagnosis.outcome import VERSION
 from labelattack.diagnosis.settings import DScoreSettings
@@ -34,3 +35,10 @@ class Measures(BaseModel):
 
 
 NOTHING_MORE = Measures()
+
+
+def value_of(record: Record, measure: Measure) -> float | None:
+    """A measure of a finished record, in its own unit; None if it has none."""
+    of = record.test if measure == "map" else record.diagnosis
+    value: float | None = None if of is None else getattr(of, measure)
+    return value

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.leaderboard import points, selected_runs
+from labelattack.benchmark.leaderboard import selected_runs
+from labelattack.benchmark.measures import value_of
 from labelattack.benchmark.spec import Measure, Reported
 from labelattack.benchmark.store import Record
 from labelattack.benchmark.tables import with_interval
@@ -142,14 +143,15 @@ def compare(
 def _columns(table: Reported, runs: list[Record]) -> list[Column]:
     values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in runs:
-        value = _value(record, table.measure)
+        value = value_of(record, table.measure)
         if value is not None:
-            values[record.cell.attack, record.cell.defense][record.cell.seed] = value
+            unit = 100 if table.measure == "map" else 1
+            values[record.cell.attack, record.cell.defense][record.cell.seed] = unit * value
     wanted = {name: str(defenses.resolve(name)) for name in table.values}
     found = []
     for number, attack in enumerate(table.attacks):
-        own = _scopeless(str(attacks.resolve(attack)))
-        for measured in dict.fromkeys(a for a, _ in values if _scopeless(a) == own):
+        own = scopeless(str(attacks.resolve(attack)))
+        for measured in dict.fromkeys(a for a, _ in values if scopeless(a) == own):
             by_defense = {name: values[measured, spec] for name, spec in wanted.items()}
             expected = {name: row[number] for name, row in table.values.items()}
             found.append(_column(measured, table.measure, expected, by_defense, wanted))
@@ -195,14 +197,8 @@ def _column(
     )
 
 
-def _value(record: Record, measure: Measure) -> float | None:
-    if measure == "map":
-        return points(record)
-    found = record.diagnosis
-    return None if found is None else getattr(found, measure)
-
-
-def _scopeless(attack: str) -> str:
+def scopeless(attack: str) -> str:
+    """The spec of an attack without its scope, which the paper leaves open."""
     spec = Spec.parse(attack)
     return str(Spec.of(spec.name, {k: v for k, v in spec.params if k != "scope"}))
 

@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 from labelattack.attacks import registry as attacks
+from labelattack.benchmark.identity import Identity
 from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
 from labelattack.benchmark.ranking import Comparison
 from labelattack.datasets import registry as datasets
@@ -93,7 +94,7 @@ def remarks(board: Board) -> list[str]:
     return found
 
 
-def title(board: Board) -> str:
+def title(board: Board | Identity) -> str:
     """What the rows of a board have in common."""
     parts = [
         _each(board.dataset, datasets),
@@ -102,7 +103,7 @@ def title(board: Board) -> str:
         "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
         f"{board.selection} validation labels",
     ]
-    if "versions" in board.mixed:
+    if isinstance(board, Board) and "versions" in board.mixed:
         parts.append(f"versions {board.versions}")
     return " · ".join(parts)
 

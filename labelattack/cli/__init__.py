@@ -11,6 +11,8 @@ import typer
 from labelattack.cli.attacking import attack
 from labelattack.cli.benching import bench
 from labelattack.cli.boards import show
+from labelattack.cli.carding import cards
+from labelattack.cli.checking import check
 from labelattack.cli.common import EXIT_BUG, EXIT_ERROR, say
 from labelattack.cli.configuring import config
 from labelattack.cli.data import data
@@ -85,6 +87,8 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(plot)
 app.command()(report)
+app.command()(check)
+app.command()(cards)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")

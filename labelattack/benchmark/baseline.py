@@ -1,0 +1,229 @@
+"""What a store's boards came to, in a file that is small, sorted and reviewable in a diff."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labelattack.benchmark.identity import Identity, Pair, identity_of, pair_of
+from labelattack.benchmark.measures import value_of
+from labelattack.benchmark.selection import best_on_validation
+from labelattack.benchmark.spec import Measure
+from labelattack.benchmark.store import Record
+from labelattack.errors import StoreError
+from labelattack.registry import broken_rule
+from labelattack.storage import written_whole
+
+FORMAT: Literal[1] = 1
+Seed = Annotated[int, Field(ge=0)]
+Points = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Row(Pair):
+    """Scores of an attack and a defense.
+
+    Attributes:
+        labels: Hash of the attacked labels, by seed; where unknown, none.
+        scores: For each measure, the score of each seed in points: hundredths of its unit.
+        failed: Why a seed has no score.
+        d_score: How the D-Score was measured, if it was.
+    """
+
+    labels: dict[Seed, str]
+    scores: dict[Measure, dict[Seed, Points]]
+    failed: dict[Seed, str] = Field(default={})
+    d_score: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        """The row without its scores."""
+        return Pair(attack=self.attack, defense=self.defense, versions=self.versions)
+
+
+class BaselineBoard(Identity):
+    """A board's rows, sorted."""
+
+    rows: list[Row]
+
+    @property
+    def identity(self) -> Identity:
+        """The board without its rows."""
+        return Identity(**{name: getattr(self, name) for name in Identity.model_fields})
+
+    @model_validator(mode="after")
+    def _each_row_once(self) -> BaselineBoard:
+        pairs = [row.pair for row in self.rows]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("must have each row once, got one twice")
+        return self
+
+
+class Baseline(BaseModel):
+    """Scores to compare with.
+
+    Attributes:
+        format: Of the file.
+        libraries: Versions of what computed the scores; several are joined by ``and``.
+        boards: Sorted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1]
+    libraries: dict[str, str]
+    boards: list[BaselineBoard]
+
+    @model_validator(mode="after")
+    def _each_board_once(self) -> Baseline:
+        identities = [board.identity for board in self.boards]
+        if len(set(identities)) < len(identities):
+            raise ValueError("must have each board once, got one twice")
+        return self
+
+
+def summed_up(records: Iterable[Record], measures: Iterable[Measure]) -> Baseline:
+    """Scores of the runs that validation chooses.
+
+    Args:
+        records: Finished and failed records, in any order.
+        measures: What to keep of them, where it was measured.
+
+    Returns:
+        Boards and rows, sorted; points are rounded to four digits.
+    """
+    runs: dict[Identity, dict[Pair, dict[int, list[Record]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    libraries: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        runs[identity_of(record)][pair_of(record)][record.cell.seed].append(record)
+        for name, version in record.libraries.items():
+            libraries[name].add(version)
+    wanted = sorted(set(measures))
+    return Baseline(
+        format=FORMAT,
+        libraries={name: " and ".join(sorted(v)) for name, v in sorted(libraries.items())},
+        boards=[
+            BaselineBoard(
+                **identity.model_dump(),
+                rows=[_row(pair, rows[pair], wanted) for pair in _sorted(rows)],
+            )
+            for identity, rows in ((identity, runs[identity]) for identity in _sorted(runs))
+        ],
+    )
+
+
+def _sorted(found: Iterable[Any]) -> list[Any]:
+    return sorted(found, key=lambda model: tuple(model.model_dump().values()))
+
+
+def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> Row:
+    labels: dict[int, str] = {}
+    failed: dict[int, str] = {}
+    scores: dict[Measure, dict[int, float]] = {}
+    ways: set[str] = set()
+    for seed, records in sorted(runs.items()):
+        best = best_on_validation(records)
+        if best is None:
+            failed[seed] = records[0].reason
+            continue
+        if best.removal is not None and best.removal.attacked_labels is not None:
+            labels[seed] = best.removal.attacked_labels
+        for measure in measures:
+            value = value_of(best, measure)
+            if value is not None:
+                scores.setdefault(measure, {})[seed] = round(100 * value, 4)
+        if best.diagnosis is not None and measures != ["map"]:
+            how = best.diagnosis.settings.changes()
+            ways.add(f"version {best.diagnosis.version}{how and f', {how}'}")
+    return Row(
+        **pair.model_dump(),
+        labels=labels,
+        scores=scores,
+        failed=failed,
+        d_score=" and ".join(sorted(ways)),
+    )
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Reads a baseline.
+
+    Raises:
+        StoreError: If it is absent, unreadable, damaged or of another format.
+    """
+    try:
+        return Baseline.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"baseline must be a file written by 'labelattack check --update', got '{path}', "
+            "which is not there"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"baseline '{path}' cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        rule = broken_rule(first) if first["loc"] else first["msg"]
+        raise StoreError(
+            f"baseline '{path}' is damaged: {f'{where} ' * bool(where)}{rule}"
+        ) from None
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Writes a baseline whole or not at all.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    text = baseline.model_dump_json(indent=1, exclude_defaults=True)
+    try:
+        with written_whole(path) as part:
+            part.write_text(text + "\n")
+    except OSError as error:
+        raise StoreError(f"baseline '{path}' cannot be written: {error}") from error
+
+
+def differences(old: Baseline, new: Baseline) -> list[str]:
+    """What another baseline says otherwise, a line each; empty if nothing."""
+    before, after = _by_row(old), _by_row(new)
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        name = row_title(key[1])
+        if key not in after:
+            found.append(f"gone: {name}")
+        elif key not in before:
+            found.append(f"new: {name}")
+        elif before[key] != after[key]:
+            found += _changes(name, before[key], after[key])
+    return found
+
+
+def _by_row(baseline: Baseline) -> dict[tuple[Identity, Pair], Row]:
+    return {(board.identity, row.pair): row for board in baseline.boards for row in board.rows}
+
+
+def _changes(name: str, old: Row, new: Row) -> list[str]:
+    found = []
+    for measure in sorted({*old.scores, *new.scores}):
+        one, two = old.scores.get(measure, {}), new.scores.get(measure, {})
+        if one != two:
+            found.append(f"changed: {measure} of {name}: {_mean(one)} -> {_mean(two)}")
+    return found or [f"changed: attacked labels or failed seeds of {name}"]
+
+
+def _mean(scores: dict[int, float]) -> str:
+    if not scores:
+        return "none"
+    return f"{sum(scores.values()) / len(scores):.2f} ({len(scores)} seeds)"
+
+
+def row_title(pair: Pair) -> str:
+    """``an under targeted:rate=0.4``."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.defenses import registry as defenses
+
+    return f"{defenses.short(pair.defense)} under {attacks.short(pair.attack)}"

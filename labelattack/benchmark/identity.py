@@ -1,0 +1,71 @@
+"""What records must have in common to be compared."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from labelattack.benchmark.store import Record
+
+
+class Identity(BaseModel):
+    """A board: what all its rows have in common.
+
+    Attributes:
+        dataset: Resolved spec.
+        fingerprint: Hash of the dataset's images and labels.
+        model: Resolved spec.
+        protocol: What was trained.
+        epochs: Passes over the training set.
+        selection: Whose validation labels chose epoch and recipe.
+        versions: Versions of dataset and model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    dataset: str
+    fingerprint: str
+    model: str
+    protocol: str
+    epochs: int
+    selection: str
+    versions: str
+
+
+class Pair(BaseModel):
+    """A row: an attack and a defense.
+
+    Attributes:
+        attack: Resolved spec.
+        defense: Resolved spec.
+        versions: Their versions; another version is another row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    attack: str
+    defense: str
+    versions: str
+
+
+def identity_of(record: Record) -> Identity:
+    """The board that a record belongs to."""
+    cell = record.cell
+    return Identity(
+        dataset=cell.dataset,
+        fingerprint=cell.fingerprint,
+        model=cell.model,
+        protocol=cell.protocol,
+        epochs=cell.recipe.epochs,
+        selection=cell.selection,
+        versions=f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
+    )
+
+
+def pair_of(record: Record) -> Pair:
+    """The row of its board that a record belongs to."""
+    cell = record.cell
+    return Pair(
+        attack=cell.attack,
+        defense=cell.defense,
+        versions=f"attack {cell.versions['attack']}, defense {cell.versions['defense']}",
+    )

@@ -1,0 +1,278 @@
+"""Paired tests, corrections, ranks and intervals against independent references."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import average_precision_score
+from statsmodels.stats.multitest import multipletests
+
+from labelattack.benchmark.leaderboard import boards
+from labelattack.benchmark.ranking import Run, rank
+from labelattack.benchmark.store import CleanScores
+from labelattack.benchmark.trust import doubts
+from labelattack.evaluation.average_precision import map_interval
+from labelattack.evaluation.statistics import holm, paired, rank_ranges
+from labelattack.seeding import bounded, generator
+from tests.test_benchmark import fake
+
+points = st.floats(0, 100).map(lambda value: round(value, 2))
+p_values = st.lists(st.floats(0, 1), max_size=12)
+
+
+# --- statistics
+
+
+@given(st.lists(st.tuples(points, points), min_size=2, max_size=12))
+def test_paired_equals_scipy(pairs):
+    first, second = np.array(pairs).T
+    found = paired(first.tolist(), second.tolist())
+    differences = first - second
+    assert found.difference.mean == pytest.approx(differences.mean(), abs=1e-9)
+    assert found.difference.seeds == len(pairs)
+    if np.ptp(differences) < 1e-9:
+        assert found.effect_size is None
+        assert found.p == (1.0 if abs(differences[0]) < 1e-9 else 0.0)
+        return
+    expected = stats.ttest_rel(first, second)
+    limits = expected.confidence_interval(0.95)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
+    assert found.difference.half_width == pytest.approx((limits.high - limits.low) / 2, rel=1e-6)
+    assert found.effect_size == pytest.approx(
+        differences.mean() / differences.std(ddof=1), abs=1e-9
+    )
+
+
+@given(st.lists(st.tuples(points, points), min_size=2, max_size=8), st.randoms())
+def test_paired_is_antisymmetric_and_knows_no_order(pairs, random):
+    first, second = zip(*pairs, strict=True)
+    there, back = paired(first, second), paired(second, first)
+    assert there.difference.mean == pytest.approx(-back.difference.mean)
+    assert there.p == pytest.approx(back.p)
+    random.shuffle(pairs)
+    shuffled = paired(*zip(*pairs, strict=True))
+    assert shuffled.p == pytest.approx(there.p, abs=1e-12)
+
+
+def test_one_pair_has_neither_interval_nor_p():
+    found = paired([3.0], [1.0])
+    assert found == ((2.0, None, 1), None, None)
+
+
+@given(p_values)
+def test_holm_equals_statsmodels(values):
+    expected = multipletests(values, method="holm")[1] if values else []
+    assert holm(values) == pytest.approx(list(expected))
+
+
+@given(p_values)
+def test_holm_is_monotone_no_smaller_and_knows_no_order(values):
+    found = holm(values)
+    assert all(p <= q <= 1 for p, q in zip(values, found, strict=True))
+    for one, other in combinations(range(len(values)), 2):
+        if values[one] <= values[other]:
+            assert found[one] <= found[other]
+    turned = holm(values[::-1])[::-1]
+    assert turned == pytest.approx(found)
+
+
+@st.composite
+def tournaments(draw):
+    """How many things, and some pairs (better, worse) that contradict no order."""
+    count = draw(st.integers(1, 7))
+    order = draw(st.permutations(range(count)))
+    pairs = [pair for pair in combinations(order, 2) if draw(st.booleans())]
+    return count, pairs
+
+
+@given(tournaments())
+def test_rank_ranges_by_brute_force(tournament):
+    count, better = tournament
+    for number, (low, high) in enumerate(rank_ranges(count, better)):
+        assert low == 1 + len([1 for _, loser in better if loser == number])
+        assert high == count - len([1 for winner, _ in better if winner == number])
+        assert 1 <= low <= high <= count
+
+
+@given(tournaments())
+def test_a_rank_never_contradicts_a_comparison(tournament):
+    count, better = tournament
+    found = rank_ranges(count, better)
+    for one, other in combinations(range(count), 2):
+        if (one, other) not in better and (other, one) not in better:
+            low = max(found[one][0], found[other][0])
+            assert low <= min(found[one][1], found[other][1])
+
+
+# --- ranks of rows
+
+
+def rows_of(matrix, labels="same"):
+    return [
+        (str(number), {seed: Run(value, labels) for seed, value in enumerate(scores)})
+        for number, scores in enumerate(matrix)
+    ]
+
+
+matrices = st.tuples(st.integers(2, 5), st.integers(3, 6), st.integers(0, 2**32 - 1)).map(
+    lambda shape: (
+        70
+        + np.random.default_rng(shape[2]).integers(0, 4, size=(shape[0], 1))
+        + np.random.default_rng(shape[2] + 1).normal(size=shape[:2])
+    )
+)
+
+
+@given(matrices)
+def test_ranks_are_those_of_scipy_and_statsmodels(matrix):
+    pairs = list(combinations(range(len(matrix)), 2))
+    p = [stats.ttest_rel(matrix[a], matrix[b]).pvalue for a, b in pairs]
+    significant = multipletests(p, alpha=0.05, method="holm")[0]
+    means = matrix.mean(axis=1)
+    worse, better = np.zeros(len(matrix), int), np.zeros(len(matrix), int)
+    for (a, b), told in zip(pairs, significant, strict=True):
+        if told:
+            winner, loser = (a, b) if means[a] > means[b] else (b, a)
+            better[winner] += 1
+            worse[loser] += 1
+    ranking = rank("targeted", rows_of(matrix))
+    assert ranking.ranks == [(1 + w, len(matrix) - b) for w, b in zip(worse, better, strict=True)]
+    assert [c.p for c in ranking.comparisons] == pytest.approx(p)
+    assert [c.distinct for c in ranking.comparisons] == significant.tolist()
+    for (a, b), comparison in zip(pairs, ranking.comparisons, strict=True):
+        assert comparison.difference == pytest.approx(abs(means[a] - means[b]))
+        assert {comparison.first, comparison.second} == {str(a), str(b)}
+        assert means[int(comparison.first)] >= means[int(comparison.second)]
+
+
+@given(matrices, st.randoms())
+def test_ranks_do_not_depend_on_the_order_of_rows(matrix, random):
+    order = list(range(len(matrix)))
+    random.shuffle(order)
+    there = rank("targeted", rows_of(matrix)).ranks
+    shuffled = rank("targeted", rows_of(matrix[order])).ranks
+    assert shuffled == [there[number] for number in order]
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank():
+    noise = np.random.default_rng(0).normal(size=(2, 6))
+    ranking = rank("targeted", rows_of([80 + noise[0], 80 + noise[1], 60 + noise[1]]))
+    assert ranking.ranks == [(1, 2), (1, 2), (3, 3)]
+
+
+def test_rows_that_always_differ_by_as_much_are_told_apart():
+    base = np.array([70.0, 71.5, 69.0])
+    ranking = rank("targeted", rows_of([base, base - 1, base]))
+    assert ranking.ranks == [(1, 2), (3, 3), (1, 2)]
+    assert [c.effect_size for c in ranking.comparisons] == [None] * 3
+
+
+def test_other_attacked_labels_are_not_compared():
+    one, two = rows_of([[70.0] * 4, [60.0] * 4])
+    other = ("1", {seed: Run(60.0 + seed, "same" if seed < 2 else "other") for seed in range(4)})
+    found = rank("targeted", [one, other])
+    assert found.ranks == [None, None]
+    assert found.reason == "2 seeds with the same attacked labels in common, ranks need 3"
+    assert rank("targeted", [one, two]).reason == ""
+    assert rank("targeted", [one]).reason == "nothing to compare"
+    unknown = ("1", {seed: Run(60.0 + seed, None) for seed in range(4)})
+    assert rank("targeted", [one, unknown]).ranks == [(1, 1), (2, 2)]
+
+
+def test_noise_alone_is_seldom_told_apart():
+    """Family-wise at 5 %: more than the bound happens once in a thousand such tests."""
+    rng = np.random.default_rng(0)
+    alarms = sum(
+        any(c.distinct for c in rank("t", rows_of(80 + rng.normal(size=(4, 5)))).comparisons)
+        for _ in range(400)
+    )
+    assert 0 < alarms <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+# --- reasons not to trust
+
+
+def judged(record, **scores):
+    values = {"map": 0.5, "map_micro": 0.5, "map_voc_11_point": 0.5, "per_class": {"a": 0.5, "b": 0.5},
+              "undefined_classes": 0, **scores}  # fmt: skip
+    return record.model_copy(update={"test": CleanScores(**values)})
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ({}, None),
+        ({"constant_classes": 1}, None),
+        ({"constant_classes": 2}, "every prediction is constant in 3 of 3 seeds"),
+        ({"mean_prediction": 0.4, "prevalence": 0.1}, None),
+        (
+            {"mean_prediction": 0.41, "prevalence": 0.1},
+            "mean prediction 0.410 is far off the prevalence 0.100",
+        ),
+        (
+            {"mean_prediction": 0.02, "prevalence": 0.1},
+            "mean prediction 0.020 is far off the prevalence 0.100",
+        ),
+        ({"mean_prediction": 0.4, "prevalence": 0.0}, None),
+    ],
+)
+def test_doubts(scores, reason):
+    found = [judged(fake(0.5, 0.5, seed=seed), **scores) for seed in range(3)]
+    assert doubts(found, found) == ([] if reason is None else [reason])
+    (board,) = boards(found)
+    assert board.rows[0].unreliable == ([] if reason is None else [reason])
+
+
+def test_divergence_and_few_seeds_are_doubts():
+    done = [judged(fake(0.5, 0.5, seed=seed)) for seed in range(2)]
+    diverged = fake(0.5, 0.5, seed=2).model_copy(
+        update={"status": "failed", "test": None, "reason": "TrainingDivergedError: not finite"}
+    )
+    found = doubts([*done, diverged], done)
+    assert found == ["2 seeds, fewer than 3", "training diverged in 1 of 3 runs"]
+
+
+# --- intervals over images
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_map_interval_equals_a_loop_over_scikit_learn(seed, masked):
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.random((30, 2)), rng.random((30, 2)) < 0.5
+    scored = rng.random((30, 2)) < 0.8 if masked else None
+    found = map_interval(scores, labels, scored=scored, resamples=20, seed=3)
+    draws, values = generator(3, "images"), []
+    for _ in range(20):
+        rows = bounded(draws, 30, 30)
+        of_class = []
+        for column in range(2):
+            keep = rows if scored is None else rows[scored[rows, column]]
+            if labels[keep, column].any():
+                of_class.append(average_precision_score(labels[keep, column], scores[keep, column]))
+        values.append(np.mean(of_class))
+    assert found == pytest.approx(np.percentile(values, [2.5, 97.5]))
+
+
+def test_map_interval_covers_what_more_images_would_show():
+    """Nominally 95 %; percentile intervals of a skewed measure fall a little short of it."""
+    rng = np.random.default_rng(0)
+
+    def drawn(count):
+        labels = rng.random((count, 3)) < 0.3
+        return rng.normal(size=(count, 3)) + 1.5 * labels, labels
+
+    scores, labels = drawn(200_000)
+    truth = np.mean([average_precision_score(labels[:, c], scores[:, c]) for c in range(3)])
+    intervals = [map_interval(*drawn(150), resamples=200) for _ in range(100)]
+    covered = sum(low <= truth <= high for low, high in intervals)
+    assert stats.binom.ppf(0.001, 100, 0.92) <= covered
+    assert any(not low <= truth <= high for low, high in intervals)
+
+
+def test_map_interval_without_resamples_or_positives():
+    scores, labels = np.random.default_rng(0).random((10, 2)), np.zeros((10, 2), bool)
+    assert map_interval(scores, ~labels, resamples=0) is None
+    assert map_interval(scores, labels, resamples=5) is None
