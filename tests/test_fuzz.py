@@ -44,7 +44,7 @@ CASES = {
     "toml-text": 500,
     "toml-keys": 700,
     "records": 800,
-    "command-line": 40,
+    "command-line": 50,
 }
 TIMES = int(os.environ.get("LABELATTACK_FUZZ", "1"))
 
@@ -607,7 +607,9 @@ COMMANDS = st.one_of(
     st.tuples(st.just("attack"), mutated([b"id,a,b\nx,1,0\ny,0,1\n"]), st.just("--out"), TEXTS),
     st.tuples(st.just("attack"), st.just("--attack"), TEXTS, st.just("x.npy"), st.just("--out=y")),
     st.tuples(st.just("score"), TEXTS, st.just("--cell"), TEXTS),
-    st.tuples(st.just("show"), TEXTS),
+    st.tuples(st.sampled_from(["show", "report"]), TEXTS),
+    st.tuples(st.just("store"), st.sampled_from(["ls", "verify", "gc", "merge", "export"]), TEXTS),
+    st.tuples(st.just("config"), st.just("--config"), experiments()),
     st.tuples(st.just("list"), TEXTS),
     st.tuples(st.just("data"), st.sampled_from(["card", "check"]), TEXTS),
     st.tuples(TEXTS, TEXTS),
@@ -621,7 +623,7 @@ def test_command_line(folder, command):
     arguments = []
     for argument in command:
         if isinstance(argument, bytes):
-            path = folder / ("config.toml" if "bench" in command else "labels.csv")
+            path = folder / ("labels.csv" if "attack" in command else "config.toml")
             path.write_bytes(argument)
             argument = str(path)
         # No argument has a zero in it, and those of a process are bytes.
