@@ -525,7 +525,8 @@ def test_many_rows_come_as_they_are_wanted(show, tmp_path, no_plotly):
     found = [record("single-positive", f"mine{n}", value=0.5 + n / 2000) for n in range(250)]
     page = show(page_of(tmp_path, found))
     assert len(column(page, 1)) == 100
-    page.get_by_role("button", name="Show more (150 left)").click()
+    page.get_by_role("button", name="Show more (150 left)").dispatch_event("click")
+    is_there(page.locator(".scroll tbody tr")).to_have_count(200)
     page.locator(".scroll").first.evaluate("e => e.scrollTo(0, e.scrollHeight)")
     is_there(page.locator(".scroll tbody tr")).to_have_count(250)
     page.get_by_label("Search").first.fill("mine249")
