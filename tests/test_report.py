@@ -9,12 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from labelattack import attacks, defenses
+from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.leaderboard import boards, boards_with_records
 from labelattack.benchmark.loading import load
@@ -184,6 +187,15 @@ def test_a_page_has_the_parts_that_there_are_data_for(
     assert present <= set(found) and not absent & set(found) and len(found) == len(set(found))
 
 
+def test_a_mixed_board_draws_no_single_reference(tmp_path, no_plotly):
+    one = page_of(tmp_path, usual()).read_text()
+    mixed = page_of(tmp_path, usual() + usual(protocol="finetune"), mix=["protocol"]).read_text()
+    assert "dashed line" in one and "dashed line" not in mixed
+    assert json.loads(Elements(one).scripts[0])["reference"] == 0
+    (data,) = Elements(mixed).scripts[:-2]
+    assert json.loads(data)["reference"] is None
+
+
 def test_equal_stores_give_equal_pages(tmp_path, no_plotly):
     first = page_of(tmp_path, usual()).read_bytes()
     assert page_of(tmp_path, usual()).read_bytes() == first
@@ -269,6 +281,31 @@ def test_excerpts_show_nothing_that_is_not_known_to_be_right(truth, monkeypatch)
     monkeypatch.setattr(excerpting, "ATTACKS", 1)
     (shown,) = excerpts([good, attacked("single-positive", truth)[1]])
     assert len(shown.panels) == 2 and "the first 1 of 2 attacks" in shown.remarks
+
+
+def test_plug_ins_that_were_loaded_are_shown_and_may_fail(truth):
+    @attacks.register("loaded")
+    @dataclass(frozen=True, kw_only=True)
+    class Loaded(LabelAttack):
+        """Hides one class, or nothing well."""
+
+        column: int = 0
+
+        def observe(self, labels, rng):
+            keep = np.ones_like(labels)
+            keep[:, self.column] = False
+            return keep
+
+    try:
+        good, bad = (
+            record(spec(f"loaded:column={n}"), "an", fingerprint=truth.fingerprint) for n in (1, 99)
+        )
+        (shown,) = excerpts([good, bad])
+    finally:
+        del attacks.registry._classes["loaded"]
+    _, panel = shown.panels
+    assert {row[1] for row in panel.states} == {"p", "n"} and panel.states[0][0] in "PN"
+    assert shown.remarks[0].startswith("'loaded:column=99' is not shown: IndexError: ")
 
 
 def test_what_stands_in_the_way_is_said(tmp_path, monkeypatch):
