@@ -107,7 +107,7 @@ const fill = (section, number) => {
   const put = (name, nodes) => part(name).querySelector(".slot").replaceChildren(...nodes);
   // A defense has one colour in every picture of its board.
   const place = new Map([...new Set([...data.families.map((family) => family.name), ...rows.cells.map((cells) => cells[1])])].map((name, n) => [name, n]));
-  const reference = board.rows.find((row) => row.attack === "none" && row.defense === "bce" && row.map != null);
+  const reference = board.rows[data.reference];
 
   const followers = [];
   const { nodes, visible } = leaderboard(data, reference, followers);

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.extras import extra
+from labelattack.benchmark.grid import REFERENCE
 from labelattack.benchmark.leaderboard import Board, Mixable, boards_with_records, row_name
 from labelattack.benchmark.report.excerpts import Excerpt, excerpts
 from labelattack.benchmark.report.origins import FAILURE_COLUMNS, failures, origins
@@ -86,10 +87,17 @@ def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]
         for record in records
         if record.removal is not None
     }
+    references = [
+        number
+        for number, row in enumerate(board.rows)
+        if (row.attack, row.defense) == ("none", REFERENCE) and row.map is not None
+    ]
     return {
         "title": title(board),
         "remarks": remarks(board),
         "board": board.model_dump(include={"rows", "curves", "comparisons"}),
+        # A board of several settings has no one reference to draw.
+        "reference": references[0] if len(references) == 1 else None,
         "rows": _table(COLUMNS, _ROW_FIELDS, map(cells_of, board.rows)),
         "curves": _table(CURVE_COLUMNS, _CURVE_FIELDS, map(curve_cells, board.curves)),
         "families": [
@@ -127,9 +135,9 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
     plotly = extra("plotly.offline", "report").get_plotlyjs()
     parts = files(__package__)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    script = "\n".join((parts / part).read_text() for part in SCRIPTS)
+    script = "\n".join((parts / part).read_text(encoding="utf-8") for part in SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
-    template = environment.from_string((parts / "template.html.j2").read_text())
+    template = environment.from_string((parts / "template.html.j2").read_text(encoding="utf-8"))
     markup = extra("markupsafe", "report").Markup
     html: str = template.render(
         name=name,
@@ -138,7 +146,7 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
             {**each, "data": markup(inert(to_json(each, inf_nan_mode="null").decode()))}
             for each in sections
         ],
-        style=markup((parts / "style.css").read_text()),
+        style=markup((parts / "style.css").read_text(encoding="utf-8")),
         script=markup(script),
         plotly=markup(plotly),
         policy="; ".join([
