@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
@@ -62,6 +62,7 @@ def test_one_pair_has_neither_interval_nor_p():
     assert found == ((2.0, None, 1), None, None)
 
 
+@settings(max_examples=40, deadline=None)
 @given(p_values)
 def test_holm_equals_statsmodels(values):
     expected = multipletests(values, method="holm")[1] if values else []
@@ -79,32 +80,72 @@ def test_holm_is_monotone_no_smaller_and_knows_no_order(values):
     assert turned == pytest.approx(found)
 
 
+def reached(better, start):
+    """Everything that is worse than ``start``, directly or by way of others."""
+    found, waiting = set(), [start]
+    while waiting:
+        one = waiting.pop()
+        new = {loser for winner, loser in better if winner == one} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def ranks_by_hand(count, better):
+    worse = [reached(better, number) for number in range(count)]
+    sure = {(a, b) for a in range(count) for b in worse[a] if a not in worse[b]}
+    return [
+        (1 + sum(b == n for _, b in sure), count - sum(a == n for a, _ in sure))
+        for n in range(count)
+    ], sure
+
+
 @st.composite
-def tournaments(draw):
-    """How many things, and some pairs (better, worse) that contradict no order."""
+def tournaments(draw, contradictory=True):
+    """How many things, and some pairs (better, worse)."""
     count = draw(st.integers(1, 7))
     order = draw(st.permutations(range(count)))
     pairs = [pair for pair in combinations(order, 2) if draw(st.booleans())]
+    if contradictory:
+        pairs = [draw(st.sampled_from([pair, pair[::-1]])) for pair in pairs]
     return count, pairs
 
 
 @given(tournaments())
 def test_rank_ranges_by_brute_force(tournament):
-    count, better = tournament
-    for number, (low, high) in enumerate(rank_ranges(count, better)):
-        assert low == 1 + len([1 for _, loser in better if loser == number])
-        assert high == count - len([1 for winner, _ in better if winner == number])
-        assert 1 <= low <= high <= count
+    found = rank_ranges(*tournament)
+    assert found == ranks_by_hand(*tournament)[0]
+    assert all(1 <= low <= high <= tournament[0] for low, high in found)
 
 
 @given(tournaments())
-def test_a_rank_never_contradicts_a_comparison(tournament):
+def test_two_that_cannot_be_told_apart_share_a_rank(tournament):
+    found, sure = rank_ranges(*tournament), ranks_by_hand(*tournament)[1]
+    for one, other in combinations(range(tournament[0]), 2):
+        share = max(found[one][0], found[other][0]) <= min(found[one][1], found[other][1])
+        assert share or (one, other) in sure or (other, one) in sure
+
+
+@given(tournaments(contradictory=False))
+def test_ranks_leave_room_for_the_true_order(tournament):
+    """If nothing contradicts, an order that agrees with every pair is possible."""
     count, better = tournament
-    found = rank_ranges(count, better)
-    for one, other in combinations(range(count), 2):
-        if (one, other) not in better and (other, one) not in better:
-            low = max(found[one][0], found[other][0])
-            assert low <= min(found[one][1], found[other][1])
+    found, placed = rank_ranges(count, better), []
+    while len(placed) < count:
+        placed.append(
+            next(
+                n for n in range(count)
+                if n not in placed and all(w in placed for w, loser in better if loser == n)
+            )
+        )  # fmt: skip
+    assert all(low <= 1 + placed.index(n) <= high for n, (low, high) in enumerate(found))
+
+
+def test_better_than_the_better_is_better():
+    """By pairs alone the first and the last would have no rank in common, yet not be told apart."""
+    pairs = [(0, 1), (0, 2), (0, 3), (0, 4), (3, 5), (4, 5)]
+    assert rank_ranges(6, pairs) == [(1, 1), (2, 6), (2, 6), (2, 5), (2, 5), (4, 6)]
+    assert rank_ranges(3, [(0, 1), (1, 2), (2, 0)]) == [(1, 3)] * 3
 
 
 # --- ranks of rows
@@ -126,20 +167,20 @@ matrices = st.tuples(st.integers(2, 5), st.integers(3, 6), st.integers(0, 2**32 
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(matrices)
 def test_ranks_are_those_of_scipy_and_statsmodels(matrix):
     pairs = list(combinations(range(len(matrix)), 2))
     p = [stats.ttest_rel(matrix[a], matrix[b]).pvalue for a, b in pairs]
     significant = multipletests(p, alpha=0.05, method="holm")[0]
     means = matrix.mean(axis=1)
-    worse, better = np.zeros(len(matrix), int), np.zeros(len(matrix), int)
-    for (a, b), told in zip(pairs, significant, strict=True):
-        if told:
-            winner, loser = (a, b) if means[a] > means[b] else (b, a)
-            better[winner] += 1
-            worse[loser] += 1
+    better = [
+        (a, b) if means[a] > means[b] else (b, a)
+        for (a, b), told in zip(pairs, significant, strict=True)
+        if told
+    ]
     ranking = rank("targeted", rows_of(matrix))
-    assert ranking.ranks == [(1 + w, len(matrix) - b) for w, b in zip(worse, better, strict=True)]
+    assert ranking.ranks == ranks_by_hand(len(matrix), better)[0]
     assert [c.p for c in ranking.comparisons] == pytest.approx(p)
     assert [c.distinct for c in ranking.comparisons] == significant.tolist()
     for (a, b), comparison in zip(pairs, ranking.comparisons, strict=True):
@@ -238,6 +279,7 @@ def test_divergence_and_few_seeds_are_doubts():
 # --- intervals over images
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_map_interval_equals_a_loop_over_scikit_learn(seed, masked):
     rng = np.random.default_rng(seed)

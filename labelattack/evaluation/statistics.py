@@ -103,17 +103,23 @@ def rank_ranges(count: int, better: Iterable[tuple[int, int]]) -> list[tuple[int
 
     Args:
         count: How many there are.
-        better: Pairs (a, b) where a is better than b beyond doubt.
+        better: Pairs (a, b) where a is better than b beyond doubt. What is better than the better
+            is better too, whether or not its pair is given; pairs that contradict each other that
+            way count for nothing.
 
     Returns:
         For each, one more than the number of those better, and ``count`` less the number of those
         worse. Two that cannot be told apart share a rank.
     """
-    lowest, highest = [1] * count, [count] * count
+    wins = np.zeros((count, count), dtype=np.float32)
     for winner, loser in better:
-        lowest[loser] += 1
-        highest[winner] -= 1
-    return list(zip(lowest, highest, strict=True))
+        wins[winner, loser] = 1
+    # Without this, two that no pair tells apart could be left without a rank in common.
+    while (further := np.minimum(1, wins + wins @ wins)).sum() > wins.sum():
+        wins = further
+    sure = (wins > wins.T).astype(int)
+    lowest, highest = 1 + sure.sum(axis=0), count - sure.sum(axis=1)
+    return list(zip(lowest.tolist(), highest.tolist(), strict=True))
 
 
 class Agreement(NamedTuple):
