@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity, Pair, identity_of, pair_of
 from labelattack.benchmark.measures import value_of
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import Record
+from labelattack.defenses import registry as defenses
 from labelattack.errors import StoreError
 from labelattack.registry import broken_rule
 from labelattack.storage import written_whole
@@ -23,7 +25,7 @@ Seed = Annotated[int, Field(ge=0)]
 Points = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Row(Pair):
+class BaselineRow(Pair):
     """Scores of an attack and a defense.
 
     Attributes:
@@ -47,7 +49,7 @@ class Row(Pair):
 class BaselineBoard(Identity):
     """A board's rows, sorted."""
 
-    rows: list[Row]
+    rows: list[BaselineRow]
 
     @property
     def identity(self) -> Identity:
@@ -121,7 +123,7 @@ def _sorted(found: Iterable[Any]) -> list[Any]:
     return sorted(found, key=lambda model: tuple(model.model_dump().values()))
 
 
-def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> Row:
+def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> BaselineRow:
     labels: dict[int, str] = {}
     failed: dict[int, str] = {}
     scores: dict[Measure, dict[int, float]] = {}
@@ -140,7 +142,7 @@ def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> 
         if best.diagnosis is not None and measures != ["map"]:
             how = best.diagnosis.settings.changes()
             ways.add(f"version {best.diagnosis.version}{how and f', {how}'}")
-    return Row(
+    return BaselineRow(
         **pair.model_dump(),
         labels=labels,
         scores=scores,
@@ -202,11 +204,11 @@ def differences(old: Baseline, new: Baseline) -> list[str]:
     return found
 
 
-def _by_row(baseline: Baseline) -> dict[tuple[Identity, Pair], Row]:
+def _by_row(baseline: Baseline) -> dict[tuple[Identity, Pair], BaselineRow]:
     return {(board.identity, row.pair): row for board in baseline.boards for row in board.rows}
 
 
-def _changes(name: str, old: Row, new: Row) -> list[str]:
+def _changes(name: str, old: BaselineRow, new: BaselineRow) -> list[str]:
     found = []
     for measure in sorted({*old.scores, *new.scores}):
         one, two = old.scores.get(measure, {}), new.scores.get(measure, {})
@@ -223,7 +225,4 @@ def _mean(scores: dict[int, float]) -> str:
 
 def row_title(pair: Pair) -> str:
     """``an under targeted:rate=0.4``."""
-    from labelattack.attacks import registry as attacks
-    from labelattack.defenses import registry as defenses
-
     return f"{defenses.short(pair.defense)} under {attacks.short(pair.attack)}"

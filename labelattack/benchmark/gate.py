@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from labelattack.benchmark.baseline import (
     Baseline,
     BaselineBoard,
-    Row,
+    BaselineRow,
     read_baseline,
     row_title,
     summed_up,
@@ -212,7 +212,7 @@ def _no_row(wanted: Pair, board: BaselineBoard) -> str:
     return "not run now"
 
 
-def _obstacle(before: Row, after: Row, measure: Measure) -> str:
+def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
     """Why two rows cannot be compared; empty if they can."""
     old, new = before.scores.get(measure, {}), after.scores.get(measure, {})
     failed = sorted(after.failed.keys() & old.keys())
@@ -243,7 +243,7 @@ class _Sides(NamedTuple):
         return self.same and self.old == self.new
 
 
-def _sides(before: Row, after: Row, measure: Measure) -> _Sides:
+def _sides(before: BaselineRow, after: BaselineRow, measure: Measure) -> _Sides:
     """Seeds are the same if one side has no others and no attacked labels are known to differ."""
     old, new = before.scores[measure], after.scores[measure]
     both = sorted(old.keys() & new.keys())
