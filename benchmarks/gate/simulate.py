@@ -1,12 +1,12 @@
 """How often the gate alarms at noise, and finds what was planted; writes rates.md beside it.
 
-Noise is that of real runs: 64 seeds of the grid of benchmarks/ci.toml, and 40 of the seeds again
+Noise is that of real runs: 64 seeds of the grid of benchmarks/ci.toml, and the same seeds again
 with a learning rate one millionth higher, which changes nothing but rounding: it stands for another
 processor or another release of a library. Both pools are baselines, made by
 
     labelattack bench --config benchmarks/ci.toml --seeds 64 --out POOL
     labelattack check POOL --baseline benchmarks/gate/pool.json --update
-    labelattack bench --config benchmarks/ci.toml --seeds 40 --lr 0.004000004 --out RERUN
+    labelattack bench --config benchmarks/ci.toml --seeds 64 --lr 0.004000004 --out RERUN
     labelattack check RERUN --baseline benchmarks/gate/rerun.json --update
 """
 
