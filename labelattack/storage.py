@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from labelattack.errors import StoreError
 
 
 def cache_folder() -> Path:
@@ -62,6 +65,29 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         # After the replacement there is nothing to remove, so no moment leaves something behind.
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def saved(path: Path, what: str = "") -> Iterator[Path]:
+    """[written_whole][labelattack.storage.written_whole], for files that users ask for.
+
+    Args:
+        path: The file to be.
+        what: What it is, for messages.
+
+    Yields:
+        Where to write.
+
+    Raises:
+        StoreError: If it cannot be written, for instance because the disk is full.
+    """
+    try:
+        with written_whole(path) as part:
+            yield part
+    except OSError as error:
+        full = "the disk is full; free some space and run the same command to go on"
+        reason = full if error.errno == errno.ENOSPC else error
+        raise StoreError(f"{what} '{path}' cannot be written: {reason}".lstrip()) from error
 
 
 def _to_disk(path: Path) -> None:

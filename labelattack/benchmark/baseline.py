@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.identity import Identity, Pair, identity_of, pair_of
+from labelattack.benchmark.identity import Identity, Pair, identity_of, libraries_of, pair_of
 from labelattack.benchmark.measures import value_of
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.spec import Measure
@@ -18,7 +18,7 @@ from labelattack.benchmark.store import Record
 from labelattack.defenses import registry as defenses
 from labelattack.errors import StoreError
 from labelattack.registry import broken_rule
-from labelattack.storage import written_whole
+from labelattack.storage import saved
 
 FORMAT: Literal[1] = 1
 Seed = Annotated[int, Field(ge=0)]
@@ -100,15 +100,13 @@ def summed_up(records: Iterable[Record], measures: Iterable[Measure]) -> Baselin
     runs: dict[Identity, dict[Pair, dict[int, list[Record]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    libraries: dict[str, set[str]] = defaultdict(set)
+    records = list(records)
     for record in records:
         runs[identity_of(record)][pair_of(record)][record.cell.seed].append(record)
-        for name, version in record.libraries.items():
-            libraries[name].add(version)
     wanted = sorted(set(measures))
     return Baseline(
         format=FORMAT,
-        libraries={name: " and ".join(sorted(v)) for name, v in sorted(libraries.items())},
+        libraries={name: " and ".join(v) for name, v in libraries_of(records).items()},
         boards=[
             BaselineBoard(
                 **identity.model_dump(),
@@ -182,11 +180,8 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         StoreError: If it cannot be written.
     """
     text = baseline.model_dump_json(indent=1, exclude_defaults=True)
-    try:
-        with written_whole(path) as part:
-            part.write_text(text + "\n")
-    except OSError as error:
-        raise StoreError(f"baseline '{path}' cannot be written: {error}") from error
+    with saved(path, "baseline") as part:
+        part.write_text(text + "\n")
 
 
 def differences(old: Baseline, new: Baseline) -> list[str]:

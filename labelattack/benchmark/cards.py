@@ -11,17 +11,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.identity import Identity, Pair, identity_of, pair_of
+from labelattack.benchmark.identity import Identity, Pair, identity_of, libraries_of, pair_of
 from labelattack.benchmark.leaderboard import Row, boards_with_records, selected_runs
 from labelattack.benchmark.reproduction import scopeless
 from labelattack.benchmark.spec import Experiment, Measure, experiment, read_experiment
 from labelattack.benchmark.store import Record
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
-from labelattack.errors import StoreError
 from labelattack.models import registry as models
 from labelattack.registry import Spec, digest
-from labelattack.storage import written_whole
+from labelattack.storage import saved
 
 FORMAT: Literal[1] = 1
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
@@ -221,12 +220,8 @@ def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[Cl
 
 
 def _provenance(records: Sequence[Record]) -> Provenance:
-    libraries: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        for name, version in record.libraries.items():
-            libraries[name].add(version)
     return Provenance(
-        libraries={name: sorted(found) for name, found in sorted(libraries.items())},
+        libraries=libraries_of(records),
         commits=sorted({record.commit for record in records if record.commit}),
         machines=sorted({record.machine for record in records if record.machine}),
         devices=sorted({record.device for record in records if record.device}),
@@ -265,9 +260,6 @@ def write_cards(folder: Path, found: Iterable[Card]) -> list[Path]:
     for card in found:
         path = folder / card.file_name
         written.add(path)
-        try:
-            with written_whole(path) as part:
-                part.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"card '{path}' cannot be written: {error}") from error
+        with saved(path, "card") as part:
+            part.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return sorted(set(folder.glob("*.json")) - written)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelattack.benchmark.extras import extra
 from labelattack.benchmark.store import Record
-from labelattack.benchmark.upkeep import flat
-from labelattack.errors import ParameterError, StoreError
-from labelattack.storage import written_whole
+from labelattack.errors import ParameterError
+from labelattack.storage import saved
 
 
 def export(records: Sequence[Record], path: Path) -> None:
@@ -29,16 +28,26 @@ def export(records: Sequence[Record], path: Path) -> None:
     lines = [flat(record) for record in records]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     whole = [{name: line.get(name) for name in columns} for line in lines]
-    try:
-        with written_whole(path) as part:
-            if path.suffix == ".csv":
-                with part.open("w", newline="", encoding="utf-8") as file:
-                    writer = csv.DictWriter(file, columns, lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(whole)
-            else:
-                arrow = extra("pyarrow", "parquet")
-                table = arrow.Table.from_pylist(whole)
-                extra("pyarrow.parquet", "parquet").write_table(table, part)
-    except OSError as error:
-        raise StoreError(f"export '{path}' cannot be written: {error}") from error
+    with saved(path, "export") as part:
+        if path.suffix == ".csv":
+            with part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(whole)
+        else:
+            arrow = extra("pyarrow", "parquet")
+            table = arrow.Table.from_pylist(whole)
+            extra("pyarrow.parquet", "parquet").write_table(table, part)
+
+
+def flat(record: Record) -> dict[str, object]:
+    """A record as one line of a table: plain values under dotted names, lists left out."""
+
+    def walk(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else str(key), part)
+        elif not isinstance(value, list):
+            yield prefix, value
+
+    return dict(walk("", record.model_dump(mode="json")))

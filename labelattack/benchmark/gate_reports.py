@@ -14,8 +14,8 @@ from labelattack.benchmark.extras import extra
 from labelattack.benchmark.gate import Change, Check, Verdict, some
 from labelattack.benchmark.tables import title, with_interval
 from labelattack.defenses import registry as defenses
-from labelattack.errors import StoreError, printable
-from labelattack.storage import written_whole
+from labelattack.errors import printable
+from labelattack.storage import saved
 
 COLUMNS = ("attack", "defense", "measure", "then", "now", "drop", "p corrected", "seeds", "verdict")
 
@@ -137,8 +137,5 @@ def write_junit(path: Path, check: Check) -> None:
             suite.add_testcase(case)
         report.add_testsuite(suite)
     report.update_statistics()
-    try:
-        with written_whole(path) as part:
-            report.write(str(part), pretty=True)
-    except OSError as error:
-        raise StoreError(f"'{path}' cannot be written: {error}") from error
+    with saved(path) as part:
+        report.write(str(part), pretty=True)

@@ -1,6 +1,9 @@
-"""What records must have in common to be compared."""
+"""What records must have in common to be compared, and what may differ but must be told."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,3 +72,12 @@ def pair_of(record: Record) -> Pair:
         defense=cell.defense,
         versions=f"attack {cell.versions['attack']}, defense {cell.versions['defense']}",
     )
+
+
+def libraries_of(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Every version of each library that computed one of the records, sorted."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for name, version in record.libraries.items():
+            found[name].add(version)
+    return {name: sorted(versions) for name, versions in sorted(found.items())}

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.benchmark.grid import REFERENCE
-from labelattack.benchmark.identity import identity_of, pair_of
+from labelattack.benchmark.identity import Identity, identity_of, libraries_of, pair_of
 from labelattack.benchmark.ranking import Comparison, Run, rank
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store import Record
@@ -184,6 +184,9 @@ _SETTLED_BY: dict[Mixable, tuple[str, ...]] = {
 }
 
 
+_JOINED = [name for name in Identity.model_fields if name != "epochs"]
+
+
 def boards(records: Iterable[Record], *, mix: Collection[Mixable] = ()) -> list[Board]:
     """Makes boards; records that may not be compared go to different ones.
 
@@ -208,34 +211,30 @@ def boards_with_records(
         if name not in _SETTLED_BY:
             raise unknown("mixture", name, _SETTLED_BY)
     free = {field for name in mix for field in _SETTLED_BY[name]}
-    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    same: dict[Identity, list[Record]] = defaultdict(list)
     for record in records:
-        about = _about(record)
-        groups[tuple(v for k, v in about.items() if k not in free)].append(record)
-    return [(_board(group, free, sorted(mix)), group) for group in groups.values()]
+        same[identity_of(record)].append(record)
+    groups: dict[tuple[object, ...], dict[Identity, list[Record]]] = defaultdict(dict)
+    for identity, members in same.items():
+        groups[tuple(v for k, v in identity if k not in free)][identity] = members
+    return [
+        (_board(group, free, sorted(mix)), [record for of in group.values() for record in of])
+        for group in groups.values()
+    ]
 
 
-def _about(record: Record) -> dict[str, str]:
-    return {name: str(value) for name, value in identity_of(record)}
-
-
-def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board:
-    values: dict[str, dict[str, None]] = defaultdict(dict)
+def _board(members: dict[Identity, list[Record]], free: set[str], mixed: list[Mixable]) -> Board:
     groups: dict[_Key, list[Record]] = defaultdict(list)
-    libraries: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        cell, about = record.cell, _about(record)
-        for name, value in about.items():
-            values[name].setdefault(value)
-        for name, version in record.libraries.items():
-            libraries[name].add(version)
+    for identity, records in members.items():
         variant = ", ".join(
-            f"{value} epochs" if name == "epochs" else value
-            for name, value in about.items()
+            f"{value} epochs" if name == "epochs" else str(value)
+            for name, value in identity
             if name in free and name != "fingerprint"
         )
-        # A component's other version is another row, never averaged in.
-        groups[_Key(cell.attack, cell.defense, pair_of(record).versions, variant)].append(record)
+        for record in records:
+            # A component's other version is another row, never averaged in.
+            pair = pair_of(record)
+            groups[_Key(pair.attack, pair.defense, pair.versions, variant)].append(record)
     names = Counter((key.attack, key.defense, key.variant) for key in groups)
     chosen = {key: _selected(group) for key, group in groups.items()}
     references = {
@@ -258,12 +257,13 @@ def _board(records: list[Record], free: set[str], mixed: list[Mixable]) -> Board
     )  # fmt: skip
     runs = [_runs(best) for best in chosen.values()]
     ranked, comparisons, unranked = _ranked([rows[n] for n in order], [runs[n] for n in order])
-    joined = {name: " | ".join(found) for name, found in values.items()}
+    values = {name: list(dict.fromkeys(getattr(i, name) for i in members)) for name in _JOINED}
+    epochs = {identity.epochs for identity in members}
     return Board(
-        **{k: v for k, v in joined.items() if k != "epochs"},
-        epochs=int(joined["epochs"]) if len(values["epochs"]) == 1 else None,
+        **{name: " | ".join(found) for name, found in values.items()},
+        epochs=epochs.pop() if len(epochs) == 1 else None,
         mixed=list(mixed),
-        libraries={name: sorted(found) for name, found in sorted(libraries.items())},
+        libraries=libraries_of(record for records in members.values() for record in records),
         rows=ranked,
         curves=_curves(chosen, references),
         comparisons=comparisons,

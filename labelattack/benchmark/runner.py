@@ -36,7 +36,7 @@ def run_grid(
     retry_failed: bool = False,
     lease: float = LEASE,
     progress: Progress = lambda what, done, total: None,
-    finished: Callable[[Record], None] = lambda record: None,
+    finished: Callable[[Record], None] | None = None,
 ) -> int:
     """Runs the cells that the store does not hold; each record is on disk when it is finished.
 
@@ -112,8 +112,7 @@ def run_grid(
                 done += len(cells_done)
                 for cell in cells_done if leads() else ():
                     claims.give_back(cell.key)
-                    record = store.get(cell.key)
-                    if record is not None:
+                    if finished is not None and (record := store.get(cell.key)) is not None:
                         finished(record)
             progress("cells", done, len(missing))
             if not waiting and not running:

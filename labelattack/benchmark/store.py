@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import uuid
 import warnings
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from labelattack.benchmark.grid import Cell
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
-from labelattack.storage import PART, written_whole
+from labelattack.storage import PART, saved
 from labelattack.training.recipe import Epoch
 
 if TYPE_CHECKING:
@@ -231,13 +230,8 @@ class RecordStore:
         return f"it is in '{place.parent}' now and will be computed again"
 
     def _write(self, path: Path, content: str | bytes) -> None:
-        try:
-            with written_whole(path) as part:
-                part.write_bytes(content.encode() if isinstance(content, str) else content)
-        except OSError as error:
-            full = "the disk is full; free some space and run the same command to go on"
-            reason = full if error.errno == errno.ENOSPC else error
-            raise StoreError(f"'{path}' cannot be written: {reason}") from error
+        with saved(path) as part:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_record(path: Path) -> Record:

@@ -143,16 +143,3 @@ def _numbers(record: Record) -> dict[str, object]:
     if record.test is not None:  # an interval may have been asked for in one store only
         kept["test"] = record.test.model_dump(exclude={"map_interval", "resamples"})
     return kept
-
-
-def flat(record: Record) -> dict[str, object]:
-    """A record as one line of a table: plain values under dotted names, lists left out."""
-
-    def walk(prefix: str, value: object) -> Iterator[tuple[str, object]]:
-        if isinstance(value, dict):
-            for key, part in value.items():
-                yield from walk(f"{prefix}.{key}" if prefix else str(key), part)
-        elif not isinstance(value, list):
-            yield prefix, value
-
-    return dict(walk("", record.model_dump(mode="json")))

@@ -166,7 +166,7 @@ def _run_experiment(
                     executor=where,
                     retry_failed=how.retry_failed,
                     progress=progress,
-                    finished=mirrors.record,
+                    finished=mirrors.record if how.tracker else None,
                 )
     except KeyboardInterrupt:
         finished = sum(store.get(cell.key) is not None for cell in cells)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from labelattack.cli.common import one_of, print_table, say, stored_records
+from labelattack.cli.options import Mix, Results
 
 if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board
@@ -18,17 +18,11 @@ Format = Literal["table", "json", "csv", "markdown"]
 
 
 def show(
-    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    results: Results,
     format: Annotated[
         Format, typer.Option(help="How to print it.", **one_of("format", Format))
     ] = "table",
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Put into one board what differs in dataset, model, protocol, selection or "
-            "versions; repeatable.",
-        ),
-    ] = None,
+    mix: Mix = None,
 ) -> None:
     """Prints the leaderboards of a store, one for each thing that may not be compared."""
     print_boards(stored_records(results), format, mix or ())

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from labelattack.cli.common import Plugins, load_plugins, say, stored_records
+from labelattack.cli.options import Results
 
 
 def cards(
-    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    results: Results,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the cards go.")],
     spec: Annotated[
         list[Path] | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelattack.cli.common import AsJson, one_of, print_table, say, stored_records, validated
+from labelattack.cli.options import Results
 from labelattack.errors import printable
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Measure = Literal["map", "robustness", "fitness", "d_score"]
 
 
 def check(
-    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    results: Results,
     baseline: Annotated[
         Path, typer.Option(metavar="FILE.json", help="What to compare with, or to write.")
     ],

@@ -110,6 +110,15 @@ class Execution:
     as_json: AsJson = False
 
 
+Results = Annotated[Path, typer.Argument(help="Store written by bench.")]
+Mix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mix",
+        help="Put into one board what differs in dataset, model, protocol, selection or versions; "
+        "repeatable.",
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Experiment; options override it.")
 ]

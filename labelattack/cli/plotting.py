@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from labelattack.cli.common import one_of, say, stored_records
+from labelattack.cli.options import Results
 
 Plot = Literal["curves"]
 
@@ -19,7 +20,7 @@ def plot(
             help="curves: mAP against the share of labels removed.", **one_of("plot", Plot)
         ),
     ],
-    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    results: Results,
     defense: Annotated[
         list[str] | None, typer.Option(help="Only this defense; repeatable.")
     ] = None,

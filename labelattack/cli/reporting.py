@@ -8,21 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from labelattack.cli.common import Plugins, load_plugins, say, stored_records
+from labelattack.cli.options import Mix, Results
 from labelattack.errors import printable
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Store written by bench.")],
+    results: Results,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Default: RESULTS/report.html.")
     ] = None,
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Put into one board what differs in dataset, model, protocol, selection or "
-            "versions; repeatable.",
-        ),
-    ] = None,
+    mix: Mix = None,
     plugin: Plugins = None,
 ) -> None:
     """Writes the boards of a store as one page that needs no network: tables, pictures, data."""

@@ -16,12 +16,12 @@ from labelattack.cli.common import (
     say,
     stored_records,
 )
+from labelattack.cli.options import Results
 
 if TYPE_CHECKING:
     from labelattack.benchmark.upkeep import Finding
 
 store = typer.Typer(no_args_is_help=True, help="Look after stores of results.")
-Results = Annotated[Path, typer.Argument(help="Store written by bench.")]
 
 
 @store.command("ls")

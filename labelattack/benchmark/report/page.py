@@ -29,8 +29,7 @@ from labelattack.benchmark.tables import (
     remarks,
     title,
 )
-from labelattack.errors import StoreError
-from labelattack.storage import written_whole
+from labelattack.storage import saved
 
 SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
 # What each column is sorted by: a field of the row, comparison or curve.
@@ -67,11 +66,8 @@ def write_report(
         section(board, own, excerpts(own)) for board, own in boards_with_records(records, mix=mix)
     ]
     text = render(name, sections)
-    try:
-        with written_whole(out) as part:
-            part.write_bytes(text.encode())
-    except OSError as error:
-        raise StoreError(f"report '{out}' cannot be written: {error}") from error
+    with saved(out, "report") as part:
+        part.write_bytes(text.encode())
 
 
 def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]) -> dict[str, Any]:
