@@ -284,7 +284,7 @@ def numbers(folder):
     found = {}
     for path in sorted((folder / "records").glob("*.json")):
         record = json.loads(path.read_text())
-        for circumstance in ("seconds", "cpu_seconds", "created"):
+        for circumstance in ("seconds", "cpu_seconds", "created", "peak_memory"):
             del record[circumstance]
         found[path.name] = record
     return found
