@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from labelattack.benchmark.store import RecordStore
+from labelattack.cli.common import MANY_ROWS, print_table
 from labelattack.labels import read_labels
 from tests.conftest import SMALL_DIGITS
 from tests.official import make_coco, make_nus_wide, make_voc
@@ -251,6 +253,18 @@ def test_attack_errors_write_nothing(tmp_path, arguments, message):
     result = run("attack", *arguments, cwd=tmp_path, code=2)
     assert message in result.stderr
     assert not (tmp_path / "x.npy").exists()
+
+
+def test_tables_of_many_rows_are_aligned_and_whole(capsys):
+    rows = [(f"名{n}" if n % 2 else f"a\n{n}", str(n), "") for n in range(MANY_ROWS + 1)]
+    print_table("many \x1b[1m", ("name", "number", "nothing"), rows)
+    title, blank, header, rule, *lines, last = capsys.readouterr().out.splitlines()
+    assert (title, blank, last) == (r"many \x1b[1m", "", "")
+    assert rule.split() == ["-" * width for width in (5, 6, 7)]
+    for (name, number, _), line in zip(rows, lines, strict=True):
+        assert line.split() == [*name.split(), number]
+        before = line[: line.rindex(number)]
+        assert cell_len(before) == header.index("number") == 7
 
 
 def test_list_is_complete_and_machine_readable():

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,20 @@ def test_digits_labels_say_what_is_there():
     assert splits.expected_positives == 1.0
     dense = datasets.create("digits:train=400,val=10,test=10,canvas=48").load()
     assert dense.train.labels.sum(1).mean() == pytest.approx(dense.expected_positives, abs=0.15)
+
+
+def test_test_labels_without_a_positive_that_counts_are_refused():
+    """Otherwise every run would be trained before it is found that it cannot be scored."""
+    splits = datasets.create("digits:train=10,val=10,test=10").load()
+    for labels, scored in ((False, True), (True, False)):
+        like = np.ones_like(splits.test.labels)
+        test = replace(splits.test, labels=like & labels, scored=like & scored)
+        with pytest.raises(DatasetError, match="test labels must have a positive that counts"):
+            replace(splits, test=test)
+    with pytest.raises(
+        DatasetError, match=r"scored must have the shape .* \(10, 10\), got \(9, 10"
+    ):
+        replace(splits.test, scored=like[1:])
 
 
 def test_digits_seeds_differ():

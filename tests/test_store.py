@@ -209,6 +209,12 @@ def test_two_processes_may_make_one_store_at_once(tmp_path):
     assert json.loads((folder / "store.json").read_text())
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_a_path_that_no_file_system_holds_is_said(tmp_path, create):
+    with pytest.raises(StoreError, match="xxx"):
+        RecordStore(tmp_path / ("x" * 5000), create=create)
+
+
 def test_another_copy_of_the_data_is_refused(store):
     cell = cells()[0].model_copy(update={"fingerprint": "0123"})
     cell = type(cell)(**cell.model_dump())

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from labelattack.benchmark.grid import Cell
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
-from labelattack.storage import PART, saved
+from labelattack.storage import PART, is_file, is_there, saved
 from labelattack.training.recipe import Epoch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Removal(BaseModel):
     ``attacked_labels`` is a hash of what it left: defenses are compared on equal ones only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     requested_rate: float | None
     realised_rate: float | None
@@ -56,7 +56,7 @@ class CleanScores(BaseModel):
         constant_classes: Classes that get the same score on every image.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     map: float
     map_micro: float
@@ -97,7 +97,7 @@ class Record(BaseModel):
         peak_memory: Most memory that the process had held when the cell was finished, in MiB.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str
     cell: Cell
@@ -139,13 +139,13 @@ class RecordStore:
         self._writable = create
         self._records = folder / "records"
         marker = folder / "store.json"
-        if not marker.is_file():
+        if not is_file(marker):
             if not create:
                 raise StoreError(
                     f"results must be a store made by 'labelattack bench', got "
                     f"'{folder}', which has no store.json"
                 )
-            if folder.exists() and _is_foreign(folder, marker):
+            if is_there(folder) and _is_foreign(folder, marker):
                 raise StoreError(
                     f"results must go to a new or empty folder or a store, got "
                     f"'{folder}', which holds other files"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labelattack.benchmark.store import Record
 
 EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
+MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
 
 
 Plugins = Annotated[
@@ -112,7 +113,11 @@ def print_table(
     lines: bool = False,
     rigid: int = 0,
 ) -> None:
-    """Prints a table whose first ``rigid`` columns never wrap."""
+    """Prints a table whose first ``rigid`` columns never wrap; none does in one of many rows."""
+    texts = [[printable(cell) for cell in row] for row in rows]
+    if len(texts) > MANY_ROWS:
+        _print_aligned(title, columns, texts)
+        return
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -128,10 +133,22 @@ def print_table(
     )
     for number, column in enumerate(columns):
         table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    for row in texts:
+        table.add_row(*map(escape, row))
     # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
     Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
+
+
+def _print_aligned(title: str, columns: tuple[str, ...], texts: list[list[str]]) -> None:
+    from rich.cells import cell_len
+
+    texts = [[text.replace("\n", " ") for text in row] for row in texts]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *texts, strict=True)]
+    found = [printable(title), ""]
+    for row in (list(columns), ["-" * width for width in widths], *texts):
+        padded = (t + " " * (w - cell_len(t)) for t, w in zip(row, widths, strict=True))
+        found.append("  ".join(padded).rstrip())
+    typer.echo("\n".join([*found, ""]))
 
 
 @contextmanager

@@ -69,6 +69,11 @@ class Split:
             )
         if not len(self.images):
             raise DatasetError("a split must have at least one image, got none")
+        if self.scored is not None and self.scored.shape != self.labels.shape:
+            raise DatasetError(
+                f"scored must have the shape of the labels, {self.labels.shape}, got "
+                f"{self.scored.shape}"
+            )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,8 +130,11 @@ class Splits:
                     f"{name} labels must have {len(self.classes)} columns, got "
                     f"{split.labels.shape[1]}"
                 )
-        if not self.test.labels.any():
-            raise DatasetError("test labels must have a positive, got none in any class")
+        mask = True if self.test.scored is None else self.test.scored
+        if not (self.test.labels & mask).any():
+            raise DatasetError(
+                "test labels must have a positive that counts, got none in any class"
+            )
 
     @cached_property
     def fingerprint(self) -> str:
