@@ -1,8 +1,12 @@
 import os
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+
+from labelattack.cli import main
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
@@ -19,3 +23,21 @@ def data_root():
     if not root or not Path(root).is_dir():
         pytest.skip("needs the real data: set LABELATTACK_DATA to the folder that holds them")
     return Path(root)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """What the command line says to what it refuses; in this process, which has torch loaded."""
+
+    def said(*arguments, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("COLUMNS", "140")
+        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        assert stopped.value.code == 2, err + out
+        assert "Traceback" not in err
+        return " ".join(err.split())
+
+    return said

@@ -142,7 +142,7 @@ def test_a_folder_that_is_a_file_is_said(tmp_path):
         papers_in([Path("absent.toml")])
 
 
-def test_command(tmp_path):
+def test_command(refused, tmp_path):
     store = RecordStore(tmp_path / "results")
     for record in records():
         store.add(record)
@@ -157,7 +157,6 @@ def test_command(tmp_path):
         for p in (tmp_path / "cards").iterdir()
         if p.name != "old.json"
     }
-    empty = run("cards", "absent", "--out", "cards", cwd=tmp_path, code=2)
-    assert "store.json" in empty.stderr
-    missing = run("cards", "results", "--out", "c", "--spec", "no.toml", cwd=tmp_path, code=2)
-    assert "config must be a TOML file" in missing.stderr
+    assert "store.json" in refused("cards", "absent", "--out", "cards", cwd=tmp_path)
+    missing = refused("cards", "results", "--out", "c", "--spec", "no.toml", cwd=tmp_path)
+    assert "config must be a TOML file" in missing

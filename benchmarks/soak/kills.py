@@ -5,7 +5,8 @@
 Four processes work on one store; one of them, sometimes all, gets kill -9 at a random moment and
 another takes its place. Afterwards the store must hold every cell, have computed none twice, hold
 no damaged file, and give the board of an uninterrupted run, byte by byte. While it runs, a record
-that was there once must stay there. Exits with 1 otherwise. Stops by itself after --minutes.
+that was there once must stay there, and never be written again. Exits with 1 otherwise. Stops by
+itself after --minutes.
 """
 
 import argparse
@@ -58,6 +59,16 @@ def board(folder):
     return to_json(boards(RecordStore(folder, create=False)))
 
 
+def written(folder):
+    """When each record was written."""
+    return {p.name: p.stat().st_mtime_ns for p in (folder / "records").glob("*.json")}
+
+
+def disturbed(before, now):
+    """What has become of records that were finished."""
+    return [f"lost or written again: {name}" for name, _ in before.items() - now.items()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
@@ -84,7 +95,7 @@ def main():
     print(f"uninterrupted: {time.monotonic() - began:.0f} s, exit {alone.exitcode}")
     wrong = [] if alone.exitcode == 0 else ["the uninterrupted run failed"]
     workers = [start() for _ in range(WORKERS)]
-    seen, kills, total = set(), 0, len(cells(told.seeds))
+    seen, kills, total = {}, 0, len(cells(told.seeds))
     while time.monotonic() < deadline:
         # So many records later, at a moment between two, so that kills spread over the whole grid
         # on a fast machine as on a slow one. Some come before a worker has done anything.
@@ -94,9 +105,8 @@ def main():
         patience = time.monotonic() + 20
         while True:
             time.sleep(rng.random() * 0.3)
-            now = {path.name for path in (killed / "records").glob("*.json")}
-            if seen - now:
-                wrong.append(f"lost: {sorted(seen - now)}")
+            now = written(killed)
+            wrong += disturbed(seen, now)
             seen = now
             if len(seen) >= min(goal, total - WORKERS) or time.monotonic() > patience:
                 break
@@ -114,6 +124,7 @@ def main():
         worker.join(max(1, deadline - time.monotonic()))
         if worker.exitcode != 0:
             wrong.append(f"a worker that was not killed ended with {worker.exitcode}")
+    wrong += disturbed(seen, written(killed))
     if kills < told.kills:
         wrong.append(f"only {kills} of {told.kills} kills: give it more --seeds or --minutes")
 
