@@ -173,7 +173,8 @@ def _chunk_features(
     rows: list[Rows] = [np.arange(len(split.ids))]
     (batch,) = inputs.stream(rows)
     kept = readout(network, batch.contiguous(memory_format=torch.channels_last))
-    return {name: values.float().cpu().numpy() for name, values in kept.items()}
+    # In the order in which the cache gives them back: products of matrices round by it.
+    return {name: values.float().contiguous().cpu().numpy() for name, values in kept.items()}
 
 
 def _read(path: Path, key: str, images: int) -> dict[str, Features] | None:
@@ -191,9 +192,8 @@ def _read(path: Path, key: str, images: int) -> dict[str, Features] | None:
 
 def _write(path: Path, key: str, found: dict[str, Features]) -> None:
     try:
-        contiguous = {name: np.ascontiguousarray(values) for name, values in found.items()}
         with written_whole(path) as part:
-            save_file(contiguous, part, metadata={"key": key, "sha256": _checksum(found)})
+            save_file(found, part, metadata={"key": key, "sha256": _checksum(found)})
     except (OSError, SafetensorError) as error:
         raise StoreError(f"features cannot be cached at '{path}': {error}") from error
 
@@ -201,5 +201,5 @@ def _write(path: Path, key: str, found: dict[str, Features]) -> None:
 def _checksum(found: dict[str, Features]) -> str:
     parts = hashlib.sha256()
     for name, values in sorted(found.items()):
-        parts.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        parts.update(name.encode() + values.tobytes())
     return parts.hexdigest()
