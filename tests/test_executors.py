@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from labelattack.benchmark.store import RecordStore
 from labelattack.benchmark.tables import to_json
 from labelattack.errors import LabelAttackError, ParameterError, UnknownNameError
 from tests.test_benchmark import cells
+from tests.test_cli import ONE, run
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +97,16 @@ def test_ray_survives_the_death_of_a_node_and_gives_the_same_board(wanted, local
     assert all(store.weights(cell.key) is not None for cell in wanted)
 
 
-def test_slurms_interface_gives_the_same_board(wanted, local, tmp_path):
-    """Its jobs, run as processes of this machine: there is no Slurm here."""
+NEEDS_SLURM = pytest.mark.skipif(shutil.which("sbatch") is None, reason="needs sbatch")
+
+
+@pytest.mark.parametrize("cluster", ["local", pytest.param("slurm", marks=NEEDS_SLURM)])
+def test_slurm_gives_the_same_board(wanted, local, tmp_path, cluster):
+    """Its jobs, run as processes of this machine, and by Slurm where there is one."""
     pytest.importorskip("submitit")
     store = RecordStore(tmp_path / "store")
     some = wanted[:2]
-    assert run_grid(some, store, executor=Slurm(cluster="local", tasks=2)) == 2
+    assert run_grid(some, store, executor=Slurm(cluster=cluster, tasks=2)) == 2
     again = {record.key: record.test for record in store}
     assert again == {cell.key: local.get(cell.key).test for cell in some}
     assert not list(store.folder.rglob("*.pkl")) and list(tmp_path.rglob(".store-slurm/*"))
@@ -112,3 +118,33 @@ def test_what_fails_far_away_is_said_as_if_it_had_failed_here(tmp_path):
     cell = type(cell)(**cell.model_dump())
     with pytest.raises(LabelAttackError, match="job .* did not: .*must have fingerprint 0123"):
         run_grid([cell], RecordStore(tmp_path / "s"), executor=Slurm(cluster="local"))
+
+
+def test_a_job_that_is_killed_is_said(tmp_path):
+    pytest.importorskip("submitit")
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\n"
+        "from labelattack import PartialLabelLoss, defenses\n"
+        "@defenses.register('deadly')\n"
+        "class Deadly(PartialLabelLoss):\n"
+        "    def loss(self, logits, step): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    result = run(
+        *ONE, "--plugin", tmp_path / "deadly.py", "--defense", "deadly", "--no-reference",
+        "--d-score", "none", "--executor", "slurm:cluster=local,memory=1", cwd=tmp_path, code=2,
+    )  # fmt: skip
+    assert "job of executor 'slurm' must end well, but job" in result.stderr
+    assert "has not produced any output" in result.stderr
+
+
+def test_what_slurm_refuses_is_said(refused, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    for name in ("srun", "sbatch"):
+        command = tmp_path / name
+        command.write_text("#!/bin/sh\necho 'invalid partition specified: night' >&2\nexit 1\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    said = refused(
+        *ONE, "--defense", "an", "--d-score", "none", "--executor", "slurm:partition=night", cwd=tmp_path
+    )  # fmt: skip
+    assert "must ask for what sbatch grants, got: invalid partition specified: night" in said

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -154,28 +155,34 @@ class Slurm(BaseModel):
             mem_gb=self.memory, timeout_min=self.minutes,
             **({"slurm_partition": self.partition} if self.partition else {}),
         )  # fmt: skip
-        running: set[Any] = set()
+        lost = submitit.core.utils.UncompletedJobError
+        left = Event()
 
         def run(cells: Sequence[Cell]) -> None:
-            task = executor.submit(run_on_store, cells, job, folder)
-            running.add(task)
+            try:
+                task = executor.submit(run_on_store, cells, job, folder)
+            except lost as refusal:
+                reason = str(refusal).partition("\n")[0]
+                raise ParameterError(
+                    f"executor 'slurm' must ask for what sbatch grants, got: {reason}"
+                ) from refusal
+            while not task.done():
+                if left.wait(1):
+                    task.cancel()  # and wait no longer: Slurm may never tell what became of it
+                    return
             try:
                 error = task.exception()
-            finally:
-                running.discard(task)
+            except lost as ended:
+                error = ended
             if error is not None:
                 raised = re.findall(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): .*", str(error), re.M)
-                reason = raised[-1] if raised else str(error).partition("\n")[0]
+                reason = raised[-1] if raised else " ".join(str(error).splitlines()[:2])
                 raise LabelAttackError(
                     f"a job of executor 'slurm' must end well, but job {task.job_id} did not: "
                     f"{reason} (its output is in '{exchange}')"
                 )
 
-        def cancel() -> None:
-            for task in list(running):
-                task.cancel()
-
-        with _threads(self.tasks, run, cancel) as lanes:
+        with _threads(self.tasks, run, left.set) as lanes:
             yield lanes
 
 
