@@ -319,7 +319,7 @@ def finish(cwd):
 
 @pytest.mark.filterwarnings("error")
 def test_interrupt_leaves_a_store_that_goes_on(tmp_path):
-    process = start(tmp_path, "--epochs", "60", "--jobs", "2")
+    process = start(tmp_path, "--epochs", "180", "--jobs", "2")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("results/records/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
