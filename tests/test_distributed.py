@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +96,30 @@ def test_heads_are_not_divided(tmp_path):
     assert (
         result.returncode != 0 and "torchrun must be used with --protocol finetune" in result.stderr
     )
+
+
+LEAVES = """
+import sys
+from pathlib import Path
+import torch
+from labelattack.training.distributed import gathered, parallel, team
+
+def train():
+    network = parallel(torch.nn.Linear(4, 2), torch.device("cpu"))
+    network(gathered(torch.ones(3, 4), 6)).sum().backward()
+
+with team(torch.device("cpu")):
+    train()
+sys.exit(sum("gloo" in (task / "comm").read_text() for task in Path("/proc/self/task").iterdir()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux to see threads")
+def test_no_thread_of_a_team_outlives_it(tmp_path):
+    """One that wants the interpreter when that has ended aborts a process that has done its work."""
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    result = subprocess.run(
+        [*TORCHRUN[:-1], tmp_path / "leaves.py"], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ def team(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    # Its functions take the group that exists when it is imported for a default, and keep it: torch
+    # does that on its own when a network is made parallel. Threads of a group that is kept outlive
+    # the interpreter, and abort the process when they want it.
+    import torch.distributed.nn.functional
+
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
@@ -43,6 +49,7 @@ def team(device: torch.device) -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
+        gc.collect()  # parallel networks hold the group, and themselves
 
 
 def size() -> int:
