@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,8 @@ def start(cwd, *more):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that has the tests in the background lets its children ignore interrupts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -319,7 +322,7 @@ def finish(cwd):
 
 @pytest.mark.filterwarnings("error")
 def test_interrupt_leaves_a_store_that_goes_on(tmp_path):
-    process = start(tmp_path, "--epochs", "180", "--jobs", "2")
+    process = start(tmp_path, "--epochs", "60", "--jobs", "2")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("results/records/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
