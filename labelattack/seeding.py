@@ -31,6 +31,11 @@ def generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(stream_seed(seed, *names)))
 
 
+def raw_words(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
+    """Draws the next ``count`` words of a generator: uint64 ``[count]``, uniform."""
+    return np.asarray(rng.bit_generator.random_raw(count), dtype=np.uint64)
+
+
 def random_keys(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
     """Draws distinct sort keys: taking the k smallest is a uniform draw of k out of ``count``.
 
@@ -45,7 +50,7 @@ def random_keys(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
         uint64 array ``[count]`` of distinct values.
     """
     bits = np.uint64(max(count - 1, 1).bit_length())
-    raw = np.asarray(rng.bit_generator.random_raw(count), dtype=np.uint64)
+    raw = raw_words(rng, count)
     return (raw >> bits << bits) | np.arange(count, dtype=np.uint64)
 
 
@@ -60,7 +65,7 @@ def bounded(rng: np.random.Generator, below: int, count: int) -> NDArray[np.int6
     Returns:
         int64 array ``[count]``.
     """
-    raw = np.asarray(rng.bit_generator.random_raw(count), dtype=np.uint64)
+    raw = raw_words(rng, count)
     # The high bits of a product are uniform below the bound, up to 2**-32.
     return (((raw >> np.uint64(32)) * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
 

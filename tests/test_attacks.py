@@ -1,13 +1,16 @@
 import math
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from labelattack import attacks
-from labelattack.attacks.base import LabelAttack
+from labelattack.attacks import base
+from labelattack.attacks.base import LabelAttack, draw_per_image, draw_share
 from labelattack.attacks.manifest import manifest
 from labelattack.errors import LabelError, ParameterError, PluginError
 from labelattack.labels import PartialLabels
@@ -83,6 +86,119 @@ PINNED = {
 }
 
 
+def slow_draw_share(cells, rate, rng):
+    """The definition: the candidates with the smallest keys, without any trick."""
+    candidates = np.flatnonzero(cells).tolist()
+    bits = max(len(candidates) - 1, 1).bit_length()
+    words = rng.bit_generator.random_raw(len(candidates)).tolist()
+    order = sorted(range(len(candidates)), key=lambda i: (words[i] >> bits, i))
+    drawn = np.zeros(cells.shape, bool)
+    for i in order[: round(rate * len(candidates))]:
+        drawn.flat[candidates[i]] = True
+    return drawn
+
+
+def slow_draw_per_image(cells, counts, rng):
+    """The definition: in each row the candidates with the smallest keys, without any trick."""
+    total = int(cells.sum())
+    row_bits = max(len(cells) - 1, 1).bit_length()
+    low_bits = max(total - 1, 1).bit_length()
+    words = iter(rng.bit_generator.random_raw(total).tolist())
+    keys = sorted(
+        (int(row), next(words) >> row_bits >> low_bits, position, int(column))
+        for position, (row, column) in enumerate(np.argwhere(cells))
+    )
+    drawn, left = np.zeros(cells.shape, bool), counts.tolist()
+    for row, _, _, column in keys:
+        drawn[row, column] = left[row] > 0
+        left[row] -= 1
+    return drawn
+
+
+WORDS = {
+    "uniform": lambda raw: raw,
+    "tied": lambda raw: raw >> 62 << 62,
+    "low": lambda raw: raw >> 40,
+    "high": lambda raw: ~(raw >> (raw & 63)),
+}
+kinds = st.sampled_from(sorted(WORDS))
+
+
+def words_of(kind, seed):
+    """Stands in for a generator; its words may be such that many tie, or far from uniform."""
+    raw = np.random.PCG64(seed).random_raw
+    return SimpleNamespace(bit_generator=SimpleNamespace(random_raw=lambda n: WORDS[kind](raw(n))))
+
+
+@st.composite
+def candidates(draw):
+    """Matrices up to 300 x 40, from empty to full, some with full rows among others."""
+    rows = draw(st.integers(0, 300) | st.sampled_from([64, 128, 256]))
+    labels = draw(st.integers(0, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cells = rng.random((rows, labels)) < draw(st.sampled_from([0, 0.02, 0.3, 0.9, 1]))
+    cells[rng.random(rows) < draw(st.sampled_from([0, 0.1]))] = True
+    return cells
+
+
+@given(candidates(), rates, kinds, st.integers(0, 9))
+def test_share_drawn_is_the_one_defined(cells, rate, kind, seed):
+    found = draw_share(cells, rate, words_of(kind, seed))
+    assert np.array_equal(found, slow_draw_share(cells, rate, words_of(kind, seed)))
+
+
+@given(candidates(), kinds, st.integers(0, 9), st.sampled_from([1, 64, 1 << 18]))
+@example(np.ones((64, 32), bool), "low", 0, 1 << 18)
+def test_draw_per_image_is_the_one_defined(cells, kind, seed, block):
+    counts = np.random.default_rng(seed).integers(-1, cells.shape[1] + 2, len(cells))
+    with mock.patch.object(base, "_BLOCK", block):
+        found = draw_per_image(cells, counts, words_of(kind, seed))
+    assert np.array_equal(found, slow_draw_per_image(cells, counts, words_of(kind, seed)))
+
+
+@pytest.mark.parametrize("kind", sorted(WORDS))
+@pytest.mark.parametrize("density", [0.5, 1])
+def test_large_draws_are_the_ones_defined(kind, density):
+    """So many that few must be sorted, and that keys fit in 32 bits (of which the full one needs all)."""
+    cells = np.random.default_rng(0).random((1 << 16, 4)) < density
+    counts = np.arange(len(cells)) % 6
+    found = draw_per_image(cells, counts, words_of(kind, 1))
+    assert np.array_equal(found, slow_draw_per_image(cells, counts, words_of(kind, 1)))
+    found = draw_share(cells, 0.4, words_of(kind, 1))
+    assert np.array_equal(found, slow_draw_share(cells, 0.4, words_of(kind, 1)))
+
+
+def test_words_that_crowd_anywhere_are_drawn_as_defined():
+    """Equal but for bits that do not count, also where the words to sort begin and end."""
+    cells = np.ones((10, 100), bool)
+    rng = np.random.default_rng(0)
+    for place in range(340, 660):
+        crowd = (place << 64) // 1000 >> 10 << 10
+        words = np.repeat(np.array([0, crowd, 2**64 - 1], np.uint64), [300, 400, 300])
+        words[300:700] |= rng.integers(1024, size=400).astype(np.uint64)
+        rng.shuffle(words)
+        source = SimpleNamespace(
+            bit_generator=SimpleNamespace(random_raw=lambda count, words=words: words[:count])
+        )
+        found = draw_share(cells, 0.5, source)
+        assert np.array_equal(found, slow_draw_share(cells, 0.5, source))
+
+
+def test_draws_take_one_word_for_each_candidate():
+    """Whatever is drawn: what an attack draws next must not depend on it."""
+    cells = np.random.default_rng(0).random((50, 8)) < 0.5
+    expected = np.random.PCG64(3)
+    expected.random_raw(int(cells.sum()))
+    for draw in (
+        lambda rng: draw_share(cells, 0, rng),
+        lambda rng: draw_share(cells, 0.5, rng),
+        lambda rng: draw_per_image(cells, np.zeros(50, np.int64), rng),
+    ):
+        rng = np.random.Generator(np.random.PCG64(3))
+        draw(rng)
+        assert rng.bit_generator.state == expected.state
+
+
 @given(st.integers(0, 5000))
 def test_random_keys_are_distinct(count):
     keys = random_keys(np.random.Generator(np.random.PCG64(0)), count)
@@ -134,9 +250,27 @@ def test_a_wrong_mask_is_refused():
         Wrong()(np.zeros((2, 2), bool), seed=0)
 
 
-def test_coco_sized_attack_is_exact(data_root):
+@pytest.fixture
+def coco(data_root):
     with np.load(data_root / "coco2014" / "train2014_labels.npz") as archive:
-        labels = archive["labels"].astype(bool)
-    left = attacks.create("targeted:rate=0.4")(labels, seed=0)
+        return archive["labels"].astype(bool)
+
+
+def test_coco_sized_attack_is_exact(coco):
+    left = attacks.create("targeted:rate=0.4")(coco, seed=0)
     assert isinstance(left, PartialLabels)
-    assert left.positives.sum() == labels.sum() - round(0.4 * int(labels.sum()))
+    assert left.positives.sum() == coco.sum() - round(0.4 * int(coco.sum()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "digest"),
+    [
+        ("targeted:rate=0.4", "c92afb37551dfd88"),
+        ("targeted:rate=0.4,scope=image", "917cdaf0b5d60293"),
+        ("single-positive", "8d0b4c1f43451b13"),
+        ("random:rate=0.4", "5c7c693293b003bf"),
+        ("random:rate=0.4,scope=image", "68a7c10268b0e76c"),
+    ],
+)
+def test_coco_sized_attacks_never_change(coco, spec, digest):
+    assert attacks.create(spec)(coco, seed=0).digest() == digest

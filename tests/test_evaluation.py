@@ -1,4 +1,6 @@
 import math
+import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,7 +10,12 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from labelattack.errors import LabelError, TrainingDivergedError, UnknownNameError
-from labelattack.evaluation.average_precision import average_precision, mean_average_precision
+from labelattack.evaluation import average_precision as module
+from labelattack.evaluation.average_precision import (
+    average_precision,
+    mean_average_precision,
+    mean_average_precisions,
+)
 from labelattack.evaluation.statistics import estimate
 
 
@@ -30,6 +37,115 @@ def test_equals_scikit_learn_with_ties(images, labels, seed, levels, dtype):
             assert found[column] == pytest.approx(expected, abs=1e-12)
         else:
             assert math.isnan(found[column])
+
+
+def by_full_sort(scores, truth, scored):
+    """Average precision of each class, bit by bit: every image sorted, no buckets."""
+    found = np.full(truth.shape[1], math.nan)
+    for column in range(truth.shape[1]):
+        score, label = scores[scored[:, column], column], truth[scored[:, column], column]
+        positives, everything = np.sort(score[label]), np.sort(score)
+        if len(positives):
+            hits = len(positives) - np.searchsorted(positives, positives)
+            found[column] = (hits / (len(score) - np.searchsorted(everything, positives))).mean()
+    return found
+
+
+SHAPES = {
+    "normal": lambda rng, size: rng.standard_normal(size),
+    "skewed": lambda rng, size: rng.lognormal(0, 3, size),
+    "tied": lambda rng, size: rng.integers(-3, 4, size) * 0.5,
+    "zeros": lambda rng, size: rng.choice([-0.0, 0.0, 1.0], size),
+    "far": lambda rng, size: np.where(rng.random(size) < 0.01, 1e6, rng.random(size)),
+    "neighbours": lambda rng, size: 1 + rng.integers(0, 40, size) * 2.0**-23,
+    "huge": lambda rng, size: rng.uniform(-3e38, 3e38, size),
+    "tiny": lambda rng, size: rng.uniform(-1e-38, 1e-38, size),
+}
+shapes = st.sampled_from(sorted(SHAPES))
+
+
+@given(
+    st.integers(0, 400),
+    st.integers(1, 20),
+    shapes,
+    st.sampled_from([0, 0.05, 0.5, 1]),
+    st.sampled_from([1, 16, 1 << 15]),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+    st.integers(0, 2**32 - 1),
+)
+def test_buckets_change_no_bit(images, labels, shape, density, buckets, dtype, seed):
+    """Any number of buckets, hence any size, gives what sorting everything gives."""
+    rng = np.random.default_rng(seed)
+    limit = np.finfo(dtype).max
+    scores = SHAPES[shape](rng, (images, labels)).clip(-limit, limit).astype(dtype)
+    truth = rng.random((images, labels)) < density
+    scored = rng.random((images, labels)) < rng.choice([0.5, 1])
+    with mock.patch.object(module, "_BUCKETS", buckets):
+        found = average_precision(scores, truth, scored=scored)
+    assert np.array_equal(found, by_full_sort(scores, truth, scored), equal_nan=True)
+
+
+@given(shapes, st.sampled_from([0.001, 0.04, 0.6]), st.integers(0, 2**32 - 1))
+def test_large_classes_change_no_bit(shape, density, seed):
+    rng = np.random.default_rng(seed)
+    scores = SHAPES[shape](rng, (33_000, 1)).astype(np.float32)
+    truth, scored = rng.random((33_000, 1)) < density, np.ones((33_000, 1), bool)
+    found = average_precision(scores, truth)
+    assert np.array_equal(found, by_full_sort(scores, truth, scored), equal_nan=True)
+
+
+@given(
+    st.tuples(st.integers(0, 8), st.integers(0, 60), st.integers(0, 5)),
+    shapes,
+    st.sampled_from([0, 0.1, 0.5, 1]),
+    st.tuples(st.sampled_from([2, 3]), st.sampled_from([None, 2, 3])),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1, 200, 1 << 17]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_many_runs_equal_each_alone(size, shape, density, axes, dtype, cells, strided, seed):
+    """With ties, unscored cells, classes without positives, and runs that have diverged."""
+    rng = np.random.default_rng(seed)
+    scores = SHAPES[shape](rng, size).astype(dtype)
+    if strided:
+        scores = scores.swapaxes(1, 2).copy().swapaxes(1, 2)
+    lost = rng.random(size) < rng.choice([0, 0.002])
+    scores[lost] = rng.choice([math.nan, -math.nan, math.inf, -math.inf], int(lost.sum()))
+    labels = rng.random(size[-axes[0] :]) < density
+    scored = None if axes[1] is None else rng.random(size[-axes[1] :]) < rng.choice([0.2, 0.9])
+    with mock.patch.object(module, "_CELLS", cells), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = mean_average_precisions(scores, labels, scored=scored)
+    assert found.shape == size[:1]
+    for run, value in enumerate(found):
+        truth, kept = (
+            cells if cells is None or cells.ndim == 2 else cells[run] for cells in (labels, scored)
+        )
+        if lost[run].any():
+            assert math.isnan(value)
+        else:
+            alone = mean_average_precision(scores[run], truth, scored=kept)
+            assert value == pytest.approx(alone, abs=1e-12, nan_ok=True)
+
+
+def test_many_runs_equal_scikit_learn():
+    rng = np.random.default_rng(4)
+    scores = rng.integers(-20, 20, (7, 300, 4)).astype(np.float32)
+    labels = rng.random((300, 4)) < 0.2
+    expected = [average_precision_score(labels, run, average="macro") for run in scores]
+    assert mean_average_precisions(scores, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_many_runs_of_other_shapes_are_refused():
+    scores, labels = np.zeros((2, 3, 4), np.float32), np.ones((3, 4), bool)
+    for wrong in (np.ones((4, 3), bool), np.ones((3, 3, 4), bool), np.ones((3, 4))):
+        with pytest.raises(LabelError, match="labels bool"):
+            mean_average_precisions(scores, wrong)
+        with pytest.raises(LabelError, match="scored bool"):
+            mean_average_precisions(scores, labels, scored=wrong)
+    with pytest.raises(LabelError, match=r"\[runs, images, labels\]"):
+        mean_average_precisions(scores[0], labels)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-38, 1e-20, 1e20, 1e37])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from labelattack.labels import BoolArray, check_matrix
 from labelattack.seeding import bounded, generator
 
 FloatArray = NDArray[np.floating[Any]]
-_BUCKETS = 16384
+_BUCKETS = 1 << 15
+_CELLS = 1 << 17  # of runs ranked together; larger ones gain nothing
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 Variant = Literal["macro", "micro", "voc-11-point"]
 
 
@@ -50,11 +52,13 @@ def average_precision(
         )
     if not np.isfinite(scores).all():
         raise TrainingDivergedError("scores must be finite, got NaN or infinity")
+    # Half precision has too few bits to number the buckets.
+    scores = scores.astype(np.result_type(scores, np.float32), copy=False)
     result = np.full(labels.shape[1], np.nan)
     for start in range(0, labels.shape[1], 16):
         # Classes as contiguous rows, a few at a time: strided columns cost several times more.
         block = slice(start, start + 16)
-        by_class, truth = scores[:, block].T.copy(), labels[:, block].T.copy()
+        by_class, truth = _transposed(scores[:, block]), _transposed(labels[:, block])
         for column, (score, label) in enumerate(zip(by_class, truth, strict=True), start):
             if scored is not None:
                 score, label = score[scored[:, column]], label[scored[:, column]]
@@ -102,6 +106,49 @@ def mean_average_precision(
     )
 
 
+def mean_average_precisions(
+    scores: FloatArray, labels: BoolArray, *, scored: BoolArray | None = None
+) -> NDArray[np.float64]:
+    """Macro ``mean_average_precision`` of each of many runs; small float32 ones are ranked as one.
+
+    Args:
+        scores: float ``[runs, images, labels]``.
+        labels: bool ``[images, labels]``, the same for all runs, or ``[runs, images, labels]``.
+        scored: Cells that count, bool in either shape. Default: all count.
+
+    Returns:
+        float64 ``[runs]`` in [0, 1]; NaN for a run with a score that is not finite, which leaves
+        the others as they are, and for one in which it is defined for no class.
+
+    Raises:
+        LabelError: If shapes differ, or if ``labels`` or ``scored`` is not bool.
+    """
+    for name, cells in (("labels", labels), ("scored", scored)):
+        if cells is not None and (
+            scores.ndim != 3
+            or cells.dtype != np.bool_
+            or cells.shape not in (scores.shape, scores.shape[1:])
+        ):
+            raise LabelError(
+                f"scores must be [runs, images, labels] and {name} bool, of that shape or [images, "
+                f"labels], got {scores.shape} and {cells.dtype} {cells.shape}"
+            )
+    labels = np.broadcast_to(labels, scores.shape)
+    scored = None if scored is None else np.broadcast_to(scored, scores.shape)
+    finite: BoolArray = np.asarray(np.isfinite(scores).all(axis=(1, 2)))
+    result = np.full(len(scores), np.nan)
+    at_once = _CELLS // max(1, labels[:1].size) if scores.dtype == np.float32 else 0
+    for start in range(0, len(scores), max(1, at_once)):
+        some = slice(start, start + max(1, at_once))
+        kept = None if scored is None else scored[some]
+        if at_once:
+            result[some] = _ranked_together(scores[some], labels[some], kept)
+        elif finite[start]:
+            kept = None if kept is None else kept[0]
+            result[start] = mean_average_precision(scores[start], labels[start], scored=kept)
+    return np.where(finite, result, np.nan)
+
+
 def defined_mean(values: NDArray[np.float64]) -> float:
     """Mean of the values that are not NaN; NaN if none is."""
     defined = values[~np.isnan(values)]
@@ -141,37 +188,89 @@ def map_interval(
     return None if np.isnan(low + high) else (float(low), float(high))
 
 
+def _ranked_together(
+    scores: FloatArray, labels: BoolArray, scored: BoolArray | None
+) -> NDArray[np.float64]:
+    """Macro mean average precision of some runs, float32; anything for scores that are no numbers.
+
+    Every class of every run is a row, and the rows are one ascending array of keys: row, score.
+    """
+    runs, images, classes = scores.shape
+    shape = (runs * classes, images)
+    # Integers in the order of the scores; the sum has no negative zero.
+    bits = np.add(scores.swapaxes(1, 2), np.float32(0), order="C").view(np.int32).reshape(shape)
+    bits ^= bits >> 31 & 0x7FFFFFFF
+    if scored is not None:
+        labels = labels & scored
+        bits[~scored.swapaxes(1, 2).reshape(shape)] = np.iinfo(np.int32).min  # below all scores
+    cells = np.flatnonzero(labels.swapaxes(1, 2))
+    row = cells // max(1, images)
+    positives = np.sort((row << 32) + bits.reshape(-1)[cells])
+    keys = (np.arange(len(bits), dtype=np.int64) << 32)[:, None] + np.sort(bits, axis=1)
+    reached = (row + 1) * images - np.searchsorted(keys.reshape(-1), positives)
+    counts = np.bincount(row, minlength=len(bits))
+    hits = np.cumsum(counts)[row] - _first_equal(positives)
+    sums = np.bincount(row, hits / reached, minlength=len(bits))
+    total = (sums / np.maximum(counts, 1)).reshape(runs, classes).sum(axis=1)
+    defined = np.count_nonzero(counts.reshape(runs, classes), axis=1)
+    return np.asarray(np.where(defined, total / np.maximum(defined, 1), np.nan))
+
+
+def _transposed(columns: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Contiguous transpose, by pieces that stay in the cache."""
+    rows = np.empty(columns.shape[::-1], dtype=columns.dtype)
+    for start in range(0, len(columns), 512):
+        rows[:, start : start + 512] = columns[start : start + 512].T
+    return rows
+
+
 def _at_positives(
     score: FloatArray, label: BoolArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision and recall at each positive, in ascending order of score."""
-    positives = np.sort(score[label])
-    hits = len(positives) - np.searchsorted(positives, positives, side="left")
-    return hits / _at_least(score, positives), hits / len(positives)
+    positives = np.sort(score[np.flatnonzero(label)])
+    hits = len(positives) - _first_equal(positives)
+    return hits / _reached(positives, hits, score, label), hits / len(positives)
 
 
-def _at_least(values: FloatArray, thresholds: FloatArray) -> NDArray[np.int64]:
-    """How many values reach each threshold; thresholds are ascending and among the values.
+def _first_equal(ordered: NDArray[Any]) -> NDArray[np.int64]:
+    """Where the first of each one's equals stands, in an ascending array."""
+    first = np.arange(len(ordered))
+    first[1:][ordered[1:] == ordered[:-1]] = 0
+    return np.maximum.accumulate(first)
 
-    Values are counted into buckets by an order-preserving map, and only those that share a bucket
-    with a threshold are sorted. Exact for any distribution; one that falls into few buckets costs a
-    full sort.
+
+def _reached(
+    positives: FloatArray, hits: NDArray[np.int64], score: FloatArray, label: BoolArray
+) -> NDArray[np.int64]:
+    """How many images score at least as much as each of the positives, which ascend.
+
+    Scores are counted into buckets by an order-preserving map, and only the negatives that share a
+    bucket with a positive are sorted. Exact for any distribution; one that falls into few buckets
+    costs a full sort.
+
+    Args:
+        positives: Scores of the positives, ascending.
+        hits: How many positives reach each.
+        score: All scores.
+        label: Which are positive.
     """
-    low, width = values.min(), float(values.max()) - float(values.min())
     # Small inputs gain nothing; extreme widths would overflow the map.
-    if len(values) < 2 * _BUCKETS or not 1e-30 < width < 1e30:
-        ordered = np.sort(values)
-        return len(ordered) - np.searchsorted(ordered, thresholds, side="left")
-    scale = values.dtype.type((_BUCKETS - 1) / width)
-    bucket = ((values - low) * scale).astype(np.int32)
-    wanted = ((thresholds - low) * scale).astype(np.int32)
-    counts = np.bincount(bucket, minlength=_BUCKETS)
-    shared = np.zeros(len(counts), dtype=np.bool_)
+    width = float(score.max()) - float(score.min()) if len(score) >= _BUCKETS else 0.0
+    if not 1e-30 < width < 1e30:
+        return len(score) - np.searchsorted(np.sort(score), positives)
+    low = score.min()
+    scale = score.dtype.type((_BUCKETS - 1) / width)
+    wanted = ((positives - low) * scale).astype(np.int32)
+    # By way of int32: floats become wider integers one by one, and others index more slowly.
+    bucket = ((score - low) * scale).astype(np.int32).astype(np.intp)
+    shared = np.zeros(_BUCKETS, dtype=np.bool_)
     shared[wanted] = True
-    rest = np.sort(values[shared[bucket]])
-    above = np.cumsum(np.where(shared, 0, counts)[::-1])[::-1]
-    found: NDArray[np.int64] = above[wanted] + len(rest) - np.searchsorted(rest, thresholds)
-    return found
+    others = np.bincount(bucket, minlength=_BUCKETS)
+    others[wanted] = 0
+    near = np.sort(score[np.flatnonzero(shared.take(bucket) & ~label)])
+    below: NDArray[np.int64] = np.cumsum(others)[wanted] + np.searchsorted(near, positives)
+    return hits + (len(score) - len(positives)) - below
 
 
 def _eleven_points(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
