@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ from torch import nn
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
+from labelattack.evaluation.average_precision import mean_average_precision
+from labelattack.labels import encode
 from labelattack.training.fit import Fit, fit, predict
-from labelattack.training.heads import HeadRun, _batchable, fit_heads
+from labelattack.training.heads import HeadRun, _Batched, _way, fit_heads
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
 
@@ -16,6 +19,7 @@ CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 6)).astype(np.float32)
 CLEAN = X[:, :4] > 0.4
+SCORED = RNG.random((20, 4)) < 0.8
 TRAIN, VAL = FeatureInputs(X, CPU), FeatureInputs(X[:20] + 0.1, CPU)
 
 
@@ -26,7 +30,7 @@ def bound(loss, attack="targeted", seed=0):
     return loss, labels
 
 
-def some_runs(make, batch_size=16):
+def some_runs(make, batch_size=16, kind=""):
     """Attacks, seeds and learning rates mixed."""
     runs = []
     for seed, (attack, lr) in enumerate(
@@ -35,32 +39,30 @@ def some_runs(make, batch_size=16):
         loss, labels = bound(make(), attack, seed)
         torch.manual_seed(seed)
         head = nn.Linear(6, 4)
-        target = torch.from_numpy(CLEAN[:20]).float()
         runs.append(
             HeadRun(
                 head=head,
                 loss=loss,
+                kind=kind,
                 labels=labels,
                 recipe=Recipe(epochs=4, lr=lr, batch_size=batch_size),
                 seed=seed,
-                validate=lambda scores, y=target: (
-                    -float((torch.sigmoid(torch.tensor(scores)) - y).abs().mean())
-                ),
+                val_labels=CLEAN[:20],
+                val_scored=None if seed % 2 else SCORED,
             )
         )
     return runs
 
 
-def signs_of(runs):
-    return [
-        torch.from_numpy(np.stack([getattr(run.labels, sign) for run in runs]))
-        for sign in ("positives", "negatives")
-    ]
+def is_batched(runs):
+    signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
+    return isinstance(_way(list(range(len(runs))), [run.loss for run in runs], signs), _Batched)
 
 
 def alone(run):
     return fit(
-        run.head, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU, validate=run.validate
+        run.head, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU,
+        validate=lambda scores: mean_average_precision(scores, run.val_labels, scored=run.val_scored),
     )  # fmt: skip
 
 
@@ -88,7 +90,7 @@ def test_a_group_trains_each_head_as_it_would_alone(spec):
 @pytest.mark.parametrize("spec", defenses.registry.names())
 def test_every_loss_can_be_batched(spec):
     runs = some_runs(lambda: defenses.create(spec))
-    assert _batchable([run.loss for run in runs], *signs_of(runs))
+    assert is_batched(runs)
 
 
 class Branches(PartialLabelLoss):
@@ -130,7 +132,7 @@ class FailsLate(PartialLabelLoss):
 
 def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
     runs = some_runs(FailsLate)
-    assert _batchable([run.loss for run in runs], *signs_of(runs))
+    assert is_batched(runs)
     found = fit_heads(runs, TRAIN, VAL)
     assert [str(failure) for failure in found] == ["no more"] * len(runs)
 
@@ -139,7 +141,7 @@ def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
 def test_losses_that_cannot_be_batched_are_called_apart(make):
     runs = some_runs(make)
     if make is KeepsPython:
-        assert not _batchable([run.loss for run in runs], *signs_of(runs))
+        assert not is_batched(runs)
     singles = [alone(copy.deepcopy(run)) for run in runs]
     for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
         assert_equal_fits(mine, theirs)
@@ -154,3 +156,15 @@ def test_one_failure_leaves_the_others_alone():
     diverged = fit_heads(runs, TRAIN, VAL)
     assert "must be finite" in str(diverged[1])
     assert_equal_fits(diverged[0], alone(some_runs(lambda: defenses.create("an"))[0]))
+
+
+def test_a_group_mixes_losses_attacks_recipes_and_seeds():
+    """Heads of one seed share products, and one kind's call reaches over seeds."""
+    runs = []
+    for spec in (*defenses.registry.names(), "wan:weight=0.5"):
+        some = some_runs(lambda spec=spec: defenses.create(spec), kind=spec)
+        runs += [replace(run, seed=run.seed % 2) for run in some]
+    runs = [runs[row] for row in np.random.default_rng(1).permutation(len(runs))]
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)

@@ -208,10 +208,12 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
         HeadRun(
             head=run.network,
             loss=run.loss,
+            kind=run.cell.defense,
             labels=run.attacked,
             recipe=run.cell.recipe,
             seed=run.cell.seed,
-            validate=run.validate,
+            val_labels=run.chosen.labels,
+            val_scored=run.chosen.scored,
         )
         for run in runs
         if isinstance(run.network, nn.Linear)

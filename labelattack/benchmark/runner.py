@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import pairwise
 from math import ceil
 
 from labelattack.benchmark.claims import LEASE, Claims
@@ -16,12 +17,13 @@ from labelattack.benchmark.loading import load
 from labelattack.benchmark.store import Record, RecordStore
 from labelattack.benchmark.tasks import Job
 from labelattack.models import registry as models
+from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.distributed import agreed, check_parallel, leads, size
 from labelattack.training.features import Progress
+from labelattack.training.heads import heads_at_once
 from labelattack.training.protocols import prepare
 
-HEADS_AT_ONCE = 16  # more share the work no better: the optimiser's memory traffic is theirs alone
 USUAL, HERE = Job(), Local()
 POLL = 0.5  # seconds between looks at what others compute
 
@@ -97,7 +99,7 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Claims(store.folder / "claims", lease) as claims,
     ):
-        waiting = list(reversed(groups(missing, lanes.width)))
+        waiting = list(reversed(groups(missing, lanes.width, job.device)))
         while True:
             # A short queue: an interrupt has little to cancel, and others find something to do.
             while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
@@ -116,7 +118,7 @@ def run_grid(
                         finished(record)
             progress("cells", done, len(missing))
             if not waiting and not running:
-                waiting = agreed(groups(elsewhere, lanes.width))
+                waiting = agreed(groups(elsewhere, lanes.width, job.device))
                 if not waiting:
                     return computed
                 elsewhere.clear()
@@ -143,26 +145,38 @@ def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> 
             )  # fmt: skip
 
 
-def groups(cells: Sequence[Cell], jobs: int = 1) -> list[list[Cell]]:
+def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[list[Cell]]:
     """Divides cells into units of work.
 
     Args:
         cells: What is to be run.
         jobs: Processes that each want something to do.
+        device: Where they compute.
 
     Returns:
-        Linear heads by the dozen where they share features, defense, batch size and epochs; whole
-        networks one by one. In the order of their first cells.
+        Linear heads, as many as it pays to train together, where they share features, batch size
+        and epochs: defenses together, and within one the cells of a seed. Whole networks one by
+        one. In the order of their first cells.
     """
     together: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in cells:
-        shared = (
-            cell.dataset, cell.model, cell.defense, cell.recipe.batch_size, cell.recipe.epochs
-        )  # fmt: skip
+        shared = cell.dataset, cell.model, cell.recipe.batch_size, cell.recipe.epochs
         together[shared if cell.protocol == "linear" else (cell.key,)].append(cell)
-    size = min(HEADS_AT_ONCE, ceil(len(cells) / jobs))
-    return [
-        members[start : start + size]
-        for members in together.values()
-        for start in range(0, len(members), size)
-    ]
+    return [group for members in together.values() for group in _divided(members, jobs, device)]
+
+
+def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
+    first = members[0]
+    if len(members) == 1:
+        return [members]
+    # A call serves one kind of loss, a product one order of the images.
+    defenses = {cell.defense: number for number, cell in enumerate(members)}
+    members = sorted(members, key=lambda c: (defenses[c.defense], c.seed, c.attack))
+    images, labels = load(first.dataset).train.labels.shape
+    channels = models.get(Spec.parse(first.model).name).channels
+    most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=jobs)
+    parts = ceil(len(members) / most)
+    # Whole rounds, so that no process waits for another's last group.
+    parts = min(ceil(parts / jobs) * jobs, len(members))
+    ends = [round(len(members) * part / parts) for part in range(parts + 1)]
+    return [members[start:stop] for start, stop in pairwise(ends)]

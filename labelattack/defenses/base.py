@@ -128,13 +128,14 @@ def negative_term(logits: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with targets in [0, 1], per cell."""
-    return target * softplus(-logits) + (1 - target) * softplus(logits)
+    """Binary cross-entropy with targets in [0, 1], bool or float, per cell."""
+    # One softplus, not one for each sign: it is what a step of a small head spends most time on.
+    return softplus(logits) - target * logits
 
 
 def observed_term(logits: Tensor, step: Step) -> Tensor:
     """Cross-entropy on observed cells, 0 on hidden ones, per cell."""
-    return step.positives * positive_term(logits) + step.negatives * negative_term(logits)
+    return (step.positives | step.negatives) * cross_entropy(logits, step.positives)
 
 
 def assume_negative(logits: Tensor, step: Step, smoothing: float = 0.0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -15,7 +16,6 @@ from labelattack.defenses.base import (
     Step,
     Task,
     cross_entropy,
-    observed_term,
 )
 from labelattack.errors import ParameterError
 
@@ -92,11 +92,15 @@ class PseudoHistory(PartialLabelLoss):
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Eq. 7, averaged over the batch."""
         p = logits.sigmoid()
-        pseudo = self._pseudo_labels(step.index).to(logits.dtype)
+        past, count = self.predictions[step.index], self.stored[step.index]
+        pseudo = self._pseudo_labels(past, count).to(logits.dtype)
         if self.history:
-            self._store(p.detach(), step.index)
-        observed = self._part(observed_term(logits, step), ~step.hidden)
-        hidden = self._part(step.hidden * cross_entropy(logits, pseudo), step.hidden)
+            newest = p.detach().to(past.dtype)[:, None]
+            self.predictions[step.index] = torch.cat([newest, past[:, :2]], dim=1)
+            self.stored[step.index] = (count + 1).clamp_max(3)
+        unknown = step.hidden
+        observed = self._part(~unknown * cross_entropy(logits, step.positives), ~unknown)
+        hidden = self._part(unknown * cross_entropy(logits, pseudo), unknown)
         shift = {
             "exponential": math.exp(step.epoch - step.epochs),
             "linear": step.epoch / step.epochs,
@@ -104,20 +108,13 @@ class PseudoHistory(PartialLabelLoss):
         }[self.schedule]
         return (observed + shift * hidden + self.penalty * self._penalty(p, pseudo, step)).mean()
 
-    def _pseudo_labels(self, index: Tensor) -> Tensor:
+    def _pseudo_labels(self, past: Tensor, count: Tensor) -> Tensor:
         """Eq. 2 and 3: weighted mean of what is stored, ``init`` where nothing is."""
-        stack = self.predictions[index]
-        weights = torch.tensor(self.weights, dtype=stack.dtype, device=stack.device)
-        there = torch.arange(3, device=stack.device) < self.stored[index][:, None]
-        weights = weights * there
-        total = weights.sum(dim=1, keepdim=True)
-        mean = (weights[:, :, None] * stack).sum(dim=1) / total.clamp_min(1e-12)
-        return torch.where(total > 0, mean, torch.full_like(mean, self.init))
-
-    def _store(self, p: Tensor, index: Tensor) -> None:
-        newest = p.to(self.predictions.dtype)[:, None]
-        self.predictions[index] = torch.cat([newest, self.predictions[index][:, :2]], dim=1)
-        self.stored[index] = (self.stored[index] + 1).clamp_max(3)
+        weights = past.new_tensor(self.weights)
+        # What is not stored yet is 0 and adds nothing to the sum, only to the weights.
+        total = past.new_tensor((0.0, *accumulate(self.weights)))[count][:, None]
+        mean = (weights[:, None] * past).sum(dim=1) / total.clamp_min(1e-12)
+        return torch.where(total > 0, mean, self.init)
 
     def _part(self, cells: Tensor, members: Tensor) -> Tensor:
         """Sum over a part's cells per image, over L or over the part's size; ``[batch]``."""
@@ -127,19 +124,12 @@ class PseudoHistory(PartialLabelLoss):
 
     def _penalty(self, p: Tensor, pseudo: Tensor, step: Step) -> Tensor:
         """Eq. 6 per image: 1 minus the distance to the trivial solution; 0 over no labels."""
-        reference = {
-            "ones": torch.ones_like(p),
-            "zeros": torch.zeros_like(p),
-            "pseudo": pseudo,
-        }[self.penalty_reference]
-        scope = {
-            "all": torch.ones_like(step.hidden),
-            "observed": ~step.hidden,
-            "hidden": step.hidden,
-        }[self.penalty_scope]
-        size = scope.sum(dim=1)
+        distance = p - {"ones": 1.0, "zeros": 0.0}.get(self.penalty_reference, pseudo)
+        size = torch.full_like(p[:, 0], p.shape[1])
+        if self.penalty_scope != "all":
+            scope = step.hidden if self.penalty_scope == "hidden" else ~step.hidden
+            distance, size = distance * scope, scope.sum(dim=1)
         # vector_norm has gradient 0 at 0, where the root's would be infinite.
         order = 2 if self.penalty_norm == "l2" else 1
-        norm = torch.linalg.vector_norm((p - reference) * scope, ord=order, dim=1)
-        distance = norm / size.clamp_min(1) ** (1 / order)
-        return torch.where(size > 0, 1 - distance, torch.zeros_like(distance))
+        norm = torch.linalg.vector_norm(distance, ord=order, dim=1)
+        return torch.where(size > 0, 1 - norm / size.clamp_min(1) ** (1 / order), 0.0)

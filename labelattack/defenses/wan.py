@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, negative_term, observed_term
+from labelattack.defenses.base import PartialLabelLoss, Step, cross_entropy
 
 
 @register("wan")
@@ -30,5 +31,5 @@ class WeakAssumeNegative(PartialLabelLoss):
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
         weight = 1 / max(logits.shape[1] - 1, 1) if self.weight is None else self.weight
-        hidden = weight * step.hidden * negative_term(logits)
-        return (observed_term(logits, step) + hidden).mean()
+        cells = torch.where(step.hidden, weight, 1.0) * cross_entropy(logits, step.positives)
+        return cells.mean()

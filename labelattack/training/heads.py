@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +18,42 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
-from labelattack.labels import PartialLabels
+from labelattack.evaluation.average_precision import mean_average_precisions
+from labelattack.labels import BoolArray, PartialLabels, encode
 from labelattack.seeding import permutation
-from labelattack.training.fit import Best, Fit, Scores, adam, require_finite
+from labelattack.training.fit import Best, Fit, adam, require_finite
+from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
 
-_PROBE_STEPS = 3
+_PROBE_STEPS, _PROBE_IMAGES = 3, 16
+_SCORES_AT_ONCE = 1 << 24  # numbers
+
+
+def heads_at_once(
+    images: int, labels: int, channels: int, *, device: torch.device, processes: int = 1
+) -> int:
+    """How many heads to train side by side: as many as stay in the cache between two steps.
+
+    A call has its price however many heads share it; but each step reads and writes four numbers
+    for each parameter (weight, gradient, Adam's two), and from main memory that costs more than
+    sharing saves. Fewer than eight share too little, whatever fits.
+
+    Args:
+        images: Training images.
+        labels: Labels of each.
+        channels: Features of each.
+        device: Where to compute.
+        processes: How many share its last-level cache and memory.
+
+    Returns:
+        At least 1. Not more than half of the free memory would hold, had every loss four numbers
+        for each image and label, as one that learns them has.
+    """
+    numbers = 4 * np.dtype(np.float32).itemsize
+    in_cache = max(8, last_level_cache(device) // processes // (numbers * (channels + 1) * labels))
+    memory = free_memory(device) // 2 // processes // (numbers * (channels + 1 + images) * labels)
+    return max(1, min(in_cache, memory))
 
 
 @dataclass(frozen=True)
@@ -32,52 +63,63 @@ class HeadRun:
     Attributes:
         head: Where to start; not changed.
         loss: A bound loss.
+        kind: Runs of one kind have the same loss with the same parameters.
         labels: Attacked labels of the training images.
         recipe: Hyper-parameters; epochs and batch size are the same for the whole group.
         seed: Seed of shuffling.
-        validate: Gives the validation mAP of logits of the validation images; NaN if undefined.
+        val_labels: What validation mAP is computed on, bool ``[images, labels]``.
+        val_scored: Cells of it that count, likewise; None for all.
     """
 
     head: nn.Linear
     loss: PartialLabelLoss
+    kind: str
     labels: PartialLabels
     recipe: Recipe
     seed: int
-    validate: Callable[[Scores], float]
+    val_labels: BoolArray
+    val_scored: BoolArray | None = None
 
 
 def fit_heads(
     runs: Sequence[HeadRun], train: FeatureInputs, val: FeatureInputs
 ) -> list[Fit | Exception]:
-    """Trains the heads of a group; every product and optimiser step is one for all of them.
+    """Trains the heads of a group side by side.
 
-    Random streams are each run's own, so a run comes out as it would alone, up to the rounding of
-    float32 sums. A loss whose arithmetic cannot be batched is called for each run in turn.
+    Heads of one seed see the images in one order and share every product; losses of one kind are
+    one call, and so are the optimiser's steps of one learning rate. Random streams are each run's
+    own, so a run comes out as it would alone, up to the rounding of float32 sums. A loss whose
+    arithmetic cannot be batched is called for each run in turn.
 
     Args:
-        runs: The heads; one kind of loss, one batch size, one number of epochs.
+        runs: The heads; one batch size, one number of epochs.
         train: Features of the training images.
         val: Features of the validation images.
 
     Returns:
         For each run, its fit, or why it failed. One failure leaves the others alone.
     """
-    # Neighbours with one learning rate share an optimiser group.
-    order = sorted(range(len(runs)), key=lambda row: runs[row].recipe.lr)
+    # Heads of one seed, and within it those of one learning rate, are slices of shared tensors.
+    order = sorted(range(len(runs)), key=lambda row: (runs[row].seed, runs[row].recipe.lr))
     ordered = [runs[row] for row in order]
-    device = train.features.device
-    positives, negatives = (
-        torch.from_numpy(np.stack([getattr(run.labels, sign) for run in ordered])).to(device)
-        for sign in ("positives", "negatives")
-    )
-    losses = [run.loss.to(device) for run in ordered]
+    of_kind: dict[str, list[int]] = defaultdict(list)
+    for row, run in enumerate(ordered):
+        of_kind[run.kind].append(row)
+    signs, whose = _signs(ordered, train.features.device)
+    losses = {
+        kind: [ordered[row].loss.to(signs.device) for row in rows] for kind, rows in of_kind.items()
+    }
     fits: list[Fit | Exception] | None = None
-    if _batchable(losses, positives, negatives):
-        # What a stranger's code raises later than in the check is found out run by run below.
-        with suppress(Exception):
-            fits = _fit_ordered(ordered, train, val, positives, negatives, _Batched(losses))
+    # What a stranger's code raises later than in the check is found out run by run below.
+    with suppress(Exception):
+        kinds = [
+            _way(rows, losses[kind], signs[:, :_PROBE_IMAGES][whose[rows, 0]])
+            for kind, rows in of_kind.items()
+        ]
+        fits = _fit_ordered(ordered, train, val, (signs, whose), kinds)
     if fits is None:
-        fits = _fit_ordered(ordered, train, val, positives, negatives, _Apart(losses))
+        apart = [_Apart(rows, losses[kind], signs.device) for kind, rows in of_kind.items()]
+        fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
     found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
 
@@ -86,49 +128,56 @@ def _fit_ordered(
     runs: list[HeadRun],
     train: FeatureInputs,
     val: FeatureInputs,
-    positives: Tensor,
-    negatives: Tensor,
-    losses: _Losses,
+    labels: tuple[Tensor, Tensor],
+    kinds: Sequence[_Losses],
 ) -> list[Fit | Exception]:
-    device, recipe = train.features.device, runs[0].recipe
-    weight = torch.stack([run.head.weight.detach() for run in runs]).to(device)
-    bias = torch.stack([run.head.bias.detach()[None] for run in runs]).to(device)
-    own = torch.arange(len(runs), device=device)[:, None]
-    optimizer, parts = _optimizer(runs, [weight, bias], losses)
+    signs, whose = labels
+    device, recipe = signs.device, runs[0].recipe
+    heads = _Heads(runs, device)
+    optimizer, learned = _optimizer(runs, heads, kinds)
+    own = torch.from_numpy(heads.seed_of).to(device)
     best = [Best() for _ in runs]
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
         orders = torch.from_numpy(
-            np.stack([permutation(len(train), r.seed, "shuffle", str(epoch)) for r in runs])
+            np.stack([permutation(len(train), seed, "shuffle", str(epoch)) for seed in heads.seeds])
         ).to(device)
         total = torch.zeros(len(runs), dtype=torch.float64, device=device)
-        for index in torch.split(orders, recipe.batch_size, dim=1):
-            batch = train.features[index]
-            logits = torch.baddbmm(bias, batch, weight.transpose(1, 2)).requires_grad_()
-            step = Step(
-                positives=positives[own, index],
-                negatives=negatives[own, index],
-                index=index,
-                epoch=epoch,
-                epochs=recipe.epochs,
-            )
-            values = losses(logits, step, failed)
-            at_logits, *of_losses = torch.autograd.grad(
-                values.sum(), [logits, *losses.leaves], materialize_grads=True
-            )
-            gradients = [at_logits.transpose(1, 2) @ batch, at_logits.sum(1, True), *of_losses]
-            for view, number, where in parts:
-                view.grad = gradients[number][where]
+        for rows in torch.split(orders, recipe.batch_size, dim=1):
+            batches = [train.features[row] for row in rows]
+            logits = heads.logits(batches)
+            at_logits = torch.empty_like(logits)
+            index = rows[own]
+            known = signs[whose, index]
+            slopes: list[Tensor] = []
+            for losses in kinds:
+                mine = losses.rows
+                part, sign = logits[mine].requires_grad_(), known[mine]
+                step = Step(
+                    positives=sign > 0,
+                    negatives=sign < 0,
+                    index=index[mine],
+                    epoch=epoch,
+                    epochs=recipe.epochs,
+                )
+                values = losses(part, step, failed)
+                at_logits[mine], *more = torch.autograd.grad(
+                    values.sum(), [part, *losses.leaves], materialize_grads=True
+                )
+                slopes += more
+                total[mine] += values.detach().double() * rows.shape[1]
+            heads.differentiate(batches, at_logits)
+            for view, number, where in learned:
+                view.grad = slopes[number][where]
             optimizer.step()
-            total += values.detach().double() * index.shape[1]
-        scores = torch.baddbmm(bias, val.features.expand(len(runs), -1, -1), weight.transpose(1, 2))
-        for row, run in enumerate(runs):
+        for row, score in enumerate(_validated(runs, heads, val)):
             if row in failed:
                 continue
             try:
                 mean_loss = require_finite(float(total[row]) / len(train), epoch)
-                state = {"weight": weight[row], "bias": bias[row, 0]}
-                best[row].add(mean_loss, run.validate(scores[row].cpu().numpy()), state)
+                if score is None:
+                    raise TrainingDivergedError("scores must be finite, got NaN or infinity")
+                best[row].add(mean_loss, score, heads.state(row))
             except TrainingDivergedError as error:
                 failed[row] = error
         if len(failed) == len(runs):
@@ -136,34 +185,121 @@ def _fit_ordered(
     return [failed.get(row) or best[row].fit() for row in range(len(runs))]
 
 
-class _Losses(Protocol):
-    """The losses of a group, called as one.
+class _Heads:
+    """Parameters of linear heads, and their gradients, all labels of all heads as rows.
 
     Attributes:
-        leaves: What the losses learn themselves.
+        seeds: The seeds, ascending.
+        seed_of: Which of them each head has, int64 ``[heads]``, ascending.
+        pairs: Parameters with their gradients, ``[heads, ...]``.
     """
 
+    def __init__(self, runs: list[HeadRun], device: torch.device) -> None:
+        self.weight = torch.cat([run.head.weight.detach() for run in runs]).to(device)
+        self.bias = torch.cat([run.head.bias.detach() for run in runs])[:, None].to(device)
+        self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        found, self.seed_of = np.unique([run.seed for run in runs], return_inverse=True)
+        self.seeds = [int(seed) for seed in found]
+        ends = np.searchsorted(self.seed_of, range(len(found) + 1)) * (len(self.bias) // len(runs))
+        self.shares = [slice(*ends) for ends in pairwise(ends.tolist())]
+        self.pairs = [
+            (value.view(len(runs), -1), slope.view(len(runs), -1))
+            for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
+        ]
+        self.count = len(runs)
+
+    def logits(self, batches: list[Tensor]) -> Tensor:
+        """``[heads, batch, labels]``, given each seed's ``[batch, channels]``."""
+        rows = [
+            torch.addmm(self.bias[share], self.weight[share], batch.T)
+            for share, batch in zip(self.shares, batches, strict=True)
+        ]
+        return torch.cat(rows).view(self.count, -1, len(batches[0])).transpose(1, 2)
+
+    def differentiate(self, batches: list[Tensor], at_logits: Tensor) -> None:
+        """Puts the parameters' gradients in place, given those of the logits."""
+        rows = at_logits.transpose(1, 2).reshape(len(self.bias), -1)
+        for share, batch in zip(self.shares, batches, strict=True):
+            torch.mm(rows[share], batch, out=self.at_weight[share])
+        torch.sum(rows, 1, keepdim=True, out=self.at_bias)
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Parameters of one head, as a linear layer names them."""
+        (weight, _), (bias, _) = self.pairs
+        return {"weight": weight[row].view(bias.shape[1], -1), "bias": bias[row]}
+
+    def scores(self, first: int, last: int, features: Tensor) -> Tensor:
+        """Logits of some heads for all images, ``[heads, images, labels]``."""
+        labels = len(self.bias) // self.count
+        share = slice(first * labels, last * labels)
+        rows = torch.addmm(self.bias[share], self.weight[share], features.T)
+        return rows.view(last - first, labels, -1).transpose(1, 2)
+
+
+def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterator[float | None]:
+    """Validation mAP of each head, NaN where undefined; None if it has gone out of bounds."""
+    at_once = max(1, _SCORES_AT_ONCE // runs[0].val_labels.size)
+    for first in range(0, len(runs), at_once):
+        some = runs[first : first + at_once]
+        scores = heads.scores(first, first + len(some), val.features)
+        finite = scores.isfinite().all(2).all(1).tolist()
+        labels = np.stack([run.val_labels for run in some])
+        scored = None
+        if any(run.val_scored is not None for run in some):
+            everything = np.ones_like(runs[0].val_labels)
+            scored = np.stack(
+                [everything if run.val_scored is None else run.val_scored for run in some]
+            )
+        found = mean_average_precisions(scores.cpu().numpy(), labels, scored=scored)
+        yield from (float(v) if fine else None for v, fine in zip(found, finite, strict=True))
+
+
+def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Training labels as 1, -1 and 0 for hidden, each matrix once; and whose is which."""
+    digests = [run.labels.digest() for run in runs]
+    places = {digest: number for number, digest in enumerate(dict.fromkeys(digests))}
+    matrices = {digest: run.labels for digest, run in zip(digests, runs, strict=True)}
+    signs = np.stack([encode(matrices[digest], "signed") for digest in places])
+    whose = torch.tensor([[places[digest]] for digest in digests], device=device)
+    return torch.from_numpy(signs).to(device), whose
+
+
+class _Losses(Protocol):
+    """The losses of one kind, called as one.
+
+    Attributes:
+        rows: Which heads of the group they are of, ascending int64.
+        lr_scale: Learning rate of what they learn, as a multiple of the heads'.
+        leaves: What they learn.
+    """
+
+    rows: Tensor
+    lr_scale: float
     leaves: list[Tensor]
 
     def share(self, start: int, stop: int) -> list[tuple[int, slice]]:
-        """Which leaves, and which part of each, belong to some neighbouring runs."""
+        """Which leaves, and which part of each, belong to heads ``start`` to ``stop``."""
         ...
 
     def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
-        """Value for each run; tensors have the run as their first axis."""
+        """Value for each head; tensors have the head as their first axis."""
         ...
 
 
 class _Batched:
-    """One call for all: the loss of the first run, mapped over the state of every run."""
+    """One call for all: the loss of the first head, mapped over the state of each."""
 
-    def __init__(self, losses: list[PartialLabelLoss]) -> None:
-        self.loss = losses[0]
+    def __init__(
+        self, rows: list[int], losses: list[PartialLabelLoss], device: torch.device
+    ) -> None:
+        self.rows = torch.tensor(rows, device=device)
+        self.loss, self.lr_scale = losses[0], losses[0].lr_scale
         self.parameters, self.buffers = stack_module_state(list(losses))
         self.leaves = list(self.parameters.values())
 
     def share(self, start: int, stop: int) -> list[tuple[int, slice]]:
-        return [(number, slice(start, stop)) for number in range(len(self.leaves))]
+        first, last = (bisect_left(self.rows.tolist(), row) for row in (start, stop))
+        return [(number, slice(first, last)) for number in range(len(self.leaves))]
 
     def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
         def one(
@@ -173,13 +309,7 @@ class _Batched:
             negatives: Tensor,
             index: Tensor,
         ) -> Tensor:
-            alone = Step(
-                positives=positives,
-                negatives=negatives,
-                index=index,
-                epoch=step.epoch,
-                epochs=step.epochs,
-            )
+            alone = replace(step, positives=positives, negatives=negatives, index=index)
             value: Tensor = functional_call(self.loss, state, (logits, alone))
             return value
 
@@ -189,11 +319,16 @@ class _Batched:
 
 
 class _Apart:
-    """One call for each run, for losses that cannot be mapped."""
+    """One call for each head, for losses that cannot be mapped."""
 
-    def __init__(self, losses: list[PartialLabelLoss]) -> None:
-        self.losses = losses
-        owned = [(row, leaf) for row, loss in enumerate(losses) for leaf in loss.parameters()]
+    def __init__(
+        self, rows: list[int], losses: list[PartialLabelLoss], device: torch.device
+    ) -> None:
+        self.rows = torch.tensor(rows, device=device)
+        self.losses, self.lr_scale = losses, losses[0].lr_scale
+        owned = [
+            (row, x) for row, loss in zip(rows, losses, strict=True) for x in loss.parameters()
+        ]
         self.owners = [row for row, _ in owned]
         self.leaves: list[Tensor] = [leaf for _, leaf in owned]
 
@@ -202,51 +337,43 @@ class _Apart:
 
     def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
         values = []
-        for row, loss in enumerate(self.losses):
-            value = logits[row].sum() * 0
+        for place, (row, loss) in enumerate(zip(self.rows.tolist(), self.losses, strict=True)):
+            value = logits[place].sum() * 0
             if row not in failed:
-                alone = Step(
-                    positives=step.positives[row],
-                    negatives=step.negatives[row],
-                    index=step.index[row],
-                    epoch=step.epoch,
-                    epochs=step.epochs,
+                alone = replace(
+                    step,
+                    positives=step.positives[place],
+                    negatives=step.negatives[place],
+                    index=step.index[place],
                 )
                 try:
-                    value = loss(logits[row], alone)
+                    value = loss(logits[place], alone)
                 except Exception as error:
                     failed[row] = error
             values.append(value)
         return torch.stack(values)
 
 
-def _batchable(losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor) -> bool:
-    """Whether one call for all the losses gives the values and gradients of a call for each."""
-    if len(losses) < 2:
-        return False
-    try:
-        return _agree(losses, positives, negatives)
-    except Exception:
-        # Whatever mapping a stranger's code raises: it can still be called for each run.
-        return False
+def _way(rows: list[int], losses: list[PartialLabelLoss], signs: Tensor) -> _Losses:
+    """One call for all the losses if it gives the values and gradients of a call for each."""
+    # Whatever mapping a stranger's code raises: it can still be called for each head.
+    with suppress(Exception):
+        if len(losses) > 1 and _agree(losses, signs):
+            return _Batched(rows, losses, signs.device)
+    return _Apart(rows, losses, signs.device)
 
 
-def _agree(losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor) -> bool:
+def _agree(losses: list[PartialLabelLoss], signs: Tensor) -> bool:
     """Runs a few steps on the same images both ways, on copies, state included."""
-    batched, apart = _Batched(copy.deepcopy(losses)), _Apart(copy.deepcopy(losses))
+    rows, device = list(range(len(losses))), signs.device
+    batched, apart = (way(rows, copy.deepcopy(losses), device) for way in (_Batched, _Apart))
     generator = torch.Generator().manual_seed(0)
-    rows = min(16, positives.shape[1])
-    index = torch.arange(rows, device=positives.device).repeat(len(losses), 1)
+    index = torch.arange(signs.shape[1], device=device).repeat(len(losses), 1)
     failed: dict[int, Exception] = {}
     for epoch in range(1, _PROBE_STEPS + 1):
-        shape = len(losses), rows, positives.shape[2]
-        logits = torch.randn(shape, generator=generator).to(positives.device).requires_grad_()
+        logits = torch.randn(signs.shape, generator=generator).to(device).requires_grad_()
         step = Step(
-            positives=positives[:, :rows],
-            negatives=negatives[:, :rows],
-            index=index,
-            epoch=epoch,
-            epochs=_PROBE_STEPS,
+            positives=signs > 0, negatives=signs < 0, index=index, epoch=epoch, epochs=_PROBE_STEPS
         )
         pair = [way(logits, step, failed) for way in (batched, apart)]
         slopes = [torch.autograd.grad(values.sum(), logits)[0] for values in pair]
@@ -259,25 +386,32 @@ def _agree(losses: list[PartialLabelLoss], positives: Tensor, negatives: Tensor)
 
 
 def _optimizer(
-    runs: list[HeadRun], heads: list[Tensor], losses: _Losses
+    runs: list[HeadRun], heads: _Heads, kinds: Sequence[_Losses]
 ) -> tuple[torch.optim.Optimizer, list[tuple[Tensor, int, slice]]]:
     """Adam over views of the shared tensors, a group for each learning rate.
 
     Returns:
-        The optimiser; and each view with the number of the tensor it is of, and where in it.
+        The optimiser; and each view of what losses learn, with the number of the leaf, counted
+        over all kinds, that it is of, and where in it.
     """
-    tensors = [*heads, *losses.leaves]
-    views: list[tuple[Tensor, int, slice]] = []
-    groups = []
+    by_rate: dict[float, list[Tensor]] = defaultdict(list)
+    learned: list[tuple[Tensor, int, slice]] = []
     start = 0
-    for lr, members in groupby(runs, key=lambda run: run.recipe.lr):
+    for (_, lr), members in groupby(runs, key=lambda run: (run.seed, run.recipe.lr)):
         stop = start + len(list(members))
-        own = [(number, slice(start, stop)) for number in range(len(heads))]
-        learned = [(len(heads) + n, where) for n, where in losses.share(start, stop)]
-        for parts, scale in ((own, 1.0), (learned, runs[start].loss.lr_scale)):
-            found = [(tensors[n].detach()[where], n, where) for n, where in parts]
-            views += found
-            if found:
-                groups.append({"params": [view for view, *_ in found], "lr": lr * scale})
+        for values, slopes in heads.pairs:
+            view = values[start:stop]
+            view.grad = slopes[start:stop]
+            by_rate[lr].append(view)
+        leaves = 0
+        for losses in kinds:
+            for number, where in losses.share(start, stop):
+                view = losses.leaves[number].detach()[where]
+                if not view.numel():
+                    continue
+                learned.append((view, leaves + number, where))
+                by_rate[lr * losses.lr_scale].append(view)
+            leaves += len(losses.leaves)
         start = stop
-    return adam(groups, heads[0].device), views
+    groups = [{"params": views, "lr": rate} for rate, views in by_rate.items()]
+    return adam(groups, heads.weight.device), learned
