@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark import cells as running
-from labelattack.benchmark import leaderboard, tables
+from labelattack.benchmark import leaderboard, runner, tables
 from labelattack.benchmark.cells import run_cell
 from labelattack.benchmark.grid import Grid
 from labelattack.benchmark.loading import load
@@ -433,3 +434,22 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
     assert mixed.robustness is mixed.d_score is None
     assert "D-Score: measured in different ways" in mixed.notes
     assert "D-Score: grid=4" in row(diagnosis(0.2, 0.9, grid=4)).notes
+
+
+def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
+    monkeypatch.setattr(runner, "heads_at_once", lambda *shape, device, processes: 12 // processes)
+    found = cells(attacks=("targeted", "random"), seeds=(0, 1, 2), batch_sizes=(8, 16))
+    for jobs in (1, 2, 3):
+        divided = runner.groups(found, jobs)
+        assert sorted(c.key for group in divided for c in group) == sorted(c.key for c in found)
+        assert max(map(len, divided)) <= 12 // jobs
+        for group in divided:
+            assert len({(cell.recipe.batch_size, cell.recipe.epochs) for cell in group}) == 1
+            # Neighbours are of one defense, and within it of one seed.
+            pairs = [(cell.defense, cell.seed) for cell in group]
+            assert len(list(groupby(pairs))) == len(set(pairs))
+        # No process is left without work in the last round.
+        for size in (8, 16):
+            assert sum(g[0].recipe.batch_size == size for g in divided) % jobs == 0
+    whole = cells(protocol="finetune")
+    assert [len(group) for group in runner.groups(whole, 2)] == [1] * len(whole)

@@ -10,7 +10,9 @@ from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
 from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.labels import encode
+from labelattack.training import heads
 from labelattack.training.fit import Fit, fit, predict
+from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.heads import HeadRun, _Batched, _way, fit_heads
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
@@ -168,3 +170,27 @@ def test_a_group_mixes_losses_attacks_recipes_and_seeds():
     singles = [alone(copy.deepcopy(run)) for run in runs]
     for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
         assert_equal_fits(mine, theirs)
+
+
+def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
+    def at_once(images, labels, channels, *, cache=32 << 20, memory=8 << 30, processes=1):
+        monkeypatch.setattr(heads, "last_level_cache", lambda device: cache)
+        monkeypatch.setattr(heads, "free_memory", lambda device: memory)
+        return heads.heads_at_once(images, labels, channels, device=CPU, processes=processes)
+
+    assert at_once(4_006, 20, 1_280) == (32 << 20) // (4 * 4 * 1_281 * 20)
+    assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280, cache=16 << 20)
+    assert at_once(4_006, 20, 1_280, cache=0) == 8
+    # NUS-WIDE on ResNet-50: eight heads whose losses learn a table of labels need 1.7 GB.
+    assert at_once(161_789, 81, 2_048, memory=1 << 30) == 2
+    assert at_once(161_789, 81, 2_048, memory=0) == 1
+
+
+def test_the_largest_cache_is_read_where_linux_tells(tmp_path):
+    assert last_level_cache(CPU, tmp_path) == 16 << 20
+    for number, size in enumerate(("32K", "1024K", "33M", "512K")):
+        path = tmp_path / "cpu0" / "cache" / f"index{number}" / "size"
+        path.parent.mkdir(parents=True)
+        path.write_text(size + "\n")
+    assert last_level_cache(CPU, tmp_path) == 33 << 20
+    assert free_memory(CPU) > 1 << 20
