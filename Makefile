@@ -1,4 +1,4 @@
-.PHONY: check format docs
+.PHONY: check format docs speed
 
 check:  ## everything that CI checks, in an environment with .[dev]
 	ruff check .
@@ -14,3 +14,7 @@ format:  ## what can be mended by machine
 
 docs:  ## the documentation, live
 	mkdocs serve
+
+speed:  ## how fast everything is: docs/performance.md; about half an hour, on an idle machine
+	python benchmarks/speed/run.py
+	cp benchmarks/results/speed/speed.png docs/performance.png

@@ -1,24 +1,36 @@
+import errno
+import hashlib
+import json
 import math
+import multiprocessing
 import os
+import platform
 import time
+from contextlib import contextmanager
 from multiprocessing import connection
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from PIL import Image
 
 from labelattack import attacks, datasets, defenses, models
 from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.errors import LabelAttackError, ModelError, ParameterError, TrainingDivergedError
-from labelattack.storage import written_whole
+from labelattack.errors import (
+    LabelAttackError,
+    ModelError,
+    ParameterError,
+    StoreError,
+    TrainingDivergedError,
+)
+from labelattack.storage import PART, written_whole
 from labelattack.training import features as feature_cache
 from labelattack.training.device import resolve_device
 from labelattack.training.features import cache_folder
 from labelattack.training.fit import fit, predict
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
 from labelattack.training.recipe import Recipe
-from labelattack.training.workers import worker_pool
+from labelattack.training.workers import in_order, worker_pool
 from tests.conftest import SMALL_DIGITS
 
 CPU = torch.device("cpu")
@@ -102,31 +114,155 @@ def features(split, model, **options):
     return feature_cache.features(split, model, **options)["features"]
 
 
-def test_features_are_cached_and_damage_is_noticed(split, monkeypatch):
-    first = features(split, resolved("tiny"))
-    (path,) = (cache_folder() / "features").glob("*.safetensors")
-    extracted = []
-    original = feature_cache._extract
-    monkeypatch.setattr(feature_cache, "_extract", lambda *a: extracted.append(1) or original(*a))
-    assert np.array_equal(features(split, resolved("tiny")), first) and not extracted
-    good = path.read_bytes()
-    for damage in (good[:-7], good[:50], b"", good[:-1] + bytes([good[-1] ^ 1])):
-        path.write_bytes(damage)
-        extracted.clear()
-        assert np.array_equal(features(split, resolved("tiny")), first)
-        assert extracted, "a damaged cache must be recomputed"
-    save_file(load_file(path), path, metadata={"key": "another", "sha256": "x"})
+def cached():
+    return sorted((cache_folder() / "features").iterdir())
+
+
+@pytest.fixture
+def extracted(monkeypatch):
+    """Grows by one with every extraction."""
+    calls, original = [], feature_cache._extract
+    monkeypatch.setattr(feature_cache, "_extract", lambda *a: calls.append(a) or original(*a))
+    return calls
+
+
+def test_features_are_cached_and_damage_is_noticed(split, extracted):
+    first = np.array(features(split, resolved("tiny")))
+    assert np.array_equal(features(split, resolved("tiny")), first) and len(extracted) == 1
+    array, contents = cached()
+    assert (array.suffix, contents.suffix) == (".npy", ".json")
+    for path in (array, contents):
+        good = path.read_bytes()
+        damages = [good[:-7], good[:50], b"", good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], None]
+        for damage in damages:
+            path.unlink()  # not changed in place: what has been read is a map of it
+            if damage is not None:
+                path.write_bytes(damage)
+            extracted.clear()
+            assert np.array_equal(features(split, resolved("tiny")), first)
+            assert extracted, "a damaged cache must be recomputed"
+            assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("what", ["key", "length", "type", "nothing"])
+def test_features_of_something_else_are_not_taken(split, extracted, what):
+    first = np.array(features(split, resolved("tiny")))
+    array, contents = cached()
+    said = json.loads(contents.read_text())
+    if what == "key":
+        said["key"] = "another"
+    elif what == "nothing":
+        said["sha256"] = {}
+    else:
+        array.unlink()
+        np.save(array, first[:-1] if what == "length" else first.astype(np.float64))
+        said["sha256"]["features"] = hashlib.sha256(array.read_bytes()).hexdigest()
+    contents.write_text(json.dumps(said))
     extracted.clear()
     assert np.array_equal(features(split, resolved("tiny")), first) and extracted
+
+
+def test_features_are_maps_that_are_not_copied_and_never_written(split):
+    found = features(split, resolved("tiny"))
+    inputs = FeatureInputs(found, CPU)
+    assert isinstance(found, np.memmap) and inputs.features.data_ptr() == found.ctypes.data
+    before = [path.read_bytes() for path in cached()]
+    inputs.features += 1
+    assert [path.read_bytes() for path in cached()] == before
+    assert np.array_equal(features(split, resolved("tiny")) + 1, found)
+
+
+def ended(sentinels):
+    """Waits for processes; not by joining them, which their executor's thread does meanwhile."""
+    while sentinels:
+        over = connection.wait(sentinels, timeout=30)
+        if not over:
+            return False
+        sentinels = [sentinel for sentinel in sentinels if sentinel not in over]
+    return True
+
+
+def none_left():
+    return ended([process.sentinel for process in multiprocessing.active_children()])
+
+
+class Failing(feature_cache.PooledReadout):
+    def __call__(self, backbone, batch):
+        if len(batch) < feature_cache._BATCH:
+            raise RuntimeError("the last batch fails")
+        return super().__call__(backbone, batch)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_not_extracted_to_the_end_leaves_nothing(jobs):
+    split = datasets.create("digits").load().train.take(np.arange(10 * feature_cache._CHUNK + 1))
+    with pytest.raises(RuntimeError, match="last batch"):
+        features(split, resolved("tiny"), readout=Failing(), jobs=jobs)
+    assert not cached()
+
+    def interrupt(what, done, total):
+        if done:
+            assert len(list((cache_folder() / "features").glob(f"{PART}*"))) == 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        features(split, resolved("tiny"), progress=interrupt, jobs=jobs)
+    assert not cached() and none_left()
+
+
+def test_a_cache_that_cannot_be_written_is_said(split, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABELATTACK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="features cannot be cached at"):
+        features(split, resolved("tiny"))
+    monkeypatch.setenv("LABELATTACK_CACHE", str(tmp_path))
+    (tmp_path / "features").touch()
+    with pytest.raises(StoreError, match="features cannot be cached at"):
+        features(split, resolved("tiny"))
+
+
+def test_a_full_disk_is_said_and_ends_the_processes(monkeypatch):
+    @contextmanager
+    def full(path, shape):
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    monkeypatch.setattr(feature_cache, "_array", full)
+    split = datasets.create("digits").load().train.take(np.arange(10 * feature_cache._CHUNK))
+    with pytest.raises(StoreError, match="cannot be cached.*No space left") as caught:
+        features(split, resolved("tiny"), jobs=2)
+    assert none_left() and caught.tb  # which keeps alive what is not closed
+
+
+def features_and_calls(number):
+    calls = []
+    split = datasets.create(SMALL_DIGITS).load().train
+    found = features(split, resolved("tiny"), progress=lambda *a: calls.append(a))
+    return np.array(found), len(calls)
+
+
+def test_several_processes_extract_once():
+    with worker_pool(2, ()) as pool:
+        (one, calls), (other, more) = pool.map(features_and_calls, range(2))
+    assert np.array_equal(one, other) and sorted((calls, more)) == [0, 2]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_few_tasks_are_begun_before_the_first_is_taken(jobs):
+    begun = []
+    tasks = ((begun.append(number) or number,) for number in range(20))
+    with worker_pool(jobs, ()) as pool:
+        for taken, result in enumerate(in_order(pool, abs, tasks, ahead=3)):
+            assert result == taken and len(begun) <= taken + 4
 
 
 def test_features_depend_on_what_makes_them(split):
     features(split, resolved("tiny"))
     features(split, resolved("tiny:prior=0.5"))  # the head's bias does not matter
-    assert len(list((cache_folder() / "features").iterdir())) == 1
+    assert len(cached()) == 2
     features(split.take(np.arange(10)), resolved("tiny"))
     features(split, resolved("resnet18:weights=none,size=32"))
-    assert len(list((cache_folder() / "features").iterdir())) == 3
+    assert len(cached()) == 6
 
 
 def test_features_equal_the_network(split):
@@ -139,10 +275,22 @@ def test_features_equal_the_network(split):
     assert np.allclose(found, expected, atol=1e-5)
 
 
-def test_features_over_processes_equal_those_of_one(split, monkeypatch):
+def test_features_over_processes_equal_those_of_one(monkeypatch):
+    split = datasets.create("digits").load().test.take(np.arange(3 * feature_cache._CHUNK + 5))
     alone = features(split, resolved("tiny"))
     monkeypatch.setenv("LABELATTACK_CACHE", str(cache_folder() / "other"))
     assert np.array_equal(features(split, resolved("tiny"), jobs=2), alone)
+
+
+def test_batches_are_normalised_in_the_layout_of_convolutions(split):
+    preprocessing = models.create("resnet18:weights=none,size=32").preprocessing._replace(size=20)
+    (batch,) = ImageInputs(split.images, preprocessing, CPU).stream([np.arange(3)])
+    assert batch.shape == (3, 3, 20, 20)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    image = Image.fromarray(split.images[1]).resize((20, 20), Image.Resampling.BILINEAR)
+    mean, std = (np.float32(v) * np.float32(255) for v in preprocessing[1:3])
+    expected = (np.asarray(image, dtype=np.float32) - mean) / std
+    assert np.array_equal(batch[1].permute(1, 2, 0).numpy(), expected)
 
 
 def test_flips_happen_in_training_only(split):
@@ -214,6 +362,21 @@ def test_unknown_device():
         resolve_device("gpu")
 
 
+def faults_of_a_later_tensor():
+    import resource
+
+    for _ in range(20):  # small ones settle between the first of them
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(1 << 26, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_workers_keep_the_memory_of_large_tensors():
+    with worker_pool(2, ()) as pool:
+        assert pool.submit(faults_of_a_later_tensor).result() < 100  # of 16,384 pages
+
+
 def test_a_dead_worker_is_said():
     with (
         pytest.raises(LabelAttackError, match="worker process must not die.*again"),
@@ -240,8 +403,5 @@ def test_workers_that_are_ended_leave_nothing_half_written(tmp_path, tasks):
             time.sleep(0.01)
         sentinels = [process.sentinel for process in pool._processes.values()]
         raise KeyboardInterrupt
-    while sentinels:
-        ended = connection.wait(sentinels, timeout=30)
-        assert ended
-        sentinels = [sentinel for sentinel in sentinels if sentinel not in ended]
+    assert ended(sentinels)
     assert not list(tmp_path.iterdir())

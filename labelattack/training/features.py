@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Split
@@ -26,12 +24,13 @@ from labelattack.models.base import pool, weights_digest
 from labelattack.registry import Spec, digest
 from labelattack.storage import cache_folder, written_whole
 from labelattack.training.device import resolve_device
-from labelattack.training.inputs import ImageInputs, Rows, split_batches
-from labelattack.training.workers import worker_pool
+from labelattack.training.inputs import ImageInputs, split_batches
+from labelattack.training.workers import in_order, worker_pool
 
 Features = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
-_CHUNK = 64
+# Larger batches are no faster on a CPU, and take more memory.
+_BATCH, _CHUNK = 16, 64
 
 
 class Readout(Protocol):
@@ -81,7 +80,8 @@ def features(
         progress: Told what is being done, how much is done, and of how much.
 
     Returns:
-        float32 arrays by name, images along the first axis.
+        float32 arrays by name, images along the first axis. They are maps of the cached files:
+        what is not looked at takes no memory, and what is written to them stays in this process.
 
     Raises:
         DatasetError: If an image cannot be read; it is named.
@@ -103,31 +103,42 @@ def features(
             **readout.describe(),
         }
     )
-    path = cache_folder() / "features" / f"{key}.safetensors"
-    found = _read(path, key, len(split.ids))
+    path, total = cache_folder() / "features" / f"{key}.json", len(split.ids)
+    found = _read(path, key, total)
     if found is not None:
         return found
     # Several processes may want them at once: one extracts, the others find them cached.
     with _alone(cache_folder() / "locks" / f"{key}.lock"):
-        found = _read(path, key, len(split.ids))
+        found = _read(path, key, total)
         if found is None:
-            found = _extract(split, model, readout, device, jobs, plugins, progress)
-            _write(path, key, found)
+            parts = _extract(split, model, readout, device, jobs, plugins, progress)
+            with closing(parts):
+                _write(path, key, total, parts)
+            # Who has computed them reads them too: everybody has the same bits in the same layout.
+            found = _read(path, key, total)
+    if found is None:
+        raise StoreError(f"features must stay in '{path.parent}' as they were written there")
     return found
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    try:
+    with _caching(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         lock.acquire()
-    except OSError as error:
-        raise StoreError(f"features cannot be cached at '{path.parent}': {error}") from error
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _caching(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"features cannot be cached at '{path.parent}': {error}") from error
 
 
 def _extract(
@@ -138,24 +149,21 @@ def _extract(
     jobs: int,
     plugins: tuple[str, ...],
     progress: Progress,
-) -> dict[str, Features]:
+) -> Generator[dict[str, Features], None, None]:
+    """Yields arrays of one chunk of images after the other; a few of them are in memory."""
     what = f"{readout.describe()['readout']} features of {len(split.ids)} images, {model.name}"
     total, done = len(split.ids), 0
-
-    def advance(count: int, _: Future[dict[str, Features]] | None = None) -> None:
-        nonlocal done
-        done += count
-        progress(what, done, total)
-
-    advance(0)
-    parts: list[Future[dict[str, Features]]] = []
-    with worker_pool(jobs if device == "cpu" else 1, plugins) as workers:
-        for rows in split_batches(np.arange(total), _CHUNK):
-            part = workers.submit(_chunk_features, split.take(rows), model, readout, device)
-            part.add_done_callback(partial(advance, len(rows)))
-            parts.append(part)
-        found = [part.result() for part in parts]
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    progress(what, done, total)
+    processes = max(1, jobs) if device == "cpu" else 1
+    # Of one size, however many processes: products of matrices round by the size of a batch.
+    chunks = split_batches(np.arange(total), _CHUNK)
+    tasks = ((split.take(rows), model, readout, device) for rows in chunks)
+    with worker_pool(processes, plugins) as workers:
+        parts = in_order(workers, _chunk_features, tasks, ahead=2 * processes)
+        for rows, part in zip(chunks, parts, strict=True):
+            yield part
+            done += len(rows)
+            progress(what, done, total)
 
 
 @cache
@@ -170,36 +178,68 @@ def _chunk_features(
 ) -> dict[str, Features]:
     network = _network(model, device)
     inputs = ImageInputs(split.images, models.create(model).preprocessing, resolve_device(device))
-    rows: list[Rows] = [np.arange(len(split.ids))]
-    (batch,) = inputs.stream(rows)
-    kept = readout(network, batch.contiguous(memory_format=torch.channels_last))
-    # In the order in which the cache gives them back: products of matrices round by it.
-    return {name: values.float().contiguous().cpu().numpy() for name, values in kept.items()}
+    batches = split_batches(np.arange(len(split.ids)), _BATCH)
+    kept = [readout(network, batch) for batch in inputs.stream(batches)]
+    return {name: torch.cat([k[name] for k in kept]).float().cpu().numpy() for name in kept[0]}
+
+
+class _Contents(BaseModel):
+    """What the cached arrays of a key are, by the hashes of their files; written last."""
+
+    key: str
+    sha256: dict[str, str]
+
+
+def _array_file(path: Path, name: str) -> Path:
+    return path.with_suffix(f".{name}.npy")
 
 
 def _read(path: Path, key: str, images: int) -> dict[str, Features] | None:
-    """Arrays from a cache file; None if it is absent, damaged, or of something else."""
+    """Maps arrays of the cache; None if they are absent, damaged, or of something else."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            meta = file.metadata() or {}
-            found: dict[str, Features] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError):
+        contents = _Contents.model_validate_json(path.read_bytes())
+        files = {name: _array_file(path, name) for name in contents.sha256}
+        if contents != _contents(key, files):
+            return None
+        found: dict[str, Features] = {n: np.load(f, mmap_mode="c") for n, f in files.items()}
+    except (OSError, ValueError):
         return None
-    intact = meta.get("key") == key and meta.get("sha256") == _checksum(found)
-    fits = all(v.dtype == np.float32 and len(v) == images for v in found.values())
-    return found if intact and fits else None
+    fits = all(v.dtype == np.float32 and v.shape[:1] == (images,) for v in found.values())
+    return found if found and fits else None
 
 
-def _write(path: Path, key: str, found: dict[str, Features]) -> None:
-    try:
-        with written_whole(path) as part:
-            save_file(found, part, metadata={"key": key, "sha256": _checksum(found)})
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"features cannot be cached at '{path}': {error}") from error
+def _contents(key: str, files: dict[str, Path]) -> _Contents:
+    sums = {}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _Contents(key=key, sha256=sums)
 
 
-def _checksum(found: dict[str, Features]) -> str:
-    parts = hashlib.sha256()
-    for name, values in sorted(found.items()):
-        parts.update(name.encode() + values.tobytes())
-    return parts.hexdigest()
+def _write(path: Path, key: str, images: int, parts: Iterable[dict[str, Features]]) -> None:
+    """Appends each part to the arrays' files, which appear when all of them are whole."""
+    files: dict[str, IO[bytes]] = {}
+    with ExitStack() as opened:
+        for part in parts:
+            with _caching(path):
+                for name, values in part.items():
+                    if name not in files:
+                        array = _array(_array_file(path, name), (images, *values.shape[1:]))
+                        files[name] = opened.enter_context(array)
+                    files[name].write(values.tobytes())
+        with _caching(path):
+            opened.close()
+            contents = _contents(key, {name: _array_file(path, name) for name in files})
+            with written_whole(path) as unfinished:
+                unfinished.write_text(contents.model_dump_json())
+
+
+@contextmanager
+def _array(path: Path, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    """Opens a float32 ``.npy`` file for its values to be written one after the other."""
+    # Not as a map: a process that writes to one when the disk is full is killed.
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file

@@ -38,7 +38,7 @@ class Inputs(Protocol):
 
 
 class FeatureInputs:
-    """Pooled features, float32 ``[images, channels]``."""
+    """Pooled features, float32 ``[images, channels]``; on the CPU they are not copied."""
 
     def __init__(self, features: NDArray[np.float32], device: torch.device) -> None:
         self.features = torch.from_numpy(features).to(device)
@@ -76,7 +76,7 @@ class ImageInputs:
         if seed is not None and self.preprocessing.flip:
             coins = _coins(generator(seed, "flip"), len(self))
         mean, std = (
-            torch.tensor(v, device=self.device).view(1, 3, 1, 1) * 255
+            torch.tensor(v, device=self.device) * 255
             for v in (self.preprocessing.mean, self.preprocessing.std)
         )
         with ThreadPoolExecutor(1) as pool:
@@ -87,17 +87,15 @@ class ImageInputs:
                     ahead.append(pool.submit(self._load, batches[number + 2]))
                 if coins is not None:
                     mirrored = torch.from_numpy(coins[rows]).to(self.device)
-                    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-                # The layout in which convolutions are fastest, on CPUs and on GPUs.
-                pixels = pixels.contiguous(memory_format=torch.channels_last)
-                yield (pixels.float() - mean) / std
+                    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
+                yield _normalised(pixels, mean, std)
 
     def _load(self, rows: Rows) -> NDArray[np.uint8]:
         images = [self._image(int(row)) for row in rows]
         if len({image.shape for image in images}) > 1:
             raise DatasetError(
                 "images must have one size for a model that does not resize, got "
-                f"{sorted({image.shape[1:] for image in images})}"
+                f"{sorted({image.shape[:2] for image in images})}"
             )
         return np.stack(images)
 
@@ -112,13 +110,24 @@ class ImageInputs:
 
 
 def squash(image: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    """Resizes uint8 ``[height, width, 3]`` to ``[3, size, size]``, ignoring the aspect ratio."""
-    if size is not None and image.shape[:2] != (size, size):
-        from PIL import Image
+    """Resizes uint8 ``[height, width, 3]`` to ``[size, size, 3]``, ignoring the aspect ratio."""
+    if size is None or image.shape[:2] == (size, size):
+        return image
+    from PIL import Image
 
-        resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-        image = np.asarray(resized)
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def _normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 ``[batch, height, width, 3]`` to float32 ``[batch, 3, height, width]``.
+
+    Channels stay innermost in memory, the layout in which convolutions are fastest on CPUs and on
+    GPUs; but what runs over whole rows takes a sixth of what it would over three numbers at a time.
+    """
+    width = pixels.shape[2]
+    rows = pixels.flatten(2).float().sub_(mean.repeat(width)).div_(std.repeat(width))
+    return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 def split_batches(rows: Rows, size: int) -> list[Rows]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
-from typing import Any
+from typing import Any, TypeVar
 
 from labelattack.errors import LabelAttackError
 from labelattack.registry import load_plugin
 from labelattack.training.device import single_thread
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -43,6 +46,29 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
             ) from error
         raise
     pool.shutdown()
+
+
+def in_order(
+    workers: Executor, call: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int
+) -> Iterator[T]:
+    """Results in the order of the tasks; no more than ``ahead`` are begun and not yet taken.
+
+    Args:
+        workers: Who works.
+        call: What to do; it must pickle.
+        tasks: Its arguments.
+        ahead: Bounds what waits in memory, should the first of them take long.
+
+    Raises:
+        Exception: What a task raised, when it is its turn.
+    """
+    begun: deque[Future[T]] = deque()
+    for task in tasks:
+        if len(begun) == ahead:
+            yield begun.popleft().result()
+        begun.append(workers.submit(call, *task))
+    while begun:
+        yield begun.popleft().result()
 
 
 class _Ended(SystemExit):
