@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from contextlib import contextmanager
 from itertools import groupby
 
 import numpy as np
@@ -13,19 +14,21 @@ from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark import cells as running
 from labelattack.benchmark import leaderboard, runner, tables
 from labelattack.benchmark.cells import run_cell
+from labelattack.benchmark.executors import Lanes
 from labelattack.benchmark.grid import Grid
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.measures import Measures
 from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.selection import best_on_validation, validation_labels
 from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
-from labelattack.benchmark.tasks import Job
+from labelattack.benchmark.tasks import Job, run_task
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import ParameterError, StoreError
 from labelattack.evaluation.average_precision import average_precision
 from labelattack.storage import written_whole
+from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
 
 
@@ -438,6 +441,7 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
 
 def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
     monkeypatch.setattr(runner, "heads_at_once", lambda *shape, device, processes: 12 // processes)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = cells(attacks=("targeted", "random"), seeds=(0, 1, 2), batch_sizes=(8, 16))
     for jobs in (1, 2, 3):
         divided = runner.groups(found, jobs)
@@ -453,3 +457,16 @@ def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
             assert sum(g[0].recipe.batch_size == size for g in divided) % jobs == 0
     whole = cells(protocol="finetune")
     assert [len(group) for group in runner.groups(whole, 2)] == [1] * len(whole)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_heads_may_be_sent_to_a_device_that_is_only_elsewhere(store):
+    class Elsewhere:
+        @contextmanager
+        def open(self, jobs, job, store):
+            assert job.device == "cuda"
+            with worker_pool(1, ()) as pool:
+                yield Lanes(pool, lambda cells: run_task(cells, Job(), store), 64)
+
+    wanted = cells()
+    assert run_grid(wanted, store, Job(device="cuda"), executor=Elsewhere()) == len(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ def run_grid(
         check_parallel(protocol)
     if isinstance(executor, Local):
         _prepare(missing, job, jobs, progress)
+    # Of machines far away nothing is known: groups are as large as this one's CPU would like them.
+    device = job.device if isinstance(executor, Local) else "cpu"
     progress("cells", 0, len(missing))
     elsewhere: list[Cell] = []
     running: dict[Future[None], list[Cell]] = {}
@@ -99,7 +102,7 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Claims(store.folder / "claims", lease) as claims,
     ):
-        waiting = list(reversed(groups(missing, lanes.width, job.device)))
+        waiting = list(reversed(groups(missing, lanes.width, device)))
         while True:
             # A short queue: an interrupt has little to cancel, and others find something to do.
             while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
@@ -118,7 +121,7 @@ def run_grid(
                         finished(record)
             progress("cells", done, len(missing))
             if not waiting and not running:
-                waiting = agreed(groups(elsewhere, lanes.width, job.device))
+                waiting = agreed(groups(elsewhere, lanes.width, device))
                 if not waiting:
                     return computed
                 elsewhere.clear()
@@ -151,7 +154,7 @@ def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[li
     Args:
         cells: What is to be run.
         jobs: Processes that each want something to do.
-        device: Where they compute.
+        device: Where they compute, or one of this machine's that is like it.
 
     Returns:
         Linear heads, as many as it pays to train together, where they share features, batch size
@@ -170,11 +173,13 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     if len(members) == 1:
         return [members]
     # A call serves one kind of loss, a product one order of the images.
-    defenses = {cell.defense: number for number, cell in enumerate(members)}
-    members = sorted(members, key=lambda c: (defenses[c.defense], c.seed, c.attack))
+    defenses = list(dict.fromkeys(cell.defense for cell in members))
+    members = sorted(members, key=lambda c: (defenses.index(c.defense), c.seed, c.attack))
     images, labels = load(first.dataset).train.labels.shape
     channels = models.get(Spec.parse(first.model).name).channels
-    most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=jobs)
+    # More processes than there are cores are those of several machines.
+    sharing = min(jobs, os.cpu_count() or 1)
+    most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=sharing)
     parts = ceil(len(members) / most)
     # Whole rounds, so that no process waits for another's last group.
     parts = min(ceil(parts / jobs) * jobs, len(members))
