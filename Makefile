@@ -15,6 +15,6 @@ format:  ## what can be mended by machine
 docs:  ## the documentation, live
 	mkdocs serve
 
-speed:  ## how fast everything is: docs/performance.md; about half an hour, on an idle machine
+speed:  ## how fast everything is: docs/performance.md; about a quarter of an hour, on an idle machine
 	python benchmarks/speed/run.py
 	cp benchmarks/results/speed/speed.png docs/performance.png

@@ -16,6 +16,7 @@ import tempfile
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from growth import peak
@@ -54,15 +55,11 @@ def images(count):
 
 @contextmanager
 def empty_cache():
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("LABELATTACK_CACHE")
-        os.environ["LABELATTACK_CACHE"] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("LABELATTACK_CACHE")
-            if before is not None:
-                os.environ["LABELATTACK_CACHE"] = before
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, LABELATTACK_CACHE=folder),
+    ):
+        yield
 
 
 @contextmanager

@@ -116,9 +116,9 @@ def harness():
                 str(Path(folder) / "store"),
             ]  # fmt: skip
             done = subprocess.run(told, check=True, capture_output=True, text=True)
-            took, peak = json.loads(done.stderr.splitlines()[-1])
+            took, most = json.loads(done.stderr.splitlines()[-1])
         seconds.append(took)
-        peaks.append(peak)
+        peaks.append(most)
     return Series("cells, by labelattack bench", sizes, seconds, peaks, exponent(sizes, seconds))
 
 

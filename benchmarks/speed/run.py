@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PARTS = "grid", "average_precision", "attacks", "dscore", "features", "finetune"
+ALL = (*PARTS, "growth")
 OUT = HERE.parent / "results" / "speed"
 
 
@@ -94,13 +95,13 @@ def growth_lines(series):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join((*PARTS, "growth")))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(ALL))
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args()
-    parts = chosen.parts or [*PARTS, "growth"]
+    parts = chosen.parts or ALL
     for name in parts:
-        if name not in (*PARTS, "growth"):
-            parser.error(f"part must be one of {', '.join((*PARTS, 'growth'))}, got '{name}'")
+        if name not in ALL:
+            parser.error(f"part must be one of {', '.join(ALL)}, got '{name}'")
     sys.path.insert(0, str(HERE))
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "speed.json"

@@ -16,6 +16,7 @@ from labelattack.defenses.base import (
     Step,
     Task,
     cross_entropy,
+    observed_term,
 )
 from labelattack.errors import ParameterError
 
@@ -99,7 +100,7 @@ class PseudoHistory(PartialLabelLoss):
             self.predictions[step.index] = torch.cat([newest, past[:, :2]], dim=1)
             self.stored[step.index] = (count + 1).clamp_max(3)
         unknown = step.hidden
-        observed = self._part(~unknown * cross_entropy(logits, step.positives), ~unknown)
+        observed = self._part(observed_term(logits, step), ~unknown)
         hidden = self._part(unknown * cross_entropy(logits, pseudo), unknown)
         shift = {
             "exponential": math.exp(step.epoch - step.epochs),

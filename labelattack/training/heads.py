@@ -198,23 +198,20 @@ class _Heads:
         self.weight = torch.cat([run.head.weight.detach() for run in runs]).to(device)
         self.bias = torch.cat([run.head.bias.detach() for run in runs])[:, None].to(device)
         self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        self.count, self.labels = len(runs), len(self.bias) // len(runs)
         found, self.seed_of = np.unique([run.seed for run in runs], return_inverse=True)
         self.seeds = [int(seed) for seed in found]
-        ends = np.searchsorted(self.seed_of, range(len(found) + 1)) * (len(self.bias) // len(runs))
+        ends = np.searchsorted(self.seed_of, range(len(found) + 1)) * self.labels
         self.shares = [slice(*ends) for ends in pairwise(ends.tolist())]
         self.pairs = [
             (value.view(len(runs), -1), slope.view(len(runs), -1))
             for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
         ]
-        self.count = len(runs)
 
     def logits(self, batches: list[Tensor]) -> Tensor:
         """``[heads, batch, labels]``, given each seed's ``[batch, channels]``."""
-        rows = [
-            torch.addmm(self.bias[share], self.weight[share], batch.T)
-            for share, batch in zip(self.shares, batches, strict=True)
-        ]
-        return torch.cat(rows).view(self.count, -1, len(batches[0])).transpose(1, 2)
+        rows = [self._rows(*pair) for pair in zip(self.shares, batches, strict=True)]
+        return torch.cat(rows).view(self.count, self.labels, -1).transpose(1, 2)
 
     def differentiate(self, batches: list[Tensor], at_logits: Tensor) -> None:
         """Puts the parameters' gradients in place, given those of the logits."""
@@ -226,14 +223,16 @@ class _Heads:
     def state(self, row: int) -> dict[str, Tensor]:
         """Parameters of one head, as a linear layer names them."""
         (weight, _), (bias, _) = self.pairs
-        return {"weight": weight[row].view(bias.shape[1], -1), "bias": bias[row]}
+        return {"weight": weight[row].view(self.labels, -1), "bias": bias[row]}
 
     def scores(self, first: int, last: int, features: Tensor) -> Tensor:
         """Logits of some heads for all images, ``[heads, images, labels]``."""
-        labels = len(self.bias) // self.count
-        share = slice(first * labels, last * labels)
-        rows = torch.addmm(self.bias[share], self.weight[share], features.T)
-        return rows.view(last - first, labels, -1).transpose(1, 2)
+        rows = self._rows(slice(first * self.labels, last * self.labels), features)
+        return rows.view(last - first, self.labels, -1).transpose(1, 2)
+
+    def _rows(self, share: slice, inputs: Tensor) -> Tensor:
+        """Logits of some rows, ``[rows, images]``."""
+        return torch.addmm(self.bias[share], self.weight[share], inputs.T)
 
 
 def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterator[float | None]:
@@ -257,9 +256,9 @@ def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterat
 def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
     """Training labels as 1, -1 and 0 for hidden, each matrix once; and whose is which."""
     digests = [run.labels.digest() for run in runs]
-    places = {digest: number for number, digest in enumerate(dict.fromkeys(digests))}
-    matrices = {digest: run.labels for digest, run in zip(digests, runs, strict=True)}
-    signs = np.stack([encode(matrices[digest], "signed") for digest in places])
+    matrices = dict(zip(digests, (run.labels for run in runs), strict=True))
+    places = {digest: number for number, digest in enumerate(matrices)}
+    signs = np.stack([encode(labels, "signed") for labels in matrices.values()])
     whose = torch.tensor([[places[digest]] for digest in digests], device=device)
     return torch.from_numpy(signs).to(device), whose
 
