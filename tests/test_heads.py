@@ -13,8 +13,9 @@ from labelattack.labels import encode
 from labelattack.training import heads
 from labelattack.training.fit import Fit, fit, predict
 from labelattack.training.hardware import free_memory, last_level_cache
-from labelattack.training.heads import HeadRun, _Batched, _way, fit_heads
+from labelattack.training.heads import HeadRun, fit_heads
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.losses import Batched, together
 from labelattack.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -58,7 +59,7 @@ def some_runs(make, batch_size=16, kind=""):
 
 def is_batched(runs):
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
-    return isinstance(_way(list(range(len(runs))), [run.loss for run in runs], signs), _Batched)
+    return isinstance(together([run.loss for run in runs], range(len(runs)), signs), Batched)
 
 
 def alone(run):
@@ -178,8 +179,9 @@ def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
         monkeypatch.setattr(heads, "free_memory", lambda device: memory)
         return heads.heads_at_once(images, labels, channels, device=CPU, processes=processes)
 
-    assert at_once(4_006, 20, 1_280) == (32 << 20) // (4 * 4 * 1_281 * 20)
-    assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280, cache=16 << 20)
+    assert at_once(4_006, 20, 1_280) == (16 << 20) // (4 * 4 * 1_281 * 20)
+    assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280)
+    assert at_once(4_006, 20, 1_280, processes=4) == at_once(4_006, 20, 1_280, cache=16 << 20)
     assert at_once(4_006, 20, 1_280, cache=0) == 8
     # NUS-WIDE on ResNet-50: eight heads whose losses learn a table of labels need 1.7 GB.
     assert at_once(161_789, 81, 2_048, memory=1 << 30) == 2

@@ -172,16 +172,24 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     first = members[0]
     if len(members) == 1:
         return [members]
-    # A call serves one kind of loss, a product one order of the images.
-    defenses = list(dict.fromkeys(cell.defense for cell in members))
-    members = sorted(members, key=lambda c: (defenses.index(c.defense), c.seed, c.attack))
     images, labels = load(first.dataset).train.labels.shape
     channels = models.get(Spec.parse(first.model).name).channels
     # More processes than there are cores are those of several machines.
     sharing = min(jobs, os.cpu_count() or 1)
     most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=sharing)
-    parts = ceil(len(members) / most)
-    # Whole rounds, so that no process waits for another's last group.
-    parts = min(ceil(parts / jobs) * jobs, len(members))
-    ends = [round(len(members) * part / parts) for part in range(parts + 1)]
-    return [members[start:stop] for start, stop in pairwise(ends)]
+    most = min(most, ceil(len(members) / jobs))
+    # A call serves one kind of loss, a product one order of the images: a defense is divided only
+    # where it must be, and shares a group only where that takes all of it.
+    by_defense: dict[str, list[Cell]] = defaultdict(list)
+    for cell in members:
+        by_defense[cell.defense].append(cell)
+    divided: list[list[Cell]] = []
+    for cells in by_defense.values():
+        cells.sort(key=lambda cell: (cell.seed, cell.attack))
+        if divided and len(divided[-1]) + len(cells) <= most:
+            divided[-1] += cells
+            continue
+        parts = ceil(len(cells) / most)
+        ends = [round(len(cells) * part / parts) for part in range(parts + 1)]
+        divided += [cells[start:stop] for start, stop in pairwise(ends)]
+    return divided

@@ -133,6 +133,17 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return softplus(logits) - target * logits
 
 
+def mixed_cross_entropy(logits: Tensor, weight: Tensor, positive: Tensor) -> Tensor:
+    """Sum of weighted binary cross-entropies with several targets, per cell.
+
+    Args:
+        logits: Of any shape.
+        weight: Sum of the weights, likewise.
+        positive: Sum of each weight times its target, likewise.
+    """
+    return weight * softplus(logits) - positive * logits
+
+
 def observed_term(logits: Tensor, step: Step) -> Tensor:
     """Cross-entropy on observed cells, 0 on hidden ones, per cell."""
     return (step.positives | step.negatives) * cross_entropy(logits, step.positives)
@@ -145,8 +156,7 @@ def assume_negative(logits: Tensor, step: Step, smoothing: float = 0.0) -> Tenso
 
 def count_penalty(probabilities: Tensor, expected: float) -> Tensor:
     """((batch mean of the number of predicted positives - expected) / labels) ** 2, a scalar."""
-    labels = probabilities.shape[1]
-    return ((probabilities.sum(dim=1).mean() - expected) / labels) ** 2
+    return (probabilities.mean() - expected / probabilities.shape[1]).square()
 
 
 def expected_count(name: str, declared: float | None, task: Task) -> float:

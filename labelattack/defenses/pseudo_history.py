@@ -16,7 +16,6 @@ from labelattack.defenses.base import (
     Step,
     Task,
     cross_entropy,
-    observed_term,
 )
 from labelattack.errors import ParameterError
 
@@ -99,38 +98,45 @@ class PseudoHistory(PartialLabelLoss):
             newest = p.detach().to(past.dtype)[:, None]
             self.predictions[step.index] = torch.cat([newest, past[:, :2]], dim=1)
             self.stored[step.index] = (count + 1).clamp_max(3)
-        unknown = step.hidden
-        observed = self._part(observed_term(logits, step), ~unknown)
-        hidden = self._part(unknown * cross_entropy(logits, pseudo), unknown)
         shift = {
             "exponential": math.exp(step.epoch - step.epochs),
             "linear": step.epoch / step.epochs,
             "constant": 1.0,
         }[self.schedule]
-        return (observed + shift * hidden + self.penalty * self._penalty(p, pseudo, step)).mean()
+        unknown = step.hidden
+        sizes = (self._size(~unknown), self._size(unknown))
+        weight = torch.where(unknown, shift / sizes[1], 1 / sizes[0])
+        target = torch.where(unknown, pseudo, step.positives.to(pseudo.dtype))
+        cells = weight * cross_entropy(logits, target)
+        return (cells.sum(dim=1) + self.penalty * self._penalty(p, pseudo, step)).mean()
 
     def _pseudo_labels(self, past: Tensor, count: Tensor) -> Tensor:
         """Eq. 2 and 3: weighted mean of what is stored, ``init`` where nothing is."""
-        weights = past.new_tensor(self.weights)
-        # What is not stored yet is 0 and adds nothing to the sum, only to the weights.
-        total = past.new_tensor((0.0, *accumulate(self.weights)))[count][:, None]
-        mean = (weights[:, None] * past).sum(dim=1) / total.clamp_min(1e-12)
+        totals = 0.0, *accumulate(self.weights)
+        # What is not stored yet is 0 and adds nothing to the sum.
+        shares = [[weight / (total or 1.0) for weight in self.weights] for total in totals]
+        mean = (past.new_tensor(shares)[count][:, :, None] * past).sum(dim=1)
+        total = past.new_tensor(totals)[count][:, None]
         return torch.where(total > 0, mean, self.init)
 
-    def _part(self, cells: Tensor, members: Tensor) -> Tensor:
-        """Sum over a part's cells per image, over L or over the part's size; ``[batch]``."""
+    def _size(self, members: Tensor) -> Tensor | int:
+        """What the sum over a part is divided by: L, or the part's size; ``[batch, 1]``."""
         if self.normaliser == "labels":
-            return cells.mean(dim=1)
-        return cells.sum(dim=1) / members.sum(dim=1).clamp_min(1)
+            return members.shape[1]
+        return members.sum(dim=1, keepdim=True).clamp_min(1)
 
     def _penalty(self, p: Tensor, pseudo: Tensor, step: Step) -> Tensor:
         """Eq. 6 per image: 1 minus the distance to the trivial solution; 0 over no labels."""
         distance = p - {"ones": 1.0, "zeros": 0.0}.get(self.penalty_reference, pseudo)
-        size = torch.full_like(p[:, 0], p.shape[1])
+        scope = None
         if self.penalty_scope != "all":
             scope = step.hidden if self.penalty_scope == "hidden" else ~step.hidden
-            distance, size = distance * scope, scope.sum(dim=1)
         # vector_norm has gradient 0 at 0, where the root's would be infinite.
         order = 2 if self.penalty_norm == "l2" else 1
-        norm = torch.linalg.vector_norm(distance, ord=order, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(
+            distance if scope is None else distance * scope, ord=order, dim=1
+        )
+        if scope is None:
+            return 1 - norm / float(p.shape[1] ** (1 / order))
+        size = scope.sum(dim=1)
         return torch.where(size > 0, 1 - norm / size.clamp_min(1) ** (1 / order), 0.0)

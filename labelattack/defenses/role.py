@@ -15,9 +15,8 @@ from labelattack.defenses.base import (
     Step,
     Task,
     count_penalty,
-    cross_entropy,
     expected_count,
-    observed_term,
+    mixed_cross_entropy,
 )
 from labelattack.seeding import generator, random_keys
 
@@ -72,12 +71,11 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
         assert self.expected_positives is not None, "bind must be called first"
         estimated = self.estimates[step.index]
         p, q = logits.sigmoid(), estimated.sigmoid()
-        cells = (
-            observed_term(logits, step)
-            + observed_term(estimated, step)
-            + cross_entropy(logits, q.detach())
-            + cross_entropy(estimated, p.detach())
-        )
+        # Of each with the observed labels, where there are any, and with the other's estimate.
+        weight = 1.0 + (step.positives | step.negatives)
+        cells = mixed_cross_entropy(
+            logits, weight, step.positives + q.detach()
+        ) + mixed_cross_entropy(estimated, weight, step.positives + p.detach())
         k = self.expected_positives
         return 0.5 * (cells.mean() + count_penalty(p, k) + count_penalty(q, k))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation, stream_seed
+from labelattack.training.adam import adam
 from labelattack.training.distributed import gathered, own_part, parallel, share, size
 from labelattack.training.inputs import Inputs, split_batches
 from labelattack.training.recipe import Epoch, Recipe
@@ -63,20 +64,24 @@ class Best:
         return Fit(self._epochs, self._selected, self._state)
 
 
-def adam(groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Adam:
-    """The optimiser of every run."""
-    return torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda"))
+def mean_loss(values: Sequence[float], sizes: Sequence[int], epoch: int) -> float:
+    """Mean over an epoch's images.
 
-
-def require_finite(loss: float, epoch: int) -> float:
-    """Returns the loss of an epoch.
+    Args:
+        values: Loss of each batch.
+        sizes: Images of each batch.
+        epoch: Which epoch.
 
     Raises:
         TrainingDivergedError: If it is not finite.
     """
-    if not math.isfinite(loss):
-        raise TrainingDivergedError(f"loss must be finite, got {loss} in epoch {epoch}")
-    return loss
+    total = 0.0
+    for value, images in zip(values, sizes, strict=True):
+        total += value * images
+    mean = total / sum(sizes)
+    if not math.isfinite(mean):
+        raise TrainingDivergedError(f"loss must be finite, got {mean} in epoch {epoch}")
+    return mean
 
 
 def fit(
@@ -126,7 +131,7 @@ def fit(
         order = permutation(len(train), seed, "shuffle", str(epoch))
         batches = split_batches(order, recipe.batch_size)
         own = [share(rows) for rows in batches]
-        total = torch.zeros((), dtype=torch.float64)
+        values: list[Tensor] = []
         flips = stream_seed(seed, "augment", str(epoch))
         for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
             index = torch.from_numpy(rows).to(device)
@@ -138,11 +143,10 @@ def fit(
                 epochs=recipe.epochs,
             )
             optimizer.zero_grad(set_to_none=True)
-            value = _backward(together, loss, batch, step, recipe.micro_batch)
+            values.append(_backward(together, loss, batch, step, recipe.micro_batch))
             optimizer.step()
-            total += value.double().cpu() * len(rows)
-        mean_loss = require_finite(float(total) / len(train), epoch)
-        best.add(mean_loss, validate(predict(network, val)), network.state_dict())
+        mean = mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
+        best.add(mean, validate(predict(network, val)), network.state_dict())
     return best.fit()
 
 

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
-from typing import Protocol
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.functional import linear
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
 from labelattack.evaluation.average_precision import mean_average_precisions
 from labelattack.labels import BoolArray, PartialLabels, encode
 from labelattack.seeding import permutation
-from labelattack.training.fit import Best, Fit, adam, require_finite
+from labelattack.training.adam import adam_step
+from labelattack.training.fit import Best, Fit, mean_loss
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.losses import Apart, Losses, together
 from labelattack.training.recipe import Recipe
 
-_PROBE_STEPS, _PROBE_IMAGES = 3, 16
-_SCORES_AT_ONCE = 1 << 24  # numbers
+_PROBE_IMAGES = 16
+_LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 24  # numbers
 
 
 def heads_at_once(
@@ -51,7 +50,9 @@ def heads_at_once(
         for each image and label, as one that learns them has.
     """
     numbers = 4 * np.dtype(np.float32).itemsize
-    in_cache = max(8, last_level_cache(device) // processes // (numbers * (channels + 1) * labels))
+    # Features, labels and what the losses keep want their half of it, too.
+    share = last_level_cache(device) // max(2, processes)
+    in_cache = max(8, share // (numbers * (channels + 1) * labels))
     memory = free_memory(device) // 2 // processes // (numbers * (channels + 1 + images) * labels)
     return max(1, min(in_cache, memory))
 
@@ -99,29 +100,39 @@ def fit_heads(
     Returns:
         For each run, its fit, or why it failed. One failure leaves the others alone.
     """
-    # Heads of one seed, and within it those of one learning rate, are slices of shared tensors.
-    order = sorted(range(len(runs)), key=lambda row: (runs[row].seed, runs[row].recipe.lr))
+    # Heads of one kind, within it those of one seed, and of one learning rate, lie together.
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+
+    def place(row: int) -> tuple[int, int, float]:
+        return kinds.index(runs[row].kind), runs[row].seed, runs[row].recipe.lr
+
+    order = sorted(range(len(runs)), key=place)
     ordered = [runs[row] for row in order]
-    of_kind: dict[str, list[int]] = defaultdict(list)
-    for row, run in enumerate(ordered):
-        of_kind[run.kind].append(row)
     signs, whose = _signs(ordered, train.features.device)
-    losses = {
-        kind: [ordered[row].loss.to(signs.device) for row in rows] for kind, rows in of_kind.items()
-    }
+    parts = [
+        ([run.loss.to(signs.device) for run in ordered[part.start : part.stop]], part)
+        for part in _parts(ordered, lambda run: run.kind)
+    ]
     fits: list[Fit | Exception] | None = None
     # What a stranger's code raises later than in the check is found out run by run below.
     with suppress(Exception):
-        kinds = [
-            _way(rows, losses[kind], signs[:, :_PROBE_IMAGES][whose[rows, 0]])
-            for kind, rows in of_kind.items()
+        checked = [
+            together(losses, part, signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]])
+            for losses, part in parts
         ]
-        fits = _fit_ordered(ordered, train, val, (signs, whose), kinds)
+        fits = _fit_ordered(ordered, train, val, (signs, whose), checked)
     if fits is None:
-        apart = [_Apart(rows, losses[kind], signs.device) for kind, rows in of_kind.items()]
+        apart = [Apart(losses, part) for losses, part in parts]
         fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
     found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
+
+
+def _parts(runs: list[HeadRun], key: Callable[[HeadRun], Hashable]) -> list[range]:
+    """Stretches of neighbours that are alike."""
+    lengths = [len(list(members)) for _, members in groupby(runs, key=key)]
+    ends = accumulate(lengths, initial=0)
+    return [range(*part) for part in pairwise(ends)]
 
 
 def _fit_ordered(
@@ -129,55 +140,45 @@ def _fit_ordered(
     train: FeatureInputs,
     val: FeatureInputs,
     labels: tuple[Tensor, Tensor],
-    kinds: Sequence[_Losses],
+    kinds: Sequence[Losses],
 ) -> list[Fit | Exception]:
-    signs, whose = labels
-    device, recipe = signs.device, runs[0].recipe
+    device, recipe = labels[0].device, runs[0].recipe
     heads = _Heads(runs, device)
-    optimizer, learned = _optimizer(runs, heads, kinds)
-    own = torch.from_numpy(heads.seed_of).to(device)
+    step_all = _stepped(runs, heads, kinds)
     best = [Best() for _ in runs]
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
-        orders = torch.from_numpy(
-            np.stack([permutation(len(train), seed, "shuffle", str(epoch)) for seed in heads.seeds])
-        ).to(device)
-        total = torch.zeros(len(runs), dtype=torch.float64, device=device)
-        for rows in torch.split(orders, recipe.batch_size, dim=1):
-            batches = [train.features[row] for row in rows]
-            logits = heads.logits(batches)
-            at_logits = torch.empty_like(logits)
-            index = rows[own]
-            known = signs[whose, index]
-            slopes: list[Tensor] = []
+        seen: list[Tensor] = []
+        sizes: list[int] = []
+        for batch in _batches(runs, len(train), labels, recipe.batch_size, epoch):
+            inputs = [train.features.index_select(0, batch.index[p.start]) for p in heads.orders]
+            logits = heads.logits(inputs)
+            values, at_logits = [], []
             for losses in kinds:
-                mine = losses.rows
-                part, sign = logits[mine].requires_grad_(), known[mine]
+                mine = slice(losses.runs.start, losses.runs.stop)
                 step = Step(
-                    positives=sign > 0,
-                    negatives=sign < 0,
-                    index=index[mine],
+                    positives=batch.positives[mine],
+                    negatives=batch.negatives[mine],
+                    index=batch.index[mine],
                     epoch=epoch,
                     epochs=recipe.epochs,
                 )
-                values = losses(part, step, failed)
-                at_logits[mine], *more = torch.autograd.grad(
-                    values.sum(), [part, *losses.leaves], materialize_grads=True
-                )
-                slopes += more
-                total[mine] += values.detach().double() * rows.shape[1]
-            heads.differentiate(batches, at_logits)
-            for view, number, where in learned:
-                view.grad = slopes[number][where]
-            optimizer.step()
+                value, slope = losses(logits[mine], step, failed)
+                values.append(value)
+                at_logits.append(slope)
+            heads.differentiate(inputs, at_logits)
+            step_all()
+            seen.append(torch.cat(values))
+            sizes.append(batch.index.shape[1])
+        losses_seen = torch.stack(seen).T.tolist()
         for row, score in enumerate(_validated(runs, heads, val)):
             if row in failed:
                 continue
             try:
-                mean_loss = require_finite(float(total[row]) / len(train), epoch)
+                loss = mean_loss(losses_seen[row], sizes, epoch)
                 if score is None:
                     raise TrainingDivergedError("scores must be finite, got NaN or infinity")
-                best[row].add(mean_loss, score, heads.state(row))
+                best[row].add(loss, score, heads.state(row))
             except TrainingDivergedError as error:
                 failed[row] = error
         if len(failed) == len(runs):
@@ -185,54 +186,90 @@ def _fit_ordered(
     return [failed.get(row) or best[row].fit() for row in range(len(runs))]
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """One batch of each head.
+
+    Attributes:
+        index: Rows of the images in the training set, int64 ``[heads, batch]``.
+        positives: Observed positives, bool ``[heads, batch, labels]``.
+        negatives: Observed negatives, likewise.
+    """
+
+    index: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+
+def _batches(
+    runs: list[HeadRun], images: int, labels: tuple[Tensor, Tensor], size: int, epoch: int
+) -> Iterator[_Batch]:
+    """An epoch's batches, each head's images in the order of its seed."""
+    signs, whose = labels
+    orders = {
+        seed: permutation(images, seed, "shuffle", str(epoch))
+        for seed in dict.fromkeys(run.seed for run in runs)
+    }
+    order = torch.from_numpy(np.stack([orders[run.seed] for run in runs])).to(signs.device)
+    # Labels are put in order for many batches at once: for each, the calls would cost more.
+    at_once = max(1, _LABELS_AT_ONCE // (len(runs) * size * signs.shape[2])) * size
+    for index in torch.split(order, at_once, dim=1):
+        known = signs[whose[:, None], index]
+        both = known > 0, known < 0
+        for parts in zip(*(torch.split(t, size, dim=1) for t in (index, *both)), strict=True):
+            yield _Batch(*parts)
+
+
 class _Heads:
     """Parameters of linear heads, and their gradients, all labels of all heads as rows.
 
     Attributes:
-        seeds: The seeds, ascending.
-        seed_of: Which of them each head has, int64 ``[heads]``, ascending.
+        orders: Neighbours that see the images in one order.
         pairs: Parameters with their gradients, ``[heads, ...]``.
     """
 
     def __init__(self, runs: list[HeadRun], device: torch.device) -> None:
         self.weight = torch.cat([run.head.weight.detach() for run in runs]).to(device)
-        self.bias = torch.cat([run.head.bias.detach() for run in runs])[:, None].to(device)
+        self.bias = torch.cat([run.head.bias.detach() for run in runs]).to(device)
         self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
-        self.count, self.labels = len(runs), len(self.bias) // len(runs)
-        found, self.seed_of = np.unique([run.seed for run in runs], return_inverse=True)
-        self.seeds = [int(seed) for seed in found]
-        ends = np.searchsorted(self.seed_of, range(len(found) + 1)) * self.labels
-        self.shares = [slice(*ends) for ends in pairwise(ends.tolist())]
+        self.labels = len(self.bias) // len(runs)
+        self.orders = _parts(runs, lambda run: run.seed)
         self.pairs = [
             (value.view(len(runs), -1), slope.view(len(runs), -1))
             for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
         ]
 
     def logits(self, batches: list[Tensor]) -> Tensor:
-        """``[heads, batch, labels]``, given each seed's ``[batch, channels]``."""
-        rows = [self._rows(*pair) for pair in zip(self.shares, batches, strict=True)]
-        return torch.cat(rows).view(self.count, self.labels, -1).transpose(1, 2)
+        """``[heads, batch, labels]``, given ``[batch, channels]`` for each order."""
+        return torch.cat(
+            [
+                linear(batch, self.weight[rows], self.bias[rows])
+                .view(len(batch), -1, self.labels)
+                .transpose(0, 1)
+                for batch, rows in zip(batches, map(self._rows, self.orders), strict=True)
+            ]
+        )
 
-    def differentiate(self, batches: list[Tensor], at_logits: Tensor) -> None:
-        """Puts the parameters' gradients in place, given those of the logits."""
-        rows = at_logits.transpose(1, 2).reshape(len(self.bias), -1)
-        for share, batch in zip(self.shares, batches, strict=True):
+    def differentiate(self, batches: list[Tensor], at_logits: list[Tensor]) -> None:
+        """Puts the parameters' gradients in place, given those of the logits, part by part."""
+        rows = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in at_logits])
+        for batch, share in zip(batches, map(self._rows, self.orders), strict=True):
             torch.mm(rows[share], batch, out=self.at_weight[share])
-        torch.sum(rows, 1, keepdim=True, out=self.at_bias)
+        torch.sum(rows, 1, out=self.at_bias)
 
     def state(self, row: int) -> dict[str, Tensor]:
         """Parameters of one head, as a linear layer names them."""
         (weight, _), (bias, _) = self.pairs
         return {"weight": weight[row].view(self.labels, -1), "bias": bias[row]}
 
-    def scores(self, first: int, last: int, features: Tensor) -> Tensor:
+    def scores(self, heads: range, features: Tensor) -> Tensor:
         """Logits of some heads for all images, ``[heads, images, labels]``."""
-        rows = self._rows(slice(first * self.labels, last * self.labels), features)
-        return rows.view(last - first, self.labels, -1).transpose(1, 2)
+        rows = self._rows(heads)
+        found = torch.addmm(self.bias[rows, None], self.weight[rows], features.T)
+        return found.view(len(heads), self.labels, -1).transpose(1, 2)
 
-    def _rows(self, share: slice, inputs: Tensor) -> Tensor:
-        """Logits of some rows, ``[rows, images]``."""
-        return torch.addmm(self.bias[share], self.weight[share], inputs.T)
+    def _rows(self, heads: range) -> slice:
+        return slice(heads.start * self.labels, heads.stop * self.labels)
 
 
 def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterator[float | None]:
@@ -240,7 +277,7 @@ def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterat
     at_once = max(1, _SCORES_AT_ONCE // runs[0].val_labels.size)
     for first in range(0, len(runs), at_once):
         some = runs[first : first + at_once]
-        scores = heads.scores(first, first + len(some), val.features)
+        scores = heads.scores(range(first, first + len(some)), val.features)
         finite = scores.isfinite().all(2).all(1).tolist()
         labels = np.stack([run.val_labels for run in some])
         scored = None
@@ -259,158 +296,21 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
     matrices = dict(zip(digests, (run.labels for run in runs), strict=True))
     places = {digest: number for number, digest in enumerate(matrices)}
     signs = np.stack([encode(labels, "signed") for labels in matrices.values()])
-    whose = torch.tensor([[places[digest]] for digest in digests], device=device)
+    whose = torch.tensor([places[digest] for digest in digests], device=device)
     return torch.from_numpy(signs).to(device), whose
 
 
-class _Losses(Protocol):
-    """The losses of one kind, called as one.
-
-    Attributes:
-        rows: Which heads of the group they are of, ascending int64.
-        lr_scale: Learning rate of what they learn, as a multiple of the heads'.
-        leaves: What they learn.
-    """
-
-    rows: Tensor
-    lr_scale: float
-    leaves: list[Tensor]
-
-    def share(self, start: int, stop: int) -> list[tuple[int, slice]]:
-        """Which leaves, and which part of each, belong to heads ``start`` to ``stop``."""
-        ...
-
-    def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
-        """Value for each head; tensors have the head as their first axis."""
-        ...
-
-
-class _Batched:
-    """One call for all: the loss of the first head, mapped over the state of each."""
-
-    def __init__(
-        self, rows: list[int], losses: list[PartialLabelLoss], device: torch.device
-    ) -> None:
-        self.rows = torch.tensor(rows, device=device)
-        self.loss, self.lr_scale = losses[0], losses[0].lr_scale
-        self.parameters, self.buffers = stack_module_state(list(losses))
-        self.leaves = list(self.parameters.values())
-
-    def share(self, start: int, stop: int) -> list[tuple[int, slice]]:
-        first, last = (bisect_left(self.rows.tolist(), row) for row in (start, stop))
-        return [(number, slice(first, last)) for number in range(len(self.leaves))]
-
-    def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
-        def one(
-            state: tuple[dict[str, Tensor], dict[str, Tensor]],
-            logits: Tensor,
-            positives: Tensor,
-            negatives: Tensor,
-            index: Tensor,
-        ) -> Tensor:
-            alone = replace(step, positives=positives, negatives=negatives, index=index)
-            value: Tensor = functional_call(self.loss, state, (logits, alone))
-            return value
-
-        state = (self.parameters, self.buffers)
-        values: Tensor = vmap(one)(state, logits, step.positives, step.negatives, step.index)
-        return values
-
-
-class _Apart:
-    """One call for each head, for losses that cannot be mapped."""
-
-    def __init__(
-        self, rows: list[int], losses: list[PartialLabelLoss], device: torch.device
-    ) -> None:
-        self.rows = torch.tensor(rows, device=device)
-        self.losses, self.lr_scale = losses, losses[0].lr_scale
-        owned = [
-            (row, x) for row, loss in zip(rows, losses, strict=True) for x in loss.parameters()
-        ]
-        self.owners = [row for row, _ in owned]
-        self.leaves: list[Tensor] = [leaf for _, leaf in owned]
-
-    def share(self, start: int, stop: int) -> list[tuple[int, slice]]:
-        return [(n, slice(None)) for n, row in enumerate(self.owners) if start <= row < stop]
-
-    def __call__(self, logits: Tensor, step: Step, failed: dict[int, Exception]) -> Tensor:
-        values = []
-        for place, (row, loss) in enumerate(zip(self.rows.tolist(), self.losses, strict=True)):
-            value = logits[place].sum() * 0
-            if row not in failed:
-                alone = replace(
-                    step,
-                    positives=step.positives[place],
-                    negatives=step.negatives[place],
-                    index=step.index[place],
-                )
-                try:
-                    value = loss(logits[place], alone)
-                except Exception as error:
-                    failed[row] = error
-            values.append(value)
-        return torch.stack(values)
-
-
-def _way(rows: list[int], losses: list[PartialLabelLoss], signs: Tensor) -> _Losses:
-    """One call for all the losses if it gives the values and gradients of a call for each."""
-    # Whatever mapping a stranger's code raises: it can still be called for each head.
-    with suppress(Exception):
-        if len(losses) > 1 and _agree(losses, signs):
-            return _Batched(rows, losses, signs.device)
-    return _Apart(rows, losses, signs.device)
-
-
-def _agree(losses: list[PartialLabelLoss], signs: Tensor) -> bool:
-    """Runs a few steps on the same images both ways, on copies, state included."""
-    rows, device = list(range(len(losses))), signs.device
-    batched, apart = (way(rows, copy.deepcopy(losses), device) for way in (_Batched, _Apart))
-    generator = torch.Generator().manual_seed(0)
-    index = torch.arange(signs.shape[1], device=device).repeat(len(losses), 1)
-    failed: dict[int, Exception] = {}
-    for epoch in range(1, _PROBE_STEPS + 1):
-        logits = torch.randn(signs.shape, generator=generator).to(device).requires_grad_()
-        step = Step(
-            positives=signs > 0, negatives=signs < 0, index=index, epoch=epoch, epochs=_PROBE_STEPS
-        )
-        pair = [way(logits, step, failed) for way in (batched, apart)]
-        slopes = [torch.autograd.grad(values.sum(), logits)[0] for values in pair]
-        close = all(
-            torch.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in (pair, slopes)
-        )
-        if failed or not close:
-            return False
-    return True
-
-
-def _optimizer(
-    runs: list[HeadRun], heads: _Heads, kinds: Sequence[_Losses]
-) -> tuple[torch.optim.Optimizer, list[tuple[Tensor, int, slice]]]:
-    """Adam over views of the shared tensors, a group for each learning rate.
-
-    Returns:
-        The optimiser; and each view of what losses learn, with the number of the leaf, counted
-        over all kinds, that it is of, and where in it.
-    """
+def _stepped(runs: list[HeadRun], heads: _Heads, kinds: Sequence[Losses]) -> Callable[[], object]:
+    """A step of Adam on all that is learned, one call for each learning rate."""
     by_rate: dict[float, list[Tensor]] = defaultdict(list)
-    learned: list[tuple[Tensor, int, slice]] = []
-    start = 0
-    for (_, lr), members in groupby(runs, key=lambda run: (run.seed, run.recipe.lr)):
-        stop = start + len(list(members))
-        for values, slopes in heads.pairs:
-            view = values[start:stop]
-            view.grad = slopes[start:stop]
-            by_rate[lr].append(view)
-        leaves = 0
-        for losses in kinds:
-            for number, where in losses.share(start, stop):
-                view = losses.leaves[number].detach()[where]
-                if not view.numel():
-                    continue
-                learned.append((view, leaves + number, where))
-                by_rate[lr * losses.lr_scale].append(view)
-            leaves += len(losses.leaves)
-        start = stop
-    groups = [{"params": views, "lr": rate} for rate, views in by_rate.items()]
-    return adam(groups, heads.weight.device), learned
+    for losses in kinds:
+        mine = runs[losses.runs.start : losses.runs.stop]
+        for part in _parts(mine, lambda run: (run.seed, run.recipe.lr)):
+            lr = mine[part.start].recipe.lr
+            share = range(losses.runs.start + part.start, losses.runs.start + part.stop)
+            for values, slopes in heads.pairs:
+                view = values[share.start : share.stop]
+                view.grad = slopes[share.start : share.stop]
+                by_rate[lr].append(view)
+            by_rate[lr * losses.lr_scale] += losses.learned(share)
+    return adam_step(by_rate)

@@ -1,0 +1,56 @@
+"""The optimiser of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FUSED = "cpu", "cuda"
+
+
+def adam(groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Adam:
+    """Adam, in one kernel where the device has one.
+
+    Args:
+        groups: Parameters and learning rates, as torch takes them.
+        device: Where the parameters are.
+    """
+    return torch.optim.Adam(groups, fused=device.type in _FUSED)
+
+
+def adam_step(by_rate: Mapping[float, list[Tensor]]) -> Callable[[], object]:
+    """Adam for many tensors that are all stepped at once.
+
+    Args:
+        by_rate: Tensors of each learning rate, of one device, with gradients when it comes to a
+            step.
+
+    Returns:
+        What makes a step: that of torch's Adam to the last bit, without the bookkeeping for each
+        tensor, which for small ones takes a third of the time.
+    """
+    device = next(tensor.device for tensors in by_rate.values() for tensor in tensors)
+    if device.type not in _FUSED:
+        groups = [{"params": tensors, "lr": rate} for rate, tensors in by_rate.items()]
+        return partial(adam(groups, device).step, None)
+    count = torch.zeros((), device=device)
+    means, squares = (
+        {rate: [torch.zeros_like(tensor) for tensor in of] for rate, of in by_rate.items()}
+        for _ in range(2)
+    )
+
+    @torch.no_grad()
+    def step() -> None:
+        count.add_(1)
+        for rate, tensors in by_rate.items():
+            slopes = [tensor.grad for tensor in tensors if tensor.grad is not None]
+            torch._fused_adam_(  # what torch.optim.Adam comes down to
+                tensors, slopes, means[rate], squares[rate], [], [count] * len(tensors), lr=rate,
+                beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    return step

@@ -1,0 +1,256 @@
+"""The losses of many runs, called as one where their arithmetic allows it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+from torch.overrides import TorchFunctionMode
+
+from labelattack.defenses.base import PartialLabelLoss, Step
+from labelattack.errors import DefenseError
+
+_PROBE_STEPS = 3
+
+
+class Losses(ABC):
+    """Losses of one kind.
+
+    Attributes:
+        runs: Which of the runs that train together they are of.
+        lr_scale: Learning rate of what they learn, as a multiple of the network's.
+    """
+
+    def __init__(self, losses: Sequence[PartialLabelLoss], runs: range) -> None:
+        self.runs = runs
+        self.lr_scale = losses[0].lr_scale
+
+    @abstractmethod
+    def learned(self, runs: range) -> list[Tensor]:
+        """What some of their runs learn; each call leaves the gradients in it."""
+
+    @abstractmethod
+    def __call__(
+        self, logits: Tensor, step: Step, failed: dict[int, Exception]
+    ) -> tuple[Tensor, Tensor]:
+        """Computes values and gradients.
+
+        Args:
+            logits: Float ``[runs, batch, labels]``.
+            step: As for one loss, but its tensors have the run as their first axis; no image is
+                twice in a batch.
+            failed: Runs that are not to be called any more, and why; what fails now is added.
+
+        Returns:
+            The value for each run, float ``[runs]``, and its gradient at the logits.
+        """
+
+
+class Batched(Losses):
+    """One call for all: the loss of the first run, mapped over the state of each.
+
+    Args:
+        losses: Bound losses.
+        runs: Which runs they are of.
+        by_rows: Whether the losses read what they learn only at the batch's images. The gradient
+            of a table then is that of the rows read; a step does not go through all of it.
+    """
+
+    def __init__(
+        self, losses: Sequence[PartialLabelLoss], runs: range, *, by_rows: bool = False
+    ) -> None:
+        super().__init__(losses, runs)
+        self.loss, self.by_rows = losses[0], by_rows
+        parameters, self.buffers = stack_module_state(list(losses))
+        self.tables = {name: table.detach() for name, table in parameters.items()}
+        self.slopes = {
+            name: torch.zeros_like(table) for name, table in self.tables.items() if by_rows
+        }
+        self.views: list[tuple[Tensor, str, slice]] = []
+        self.read: tuple[Tensor, Tensor] | None = None
+
+    def learned(self, runs: range) -> list[Tensor]:
+        """Views of the stacked tables."""
+        part = slice(runs.start - self.runs.start, runs.stop - self.runs.start)
+        views = [(table[part], name, part) for name, table in self.tables.items()]
+        for view, name, _ in views:
+            if self.by_rows:
+                view.grad = self.slopes[name][part]
+        self.views += views
+        return [view for view, _, _ in views]
+
+    def __call__(
+        self, logits: Tensor, step: Step, failed: dict[int, Exception]
+    ) -> tuple[Tensor, Tensor]:
+        """Calls the mapped loss."""
+        logits = logits.detach().requires_grad_()
+        rows = torch.arange(len(logits), device=logits.device)[:, None], step.index
+        leaves = {
+            name: (table[rows] if self.by_rows else table.detach()).requires_grad_()
+            for name, table in self.tables.items()
+        }
+
+        def one(
+            logits: Tensor,
+            positives: Tensor,
+            negatives: Tensor,
+            index: Tensor,
+            tables: dict[str, Tensor],
+            leaves: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+        ) -> Tensor:
+            alone = replace(step, positives=positives, negatives=negatives, index=index)
+            if not tables and not buffers:  # putting nothing in place takes time, too
+                return self.loss(logits, alone)  # type: ignore[no-any-return]
+            state = {**(tables if self.by_rows else leaves), **buffers}
+            reading = [(tables[name], index, leaf) for name, leaf in leaves.items()]
+            with _ByRows(reading) if self.by_rows and leaves else nullcontext():
+                value: Tensor = functional_call(self.loss, state, (logits, alone))
+            return value
+
+        values: Tensor = vmap(one)(
+            logits,
+            step.positives,
+            step.negatives,
+            step.index,
+            self.tables,
+            leaves,
+            self.buffers,
+        )
+        at_logits, *slopes = torch.autograd.grad(
+            values.sum(), [logits, *leaves.values()], materialize_grads=True
+        )
+        found = dict(zip(leaves, slopes, strict=True))
+        if self.by_rows:
+            for name, slope in self.slopes.items():
+                if self.read is not None:
+                    slope[self.read] = 0
+                slope[rows] = found[name]
+            self.read = rows
+        else:
+            for view, name, part in self.views:
+                view.grad = found[name][part]
+        return values.detach(), at_logits
+
+
+class _ByRows(TorchFunctionMode):
+    """Hands out the rows of a table, read beforehand, wherever it is read at their index.
+
+    Raises:
+        DefenseError: If a table is used in any other way.
+    """
+
+    def __init__(self, reading: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.reading = reading
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        for table, index, rows in self.reading:
+            if func is Tensor.__getitem__ and args[0] is table and args[1] is index:
+                return rows
+            for value in (*args, *kwargs.values()):
+                among = value if isinstance(value, list | tuple) else (value,)
+                if any(one is table for one in among):
+                    raise DefenseError("a table must be read at the batch's images only")
+        return func(*args, **kwargs)
+
+
+class Apart(Losses):
+    """One call for each run, for losses that cannot be mapped."""
+
+    def __init__(self, losses: Sequence[PartialLabelLoss], runs: range) -> None:
+        super().__init__(losses, runs)
+        # Copies: should the group have to start again, it does so from the state of the start.
+        self.losses = copy.deepcopy(list(losses))
+        self.leaves: list[Tensor] = [leaf for loss in self.losses for leaf in loss.parameters()]
+
+    def learned(self, runs: range) -> list[Tensor]:
+        """The parameters themselves."""
+        some = self.losses[runs.start - self.runs.start : runs.stop - self.runs.start]
+        return [leaf for loss in some for leaf in loss.parameters()]
+
+    def __call__(
+        self, logits: Tensor, step: Step, failed: dict[int, Exception]
+    ) -> tuple[Tensor, Tensor]:
+        """Calls one loss after the other."""
+        logits = logits.detach().requires_grad_()
+        values = []
+        for place, (run, loss) in enumerate(zip(self.runs, self.losses, strict=True)):
+            value = logits[place].sum() * 0
+            if run not in failed:
+                alone = replace(
+                    step,
+                    positives=step.positives[place],
+                    negatives=step.negatives[place],
+                    index=step.index[place],
+                )
+                try:
+                    value = loss(logits[place], alone)
+                except Exception as error:
+                    failed[run] = error
+            values.append(value)
+        together = torch.stack(values)
+        at_logits, *slopes = torch.autograd.grad(
+            together.sum(), [logits, *self.leaves], materialize_grads=True
+        )
+        for leaf, slope in zip(self.leaves, slopes, strict=True):
+            leaf.grad = slope
+        return together.detach(), at_logits
+
+
+def together(losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor) -> Losses:
+    """One call for all the losses if it gives the values and gradients of a call for each.
+
+    Args:
+        losses: Bound losses of one kind.
+        runs: Which of the runs that train together they are of.
+        signs: Labels of the first training images of each run, 1, -1 and 0 for hidden, int8
+            ``[runs, images, labels]``; the calls are compared on them.
+    """
+    for by_rows in (True, False):
+        # Whatever mapping a stranger's code raises: it can still be called for each run.
+        with suppress(Exception):
+            if len(losses) > 1 and _agree(losses, signs, by_rows):
+                return Batched(losses, runs, by_rows=by_rows)
+    return Apart(losses, runs)
+
+
+def _agree(losses: Sequence[PartialLabelLoss], signs: Tensor, by_rows: bool) -> bool:
+    """Runs a few steps on the same images both ways, on copies, state included."""
+    runs = range(len(losses))
+    ways = Batched(copy.deepcopy(losses), runs, by_rows=by_rows), Apart(losses, runs)
+    learned = [way.learned(runs) for way in ways]
+    generator = torch.Generator().manual_seed(0)
+    index = torch.arange(signs.shape[1], device=signs.device).repeat(len(losses), 1)
+    failed: dict[int, Exception] = {}
+    for epoch in range(1, _PROBE_STEPS + 1):
+        logits = torch.randn(signs.shape, generator=generator).to(signs.device)
+        step = Step(
+            positives=signs > 0, negatives=signs < 0, index=index, epoch=epoch, epochs=_PROBE_STEPS
+        )
+        batched, apart = (way(logits, step, failed) for way in ways)
+        pairs = [*zip(batched, apart, strict=True)]
+        for number, leaf in enumerate(learned[0]):
+            each = learned[1][number :: len(learned[0])]
+            pairs.append((_slope(leaf), torch.stack([_slope(one) for one in each])))
+        if failed or not all(torch.allclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
+            return False
+    return True
+
+
+def _slope(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
