@@ -26,7 +26,8 @@ from labelattack.training.losses import Apart, Losses, together
 from labelattack.training.recipe import Recipe
 
 _PROBE_IMAGES = 16
-_LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 24  # numbers
+_LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
+_MOST = 128  # heads; more share no call's price that matters, and want memory
 
 
 def heads_at_once(
@@ -54,7 +55,7 @@ def heads_at_once(
     share = last_level_cache(device) // max(2, processes)
     in_cache = max(8, share // (numbers * (channels + 1) * labels))
     memory = free_memory(device) // 2 // processes // (numbers * (channels + 1 + images) * labels)
-    return max(1, min(in_cache, memory))
+    return max(1, min(in_cache, memory, _MOST))
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,13 @@ class FeatureInputs:
         return len(self.features)
 
     def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
-        """Yields rows of the features; there is nothing to augment."""
+        """Yields rows of the features, neighbours uncopied; there is nothing to augment."""
         del seed
         for rows in batches:
-            yield self.features[torch.from_numpy(rows)]
+            if len(rows) and (np.diff(rows) == 1).all():
+                yield self.features[rows[0] : rows[0] + len(rows)]
+            else:
+                yield self.features[torch.from_numpy(rows)]
 
 
 class ImageInputs:
@@ -64,7 +67,8 @@ class ImageInputs:
         self.images = images
         self.preprocessing = preprocessing
         self.device = device
-        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept: NDArray[np.uint8] | None = None
+        self._decoded = np.zeros(len(images), dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,34 +83,45 @@ class ImageInputs:
             torch.tensor(v, device=self.device) * 255
             for v in (self.preprocessing.mean, self.preprocessing.std)
         )
+        for rows, loaded in zip(batches, self._ahead(batches), strict=True):
+            pixels = torch.from_numpy(loaded).to(self.device)
+            if coins is not None:
+                mirrored = torch.from_numpy(coins[rows]).to(self.device)
+                pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
+            yield _normalised(pixels, mean, std)
+
+    def _ahead(self, batches: Sequence[Rows]) -> Iterator[NDArray[np.uint8]]:
+        if self._decoded.all():  # nothing to wait for
+            yield from map(self._load, batches)
+            return
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self._load, rows) for rows in batches[:2]]
-            for number, rows in enumerate(batches):
-                pixels = torch.from_numpy(ahead.pop(0).result()).to(self.device)
+            waiting = [pool.submit(self._load, rows) for rows in batches[:2]]
+            for number in range(len(batches)):
+                loaded = waiting.pop(0).result()
                 if number + 2 < len(batches):
-                    ahead.append(pool.submit(self._load, batches[number + 2]))
-                if coins is not None:
-                    mirrored = torch.from_numpy(coins[rows]).to(self.device)
-                    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
-                yield _normalised(pixels, mean, std)
+                    waiting.append(pool.submit(self._load, batches[number + 2]))
+                yield loaded
 
     def _load(self, rows: Rows) -> NDArray[np.uint8]:
-        images = [self._image(int(row)) for row in rows]
-        if len({image.shape for image in images}) > 1:
+        fresh = rows[~self._decoded[rows]]
+        images = [squash(self.images[int(row)], self.preprocessing.size) for row in fresh]
+        shapes = {image.shape for image in images}
+        if self._kept is not None:
+            shapes.add(self._kept.shape[1:])
+        if len(shapes) > 1:
             raise DatasetError(
                 "images must have one size for a model that does not resize, got "
-                f"{sorted({image.shape[:2] for image in images})}"
+                f"{sorted(shape[:2] for shape in shapes)}"
             )
-        return np.stack(images)
-
-    def _image(self, row: int) -> NDArray[np.uint8]:
-        if row in self._kept:
-            return self._kept[row]
-        image = squash(self.images[row], self.preprocessing.size)
         # All or none: the part of a large split that fits would save little and cost as much.
-        if image.nbytes * len(self) <= _MEMORY_BUDGET:
-            self._kept[row] = image
-        return image
+        if self._kept is None and images[0].nbytes * len(self) <= _MEMORY_BUDGET:
+            self._kept = np.empty((len(self), *images[0].shape), dtype=np.uint8)
+        if self._kept is None:
+            return np.stack(images)
+        if len(fresh):
+            self._kept[fresh] = images
+            self._decoded[fresh] = True
+        return self._kept[rows]
 
 
 def squash(image: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
