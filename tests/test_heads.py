@@ -11,6 +11,7 @@ from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
 from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.labels import encode
 from labelattack.training import heads
+from labelattack.training.adam import adam_step
 from labelattack.training.fit import Fit, fit, predict
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.heads import HeadRun, fit_heads
@@ -57,9 +58,13 @@ def some_runs(make, batch_size=16, kind=""):
     return runs
 
 
-def is_batched(runs):
+def checked(runs):
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
-    return isinstance(together([run.loss for run in runs], range(len(runs)), signs), Batched)
+    return together([run.loss for run in runs], range(len(runs)), signs)
+
+
+def is_batched(runs):
+    return isinstance(checked(runs), Batched)
 
 
 def alone(run):
@@ -131,6 +136,116 @@ class FailsLate(PartialLabelLoss):
         if step.epoch > 3:
             raise ValueError("no more")
         return positive_term(logits).mean()
+
+
+class Tabled(PartialLabelLoss):
+    """Learns a logit for each image and label, and reads it at the batch's images."""
+
+    def bind(self, task):
+        self.table = nn.Parameter(torch.from_numpy(task.labels.positives - 0.5).float())
+
+    def read(self, step):
+        return self.table[step.index]
+
+    def loss(self, logits, step):
+        return (self.read(step).sigmoid() - logits.sigmoid()).square().mean()
+
+
+class ReadsAll(Tabled):
+    """Of its table, reads more than the rows of the batch."""
+
+    def read(self, step):
+        return self.table[step.index] - self.table.mean()
+
+
+class ReadsAllLate(Tabled):
+    """Passes the check of a few steps."""
+
+    def read(self, step):
+        table = self.table - self.table.mean() if step.epoch > 3 else self.table
+        return table[step.index] if step.epoch > 3 else self.table[step.index]
+
+
+class ReadsByOtherRows(Tabled):
+    """The index is the batch's, but not as it was given."""
+
+    def read(self, step):
+        return self.table[step.index.flip(0)] + self.table[step.index + 0]
+
+
+class Tempered(PartialLabelLoss):
+    """Learns one number, which has nothing to do with images."""
+
+    def bind(self, task):
+        self.temperature = nn.Parameter(torch.tensor(1.0 + task.seed))
+
+    def loss(self, logits, step):
+        return positive_term(logits / self.temperature).mean() + self.temperature.square()
+
+
+class Counts(PartialLabelLoss):
+    """Keeps a buffer and cannot be mapped: it looks at a value."""
+
+    def bind(self, task):
+        self.register_buffer("seen", torch.zeros(len(task.labels.positives)))
+
+    def loss(self, logits, step):
+        self.seen[step.index] += 1
+        scale = 2.0 if logits.sum().item() > 0 else 1.0
+        return (positive_term(logits).mean(dim=1) * self.seen[step.index]).mean() * scale
+
+
+@pytest.mark.parametrize(
+    ("make", "by_rows"),
+    [
+        (lambda: defenses.create("role"), True),
+        (Tabled, True),
+        (ReadsAllLate, True),
+        (ReadsAll, False),
+        (ReadsByOtherRows, False),
+        (Tempered, False),
+    ],
+)
+def test_what_a_loss_learns_is_learned_as_it_would_be_alone(make, by_rows):
+    """A step goes through the rows of a table that were read, if no other is ever read."""
+    runs = some_runs(make)
+    assert checked(runs).by_rows == by_rows
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)
+
+
+def test_a_group_that_starts_again_does_so_from_the_start():
+    """One kind's late failure makes all be called apart; what others kept must not stay."""
+    runs = [*some_runs(Counts, kind="counts"), *some_runs(FailsLate, kind="fails")]
+    singles = [alone(copy.deepcopy(run)) for run in runs[:4]]
+    found = fit_heads(runs, TRAIN, VAL)
+    assert [str(failure) for failure in found[4:]] == ["no more"] * 4
+    for mine, theirs in zip(found, singles, strict=False):
+        assert_equal_fits(mine, theirs)
+
+
+def test_steps_are_those_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    rates = {0.1: [(3, 4), (5,)], 0.01: [(2, 3)]}
+    ours = {
+        lr: [torch.randn(shape, generator=generator) for shape in shapes]
+        for lr, shapes in rates.items()
+    }
+    theirs = copy.deepcopy(ours)
+    optimizer = torch.optim.Adam(
+        [{"params": tensors, "lr": lr} for lr, tensors in theirs.items()], fused=True
+    )
+    step = adam_step(ours)
+    for _ in range(20):
+        for lr in rates:
+            for mine, its in zip(ours[lr], theirs[lr], strict=True):
+                mine.grad = its.grad = torch.randn(mine.shape, generator=generator)
+        step()
+        optimizer.step()
+    for lr in rates:
+        for mine, its in zip(ours[lr], theirs[lr], strict=True):
+            assert torch.equal(mine, its)
 
 
 def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
