@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from labelattack import attacks, defenses
-from labelattack.defenses.base import PartialLabelLoss, Task, positive_term
+from labelattack.defenses.base import PartialLabelLoss, Step, Task, positive_term
 from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.labels import encode
-from labelattack.training import heads
+from labelattack.training import heads, losses
 from labelattack.training.adam import adam_step
 from labelattack.training.fit import Fit, fit, predict
 from labelattack.training.hardware import free_memory, last_level_cache
@@ -18,6 +18,7 @@ from labelattack.training.heads import HeadRun, fit_heads
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.losses import Batched, together
 from labelattack.training.recipe import Recipe
+from labelattack.training.recording import recorded
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -248,6 +249,91 @@ def test_steps_are_those_of_torch():
             assert torch.equal(mine, its)
 
 
+class Warms(PartialLabelLoss):
+    """Reads the epoch."""
+
+    def loss(self, logits, step):
+        return positive_term(logits).mean() * step.epoch / step.epochs
+
+
+class CountsInPython(PartialLabelLoss):
+    """State that changes from call to call, outside buffers: a recording would freeze it."""
+
+    calls = 0
+
+    def loss(self, logits, step):
+        self.calls += 1
+        return positive_term(logits).mean() * (1.0 + 0.01 * self.calls)
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """Everything is worth recording; what came of it."""
+    made = []
+
+    def noted(*arguments):
+        made.append(recorded(*arguments) is not None)
+        return recorded(*arguments)
+
+    monkeypatch.setattr(losses, "_OF_A_RUN", 1)
+    monkeypatch.setattr(losses, "_OF_AN_EPOCH", 1)
+    monkeypatch.setattr(losses, "recorded", noted)
+    return made
+
+
+@pytest.mark.parametrize("spec", defenses.registry.names())
+def test_every_loss_can_be_recorded(spec, recordings):
+    runs = some_runs(lambda: defenses.create(spec))
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)
+    # Once, or, where it reads the epoch, once in each.
+    assert recordings in ([True], [True] * 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "made"), [(Warms, [True] * 4), (CountsInPython, [False]), (Tempered, [True])]
+)
+def test_what_a_recording_would_freeze_is_recorded_anew_or_not_at_all(make, made, recordings):
+    """Called apart in one epoch or together, a loss that counts its calls counts each run's."""
+    runs = some_runs(make)
+    batched = Batched([run.loss for run in copy.deepcopy(runs)], range(4), calls=5)
+    batched.learned(range(4))
+    signs = torch.from_numpy(np.stack([encode(run.labels, "signed") for run in runs]))
+    for epoch in range(1, 5):
+        for rows in torch.split(torch.randperm(70, generator=torch.manual_seed(epoch)), 16):
+            logits = torch.randn(4, len(rows), 4)
+            known = signs[:, rows]
+            parts = {"positives": known > 0, "negatives": known < 0}
+            step = Step(**parts, index=rows.repeat(4, 1), epoch=epoch, epochs=4)
+            values, _ = batched(logits, step, {})
+            for place, run in enumerate(runs):
+                alone = Step(
+                    **{name: part[place] for name, part in parts.items()},
+                    index=rows, epoch=epoch, epochs=4,
+                )  # fmt: skip
+                wanted = run.loss(logits[place], alone)
+                if make is not CountsInPython:
+                    assert values[place] == pytest.approx(float(wanted.detach()), abs=1e-6)
+    assert recordings == made
+    if make is CountsInPython:
+        assert batched.loss.calls >= 20
+
+
+def test_only_what_gives_the_same_again_is_recorded():
+    calls = []
+
+    def counts(tensor):
+        calls.append(1)
+        return [tensor * len(calls)]
+
+    assert recorded(counts, [torch.ones(3)], nn.Linear(1, 1)) is None
+    double = recorded(lambda tensor: [tensor * 2, tensor.add_(1)], [torch.ones(3)], nn.Linear(1, 1))
+    given = torch.arange(3.0)
+    assert double is not None and torch.equal(double(given)[0], torch.tensor([0.0, 2.0, 4.0]))
+    assert torch.equal(given, torch.tensor([1.0, 2.0, 3.0]))
+
+
 def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
     runs = some_runs(FailsLate)
     assert is_batched(runs)
@@ -298,8 +384,8 @@ def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
     assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280)
     assert at_once(4_006, 20, 1_280, processes=4) == at_once(4_006, 20, 1_280, cache=16 << 20)
     assert at_once(4_006, 20, 1_280, cache=0) == 8
-    # NUS-WIDE on ResNet-50: eight heads whose losses learn a table of labels need 1.7 GB.
-    assert at_once(161_789, 81, 2_048, memory=1 << 30) == 2
+    # NUS-WIDE on ResNet-50: eight heads whose losses learn a table of labels take 2.5 GB.
+    assert at_once(161_789, 81, 2_048, memory=2 << 30) == 3
     assert at_once(161_789, 81, 2_048, memory=0) == 1
 
 

@@ -47,14 +47,15 @@ def heads_at_once(
         processes: How many share its last-level cache and memory.
 
     Returns:
-        At least 1. Not more than half of the free memory would hold, had every loss four numbers
-        for each image and label, as one that learns them has.
+        At least 1. Not more than half of the free memory would hold, had every loss six numbers
+        for each image and label, as one that learns them has while it is recorded.
     """
-    numbers = 4 * np.dtype(np.float32).itemsize
+    number = np.dtype(np.float32).itemsize
     # Features, labels and what the losses keep want their half of it, too.
     share = last_level_cache(device) // max(2, processes)
-    in_cache = max(8, share // (numbers * (channels + 1) * labels))
-    memory = free_memory(device) // 2 // processes // (numbers * (channels + 1 + images) * labels)
+    head = 4 * (channels + 1) * labels * number
+    in_cache = max(8, share // head)
+    memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
     return max(1, min(in_cache, memory, _MOST))
 
 
@@ -118,7 +119,12 @@ def fit_heads(
     # What a stranger's code raises later than in the check is found out run by run below.
     with suppress(Exception):
         checked = [
-            together(losses, part, signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]])
+            together(
+                losses,
+                part,
+                signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
+                calls=len(train) // runs[0].recipe.batch_size,
+            )
             for losses, part in parts
         ]
         fits = _fit_ordered(ordered, train, val, (signs, whose), checked)

@@ -6,7 +6,8 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,11 @@ from torch.overrides import TorchFunctionMode
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import DefenseError
+from labelattack.training.recording import recorded
 
 _PROBE_STEPS = 3
+# Calls that a recording must serve to save more time than it takes: of a run, and of an epoch.
+_OF_A_RUN, _OF_AN_EPOCH = 1_000, 400
 
 
 class Losses(ABC):
@@ -61,12 +65,22 @@ class Batched(Losses):
         runs: Which runs they are of.
         by_rows: Whether the losses read what they learn only at the batch's images. The gradient
             of a table then is that of the rows read; a step does not go through all of it.
+        calls: About how many calls there will be in an epoch.
     """
 
     def __init__(
-        self, losses: Sequence[PartialLabelLoss], runs: range, *, by_rows: bool = False
+        self,
+        losses: Sequence[PartialLabelLoss],
+        runs: range,
+        *,
+        by_rows: bool = False,
+        calls: int = 0,
     ) -> None:
         super().__init__(losses, runs)
+        self.calls = calls
+        self.shape: torch.Size | None = None
+        self.asked: list[str] = []
+        self.recording: tuple[int | None, Callable[..., list[Tensor]]] | None = None
         self.loss, self.by_rows = losses[0], by_rows
         parameters, self.buffers = stack_module_state(list(losses))
         self.tables = {name: table.detach() for name, table in parameters.items()}
@@ -89,55 +103,90 @@ class Batched(Losses):
     def __call__(
         self, logits: Tensor, step: Step, failed: dict[int, Exception]
     ) -> tuple[Tensor, Tensor]:
-        """Calls the mapped loss."""
-        logits = logits.detach().requires_grad_()
+        """Calls the mapped loss, or plays it as recorded."""
         rows = torch.arange(len(logits), device=logits.device)[:, None], step.index
-        leaves = {
-            name: (table[rows] if self.by_rows else table.detach()).requires_grad_()
-            for name, table in self.tables.items()
-        }
+        leaves = [table[rows] if self.by_rows else table for table in self.tables.values()]
+        given = (logits, step.positives, step.negatives, step.index)
+        inputs = [*given, *leaves, *self.tables.values(), *self.buffers.values()]
+        values, at_logits, *slopes = self._played(step, inputs)(*inputs)
+        if self.by_rows:
+            for total, slope in zip(self.slopes.values(), slopes, strict=True):
+                if self.read is not None:
+                    total[self.read] = 0
+                total[rows] = slope
+            self.read = rows
+        else:
+            found = dict(zip(self.tables, slopes, strict=True))
+            for view, name, part in self.views:
+                view.grad = found[name][part]
+        return values, at_logits
+
+    def _played(self, step: Step, inputs: list[Tensor]) -> Callable[..., list[Tensor]]:
+        """What computes a step: as recorded, where there are calls enough to make up for it."""
+        mapped = partial(self._mapped, step.epoch, step.epochs)
+        if self.shape is None:  # the first call tells whether the epoch is asked for
+            self.shape = inputs[0].shape
+            return mapped
+        worth = self.calls > (_OF_AN_EPOCH if self.asked else _OF_A_RUN / step.epochs)
+        if not worth or inputs[0].shape != self.shape:
+            return mapped
+        if self.recording is None or self.recording[0] not in (None, step.epoch):
+            play = recorded(mapped, inputs, self.loss)
+            if play is None:
+                self.calls = 0
+                return mapped
+            self.recording = step.epoch if self.asked else None, play
+        return self.recording[1]
+
+    def _mapped(self, epoch: int, epochs: int, *inputs: Tensor) -> list[Tensor]:
+        """Values, and gradients at the logits and at what is learned."""
+        logits, positives, negatives, index = inputs[:4]
+        learned = len(self.tables)
+        leaves = [leaf.detach().requires_grad_() for leaf in inputs[4 : 4 + learned]]
+        tables, buffers = [*inputs[4 + learned : 4 + 2 * learned]], [*inputs[4 + 2 * learned :]]
+        logits = logits.detach().requires_grad_()
 
         def one(
             logits: Tensor,
             positives: Tensor,
             negatives: Tensor,
             index: Tensor,
-            tables: dict[str, Tensor],
-            leaves: dict[str, Tensor],
-            buffers: dict[str, Tensor],
+            leaves: list[Tensor],
+            tables: list[Tensor],
+            buffers: list[Tensor],
         ) -> Tensor:
-            alone = replace(step, positives=positives, negatives=negatives, index=index)
+            alone = _Spied(
+                positives=positives,
+                negatives=negatives,
+                index=index,
+                epoch=epoch,
+                epochs=epochs,
+                asked=self.asked,
+            )
             if not tables and not buffers:  # putting nothing in place takes time, too
                 return self.loss(logits, alone)  # type: ignore[no-any-return]
-            state = {**(tables if self.by_rows else leaves), **buffers}
-            reading = [(tables[name], index, leaf) for name, leaf in leaves.items()]
-            with _ByRows(reading) if self.by_rows and leaves else nullcontext():
-                value: Tensor = functional_call(self.loss, state, (logits, alone))
+            held = [*(tables if self.by_rows else leaves), *buffers]
+            named = dict(zip((*self.tables, *self.buffers), held, strict=True))
+            reading = [(table, index, leaf) for table, leaf in zip(tables, leaves, strict=True)]
+            with _ByRows(reading) if self.by_rows and tables else nullcontext():
+                value: Tensor = functional_call(self.loss, named, (logits, alone))
             return value
 
-        values: Tensor = vmap(one)(
-            logits,
-            step.positives,
-            step.negatives,
-            step.index,
-            self.tables,
-            leaves,
-            self.buffers,
-        )
-        at_logits, *slopes = torch.autograd.grad(
-            values.sum(), [logits, *leaves.values()], materialize_grads=True
-        )
-        found = dict(zip(leaves, slopes, strict=True))
-        if self.by_rows:
-            for name, slope in self.slopes.items():
-                if self.read is not None:
-                    slope[self.read] = 0
-                slope[rows] = found[name]
-            self.read = rows
-        else:
-            for view, name, part in self.views:
-                view.grad = found[name][part]
-        return values.detach(), at_logits
+        values: Tensor = vmap(one)(logits, positives, negatives, index, leaves, tables, buffers)
+        slopes = torch.autograd.grad(values.sum(), [logits, *leaves], materialize_grads=True)
+        return [values.detach(), *slopes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spied(Step):
+    """A step that notes when it is asked for the epoch, of which a recording then is."""
+
+    asked: list[str]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("epoch", "epochs") and not self.asked:
+            self.asked.append(name)
+        return super().__getattribute__(name)
 
 
 class _ByRows(TorchFunctionMode):
@@ -212,7 +261,9 @@ class Apart(Losses):
         return together.detach(), at_logits
 
 
-def together(losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor) -> Losses:
+def together(
+    losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor, *, calls: int = 0
+) -> Losses:
     """One call for all the losses if it gives the values and gradients of a call for each.
 
     Args:
@@ -220,12 +271,13 @@ def together(losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor) -> 
         runs: Which of the runs that train together they are of.
         signs: Labels of the first training images of each run, 1, -1 and 0 for hidden, int8
             ``[runs, images, labels]``; the calls are compared on them.
+        calls: About how many calls there will be in an epoch.
     """
     for by_rows in (True, False):
         # Whatever mapping a stranger's code raises: it can still be called for each run.
         with suppress(Exception):
             if len(losses) > 1 and _agree(losses, signs, by_rows):
-                return Batched(losses, runs, by_rows=by_rows)
+                return Batched(losses, runs, by_rows=by_rows, calls=calls)
     return Apart(losses, runs)
 
 
