@@ -104,10 +104,13 @@ class PseudoHistory(PartialLabelLoss):
             "constant": 1.0,
         }[self.schedule]
         unknown = step.hidden
-        sizes = (self._size(~unknown), self._size(unknown))
-        weight = torch.where(unknown, shift / sizes[1], 1 / sizes[0])
         target = torch.where(unknown, pseudo, step.positives.to(pseudo.dtype))
-        cells = weight * cross_entropy(logits, target)
+        entropy = cross_entropy(logits, target)
+        cells = torch.where(
+            unknown,
+            shift * entropy / self._size(unknown),
+            entropy / self._size(~unknown),
+        )
         return (cells.sum(dim=1) + self.penalty * self._penalty(p, pseudo, step)).mean()
 
     def _pseudo_labels(self, past: Tensor, count: Tensor) -> Tensor:
