@@ -118,9 +118,12 @@ class PseudoHistory(PartialLabelLoss):
         totals = 0.0, *accumulate(self.weights)
         # What is not stored yet is 0 and adds nothing to the sum.
         shares = [[weight / (total or 1.0) for weight in self.weights] for total in totals]
-        mean = (past.new_tensor(shares)[count][:, :, None] * past).sum(dim=1)
-        total = past.new_tensor(totals)[count][:, None]
-        return torch.where(total > 0, mean, self.init)
+        weights, total = (
+            torch.tensor(each, dtype=past.dtype, device=past.device)[count]
+            for each in (shares, totals)
+        )
+        mean = (weights[:, :, None] * past).sum(dim=1)
+        return torch.where(total[:, None] > 0, mean, self.init)
 
     def _size(self, members: Tensor) -> Tensor | int:
         """What the sum over a part is divided by: L, or the part's size; ``[batch, 1]``."""
