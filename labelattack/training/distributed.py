@@ -106,7 +106,9 @@ def gathered(part: Tensor, count: int) -> Tensor:
     part = part.detach()
     if size() == 1:
         return part
-    parts = [torch.empty_like(part) for _ in range(size())]
+    # Of torch 2.4, collectives write in threads that are never in inference mode.
+    with torch.inference_mode(False):
+        parts = [torch.empty_like(part) for _ in range(size())]
     distributed.all_gather(parts, part.contiguous())
     return torch.cat(parts)[:count]
 
