@@ -36,6 +36,10 @@ class Losses(ABC):
         self.runs = runs
         self.lr_scale = losses[0].lr_scale
 
+    def places(self, runs: range) -> slice:
+        """Where some of their runs are among theirs."""
+        return slice(runs.start - self.runs.start, runs.stop - self.runs.start)
+
     @abstractmethod
     def learned(self, runs: range) -> list[Tensor]:
         """What some of their runs learn; each call leaves the gradients in it."""
@@ -92,7 +96,7 @@ class Batched(Losses):
 
     def learned(self, runs: range) -> list[Tensor]:
         """Views of the stacked tables."""
-        part = slice(runs.start - self.runs.start, runs.stop - self.runs.start)
+        part = self.places(runs)
         views = [(table[part], name, part) for name, table in self.tables.items()]
         for view, name, _ in views:
             if self.by_rows:
@@ -168,7 +172,7 @@ class Batched(Losses):
             held = [*(tables if self.by_rows else leaves), *buffers]
             named = dict(zip((*self.tables, *self.buffers), held, strict=True))
             reading = [(table, index, leaf) for table, leaf in zip(tables, leaves, strict=True)]
-            with _ByRows(reading) if self.by_rows and tables else nullcontext():
+            with _ByRows(reading) if self.by_rows else nullcontext():
                 value: Tensor = functional_call(self.loss, named, (logits, alone))
             return value
 
@@ -225,12 +229,11 @@ class Apart(Losses):
         super().__init__(losses, runs)
         # Copies: should the group have to start again, it does so from the state of the start.
         self.losses = copy.deepcopy(list(losses))
-        self.leaves: list[Tensor] = [leaf for loss in self.losses for leaf in loss.parameters()]
+        self.leaves = self.learned(runs)
 
     def learned(self, runs: range) -> list[Tensor]:
         """The parameters themselves."""
-        some = self.losses[runs.start - self.runs.start : runs.stop - self.runs.start]
-        return [leaf for loss in some for leaf in loss.parameters()]
+        return [leaf for loss in self.losses[self.places(runs)] for leaf in loss.parameters()]
 
     def __call__(
         self, logits: Tensor, step: Step, failed: dict[int, Exception]
@@ -273,7 +276,8 @@ def together(
             ``[runs, images, labels]``; the calls are compared on them.
         calls: About how many calls there will be in an epoch.
     """
-    for by_rows in (True, False):
+    # A loss that learns nothing reads no rows of it.
+    for by_rows in (True, False) if [*losses[0].parameters()] else (False,):
         # Whatever mapping a stranger's code raises: it can still be called for each run.
         with suppress(Exception):
             if len(losses) > 1 and _agree(losses, signs, by_rows):
