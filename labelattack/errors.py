@@ -27,15 +27,15 @@ class LabelAttackError(Exception):
         super().__init__(_cut(printable(line)))
 
 
-class UnknownNameError(LabelAttackError):
+class UnknownNameError(LabelAttackError, ValueError):
     """A name that is not among the valid choices."""
 
 
-class ParameterError(LabelAttackError):
+class ParameterError(LabelAttackError, ValueError):
     """A parameter that is unknown, of the wrong type or out of range."""
 
 
-class LabelError(LabelAttackError):
+class LabelError(LabelAttackError, ValueError):
     """Labels that are malformed: other values, other shapes, unreadable files."""
 
 

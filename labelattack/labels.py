@@ -268,9 +268,14 @@ def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
         raise LabelError(f"label file '{path}' cannot be written: {error}") from error
 
 
-def _codes(encoding: str) -> tuple[float, float, float | None]:
+def check_encoding(encoding: str) -> None:
+    """Raises UnknownNameError unless it is an [Encoding][labelattack.labels.Encoding]."""
     if encoding not in get_args(Encoding):
         raise unknown("label encoding", encoding, _CODES)
+
+
+def _codes(encoding: str) -> tuple[float, float, float | None]:
+    check_encoding(encoding)
     return _CODES[encoding]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity, Pair, identity_of, libraries_of, pair_of
-from labelattack.benchmark.measures import value_of
+from labelattack.benchmark.measures import value_of, way_of
 from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import Record
@@ -25,6 +25,16 @@ Seed = Annotated[int, Field(ge=0)]
 Points = Annotated[float, Field(allow_inf_nan=False)]
 
 
+# The field that says how a measure was taken.
+_WAYS: dict[Measure, str] = {
+    "robustness": "d_score",
+    "fitness": "d_score",
+    "d_score": "d_score",
+    "evasion": "evasion",
+    "corruption": "corruption",
+}
+
+
 class BaselineRow(Pair):
     """Scores of an attack and a defense.
 
@@ -33,12 +43,20 @@ class BaselineRow(Pair):
         scores: For each measure, the score of each seed in points: hundredths of its unit.
         failed: Why a seed has no score.
         d_score: How the D-Score was measured, if it was.
+        evasion: How test images were attacked, likewise.
+        corruption: How test images were corrupted, likewise.
     """
 
     labels: dict[Seed, str]
     scores: dict[Measure, dict[Seed, Points]]
     failed: dict[Seed, str] = Field(default={})
     d_score: str = ""
+    evasion: str = ""
+    corruption: str = ""
+
+    def way(self, measure: Measure) -> str:
+        """How a measure was taken; empty for mAP, or if it was not."""
+        return str(getattr(self, _WAYS[measure])) if measure in _WAYS else ""
 
     @property
     def pair(self) -> Pair:
@@ -125,7 +143,7 @@ def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> 
     labels: dict[int, str] = {}
     failed: dict[int, str] = {}
     scores: dict[Measure, dict[int, float]] = {}
-    ways: set[str] = set()
+    ways: dict[str, set[str]] = {}
     for seed, records in sorted(runs.items()):
         best = best_on_validation(records)
         if best is None:
@@ -137,15 +155,15 @@ def _row(pair: Pair, runs: dict[int, list[Record]], measures: list[Measure]) -> 
             value = value_of(best, measure)
             if value is not None:
                 scores.setdefault(measure, {})[seed] = round(100 * value, 4)
-        if best.diagnosis is not None and measures != ["map"]:
-            how = best.diagnosis.settings.changes()
-            ways.add(f"version {best.diagnosis.version}{how and f', {how}'}")
+        for measure in measures:
+            if measure in _WAYS and (how := way_of(best, measure)):
+                ways.setdefault(_WAYS[measure], set()).add(how)
     return BaselineRow(
         **pair.model_dump(),
         labels=labels,
         scores=scores,
         failed=failed,
-        d_score=" and ".join(sorted(ways)),
+        **{kind: " and ".join(sorted(found)) for kind, found in ways.items()},
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity, Pair, identity_of, libraries_of, pair_of
-from labelattack.benchmark.leaderboard import Row, boards_with_records, selected_runs
+from labelattack.benchmark.leaderboard import Row, Shaken, boards_with_records, selected_runs
 from labelattack.benchmark.reproduction import scopeless
 from labelattack.benchmark.spec import Experiment, Measure, experiment, read_experiment
 from labelattack.benchmark.store import Record
@@ -55,6 +55,8 @@ class Measured(BaseModel):
     fitness_interval: Number | None
     d_score: Number | None
     d_score_interval: Number | None
+    evasion: Shaken | None = None
+    corruption: Shaken | None = None
     worst_class: str | None
     worst_drop: Number | None
     positives_removed: Number | None

@@ -17,6 +17,7 @@ from labelattack.benchmark.diagnosing import diagnosis_of, rebuild
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import load, prepared
 from labelattack.benchmark.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.pixels import corruption_of, evasion_of
 from labelattack.benchmark.provenance import circumstances
 from labelattack.benchmark.selection import ValidationLabels, validation_labels
 from labelattack.benchmark.store import CleanScores, Record, Removal
@@ -122,13 +123,11 @@ def measured_again(
         device: Where to compute.
     """
     _require_same_data([record.cell])
-    cell = record.cell
-    found: dict[str, object] = {}
+    cell, lacking = record.cell, measures.lacking(record)
     network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
-    if measures.d_score is not None:
-        found["diagnosis"] = diagnosis_of(cell, network, measures.d_score, device=device)
-    if measures.resamples:
-        found["test"] = _tested(cell, network, measures.resamples, device)
+    found = _measured(cell, network, lacking, device)
+    if lacking.resamples:
+        found["test"] = _tested(cell, network, lacking.resamples, device)
     return record.model_copy(update=found)
 
 
@@ -240,7 +239,7 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
 def _finish(
     run: _Run, result: Fit, device: str, measures: Measures, keep: Keep
 ) -> dict[str, object]:
-    cell, network, wanted = run.cell, run.network, measures.d_score
+    cell, network = run.cell, run.network
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
     return {
@@ -251,8 +250,20 @@ def _finish(
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
         "test": _tested(cell, network, measures.resamples, device),
-        "diagnosis": wanted and diagnosis_of(cell, network, wanted, device=device),
+        **_measured(cell, network, measures, device),
     }
+
+
+def _measured(cell: Cell, network: nn.Module, wanted: Measures, device: str) -> dict[str, object]:
+    """What is wanted of a trained network beside its mAP, by field of its record."""
+    found: dict[str, object] = {}
+    if wanted.d_score is not None:
+        found["diagnosis"] = diagnosis_of(cell, network, wanted.d_score, device=device)
+    if wanted.corruption is not None:
+        found["corruption"] = corruption_of(cell, network, wanted.corruption, device=device)
+    if wanted.evasion is not None:
+        found["evasion"] = evasion_of(cell, network, wanted.evasion, device=device)
+    return found
 
 
 def _tested(cell: Cell, network: nn.Module, resamples: int, device: str) -> CleanScores:

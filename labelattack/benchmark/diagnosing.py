@@ -8,13 +8,12 @@ from functools import lru_cache
 from torch import Tensor, nn
 
 from labelattack.benchmark.grid import Cell
-from labelattack.benchmark.loading import load
+from labelattack.benchmark.loading import chosen_test, load
 from labelattack.datasets.base import Split
 from labelattack.diagnosis.looks import Parts, mutants
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.score import (
     box_densities,
-    choose_images,
     diagnose,
     looks_of_head,
     looks_of_network,
@@ -34,17 +33,10 @@ from labelattack.training.inputs import ImageInputs
 from labelattack.training.recipe import Protocol
 
 
-@lru_cache(maxsize=1)
-def _chosen_test(dataset: str, images: int, seed: int) -> Split:
-    """The test images on which D-Score is measured; the same for every cell."""
-    test = load(dataset).test
-    return test.take(choose_images(test.labels, images, seed=seed))
-
-
 @lru_cache(maxsize=2)
 def _parts(dataset: str, model: Spec, settings: DScoreSettings, device: str) -> tuple[Parts, Stage]:
     stage = shape_of(load(dataset), model, settings, device=resolve_device(device))
-    chosen = _chosen_test(dataset, settings.images, settings.seed)
+    chosen = chosen_test(dataset, settings.images, settings.seed)
     return parts_of_backbone(chosen, model, stage, settings, device=device), stage
 
 
@@ -65,7 +57,7 @@ def looks_of(
         [diagnose][labelattack.diagnosis.score.diagnose] takes.
     """
     resolved = models.resolve(model)
-    test = _chosen_test(dataset, settings.images, settings.seed)
+    test = chosen_test(dataset, settings.images, settings.seed)
     if isinstance(network, nn.Linear) and settings.operator == CHEAP_OPERATOR:
         parts, stage = _parts(dataset, resolved, settings, device)
         return looks_of_head(network, parts), test, stage
@@ -141,7 +133,7 @@ def prepare_d_score(
     resolved, splits = models.resolve(model), load(dataset)
     stage = shape_of(splits, resolved, settings, device=resolve_device(device))
     mutants(stage, settings)
-    chosen = _chosen_test(dataset, settings.images, settings.seed)
+    chosen = chosen_test(dataset, settings.images, settings.seed)
     if settings.features == "boxes":
         box_densities(chosen, stage.rows, stage.columns)
     if protocol == "linear" and settings.operator == CHEAP_OPERATOR:

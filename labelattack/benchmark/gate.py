@@ -222,8 +222,9 @@ def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
         return f"the baseline has no {measure} of it; --update --measure {measure} adds it"
     if not new:
         return f"{measure} was not measured now"
-    if measure != "map" and before.d_score != after.d_score:
-        return f"D-Score measured by {before.d_score} then, {after.d_score} now"
+    if (then := before.way(measure)) != (now := after.way(measure)):
+        name = measure if measure in ("evasion", "corruption") else "D-Score"
+        return f"{name} measured by {then} then, {now} now"
     sides = _sides(before, after, measure)
     fewest = min(len(sides.old), len(sides.new))
     if fewest < MIN_SEEDS and not sides.equal:

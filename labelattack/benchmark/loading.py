@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from labelattack.datasets import registry as datasets
-from labelattack.datasets.base import Splits
+from labelattack.datasets.base import Split, Splits
+from labelattack.diagnosis.score import choose_images
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.protocols import Prepared, prepare
@@ -16,6 +17,13 @@ from labelattack.training.recipe import Protocol
 def load(dataset: str) -> Splits:
     """Loads a dataset, keeping the last one."""
     return datasets.create(dataset).load()
+
+
+@lru_cache(maxsize=2)
+def chosen_test(dataset: str, images: int, seed: int) -> Split:
+    """The test images on which more than mAP is measured; the same for every cell."""
+    test = load(dataset).test
+    return test.take(choose_images(test.labels, images, seed=seed))
 
 
 @lru_cache(maxsize=1)

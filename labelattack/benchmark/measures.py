@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import Record
-from labelattack.diagnosis.outcome import VERSION
+from labelattack.diagnosis import outcome as diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.robustness import outcome as robustness
+from labelattack.robustness.settings import CorruptionSettings, EvasionSettings
 
 
 class Measures(BaseModel):
@@ -15,23 +17,36 @@ class Measures(BaseModel):
 
     Attributes:
         d_score: How to measure the D-Score; None for none.
+        evasion: How to attack test images; None for not at all.
+        corruption: How to corrupt test images; None for not at all.
         resamples: Resamples of the test images for the interval of one run's mAP; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     d_score: DScoreSettings | None = None
+    evasion: EvasionSettings | None = None
+    corruption: CorruptionSettings | None = None
     resamples: NonNegativeInt = 0
 
-    def lacking(self, record: Record) -> bool:
-        """Whether a finished record has not all of it, or has it measured in another way."""
+    def lacking(self, record: Record) -> Measures:
+        """What of it a finished record has not, or has measured in another way."""
         if record.status != "done" or record.test is None:
-            return False
-        found = record.diagnosis
-        measured = found is not None and (found.version, found.settings) == (VERSION, self.d_score)
-        return (self.d_score is not None and not measured) or (
-            self.resamples not in (0, record.test.resamples)
-        )
+            return NOTHING_MORE
+        there = {
+            "d_score": _is(record.diagnosis, self.d_score, diagnosis.VERSION),
+            "evasion": _is(record.evasion, self.evasion, robustness.VERSION),
+            "corruption": _is(record.corruption, self.corruption, robustness.VERSION),
+            "resamples": record.test.resamples == self.resamples,
+        }
+        return Measures(**{name: getattr(self, name) for name, is_ in there.items() if not is_})
+
+
+_Outcome = diagnosis.Diagnosis | robustness.Evaded | robustness.Corrupted
+
+
+def _is(found: _Outcome | None, wanted: BaseModel | None, version: int) -> bool:
+    return found is not None and (found.version, found.settings) == (version, wanted)
 
 
 NOTHING_MORE = Measures()
@@ -39,6 +54,25 @@ NOTHING_MORE = Measures()
 
 def value_of(record: Record, measure: Measure) -> float | None:
     """A measure of a finished record, in its own unit; None if it has none."""
-    of = record.test if measure == "map" else record.diagnosis
-    value: float | None = None if of is None else getattr(of, measure)
+    of, name = {
+        "map": (record.test, "map"),
+        "evasion": (record.evasion, "map"),
+        "corruption": (record.corruption, "map"),
+    }.get(measure, (record.diagnosis, measure))
+    value: float | None = None if of is None else getattr(of, name)
     return value
+
+
+def way_of(record: Record, measure: Measure) -> str:
+    """How a measure of a finished record was taken; empty for mAP, or if it has none."""
+    if measure == "map":
+        return ""
+    if measure in ("evasion", "corruption"):
+        found = record.evasion if measure == "evasion" else record.corruption
+        if found is None:
+            return ""
+        return f"version {found.version}, {found.settings.describe()}, {found.images} images"
+    if record.diagnosis is None:
+        return ""
+    how = record.diagnosis.settings.changes()
+    return f"version {record.diagnosis.version}{how and f', {how}'}"

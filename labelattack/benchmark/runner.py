@@ -7,14 +7,19 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 from labelattack.benchmark.claims import LEASE, Claims
 from labelattack.benchmark.diagnosing import prepare_d_score
 from labelattack.benchmark.executors import Local, Settings
 from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.leaderboard import selected_runs
 from labelattack.benchmark.loading import load
+from labelattack.benchmark.measures import NOTHING_MORE
+from labelattack.benchmark.pixels import corrupted_inputs
 from labelattack.benchmark.store import Record, RecordStore
 from labelattack.benchmark.tasks import Job
 from labelattack.models import registry as models
@@ -68,7 +73,7 @@ def run_grid(
         record = store.get(cell.key)
         if record is None or (retry_failed and record.status == "failed"):
             return True
-        return job.measures.lacking(record)
+        return job.measures.lacking(record) != NOTHING_MORE
 
     missing = agreed([cell for cell in cells if lacking(cell)])
     if not missing:
@@ -102,7 +107,11 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Claims(store.folder / "claims", lease) as claims,
     ):
-        waiting = list(reversed(groups(missing, lanes.width, device)))
+        # What is trained already and only measured has nothing to share.
+        trained = {cell.key for cell in missing if store.has_weights(cell.key)}
+        waiting = [[cell] for cell in reversed(missing) if cell.key in trained]
+        untrained = [cell for cell in missing if cell.key not in trained]
+        waiting += reversed(groups(untrained, lanes.width, device))
         while True:
             # A short queue: an interrupt has little to cancel, and others find something to do.
             while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
@@ -128,6 +137,44 @@ def run_grid(
                 time.sleep(POLL)
 
 
+def run_selected(
+    cells: Sequence[Cell],
+    store: RecordStore,
+    job: Job = USUAL,
+    *,
+    progress: Progress = lambda what, done, total: None,
+    **how: Any,
+) -> int:
+    """Runs a grid as ``run_grid`` does, and attacks test images for the runs of boards only.
+
+    An evasion attack takes longer than training a head does, and boards show one recipe of each
+    seed: where several are searched, the one that validation selects is attacked.
+
+    Args:
+        cells: What is wanted.
+        store: Where records are, and go.
+        job: How to run them, and what to measure.
+        progress: Told of preparation, cells and attacks.
+        **how: Other arguments of ``run_grid``; ``finished`` is told of a cell once.
+
+    Returns:
+        Number of cells that were run by this call, not counting those that were only attacked.
+    """
+    searched = len({cell.recipe for cell in cells}) > 1
+    if job.measures.evasion is None or not job.keep_weights or not searched:
+        return run_grid(cells, store, job, progress=progress, **how)
+    cheap = replace(job, measures=job.measures.model_copy(update={"evasion": None}))
+    computed = run_grid(cells, store, cheap, progress=progress, **how)
+    records = [record for cell in cells if (record := store.get(cell.key)) is not None]
+    chosen = [record.cell for record in agreed(selected_runs(records))]
+
+    def told(what: str, done: int, total: int) -> None:
+        progress("attacked" if what == "cells" else what, done, total)
+
+    run_grid(chosen, store, job, progress=told, **(how | {"retry_failed": False, "finished": None}))
+    return computed
+
+
 def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> None:
     """In this process, so that features are cached before several others want them."""
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
@@ -145,6 +192,11 @@ def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> 
             prepare_d_score(
                 dataset, model, protocol, job.measures.d_score, job.device, jobs, job.plugins,
                 progress,
+            )  # fmt: skip
+        if job.measures.corruption is not None and protocol == "linear":
+            corrupted_inputs(
+                dataset, models.resolve(model), protocol, job.measures.corruption, job.device,
+                jobs=jobs, plugins=job.plugins, progress=progress,
             )  # fmt: skip
 
 

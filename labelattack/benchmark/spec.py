@@ -26,7 +26,7 @@ from labelattack.models import registry as models
 from labelattack.registry import Spec, broken_rule
 from labelattack.training.recipe import Protocol, default_recipes
 
-Measure = Literal["map", "robustness", "fitness", "d_score"]
+Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
@@ -75,6 +75,7 @@ class Experiment(BaseModel):
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
+        robustness: Specs of what is done to test images: ``evasion``, ``corruption``.
         bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
         micro_batch: Images per forward pass; None for the whole batch.
         reported: What a paper printed.
@@ -95,6 +96,7 @@ class Experiment(BaseModel):
     selection: Selection = "attacked"
     reference: bool = True
     d_score: str = "default"
+    robustness: tuple[str, ...] = ()
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 0
     micro_batch: _Count | None = None
     reported: tuple[Reported, ...] = ()

@@ -15,13 +15,14 @@ from safetensors import SafetensorError
 from labelattack.benchmark.grid import Cell
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError
+from labelattack.robustness.outcome import Corrupted, Evaded
 from labelattack.storage import PART, is_file, is_there, saved
 from labelattack.training.recipe import Epoch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Removal(BaseModel):
@@ -87,6 +88,8 @@ class Record(BaseModel):
         val_map: Validation mAP of that epoch; None if undefined.
         test: Scores on the test split.
         diagnosis: D-Score on the test split; None if it was not asked for.
+        evasion: mAP on test images under an evasion attack; likewise.
+        corruption: mAP on test images under common corruptions; likewise.
         seconds: Wall time of the run.
         cpu_seconds: CPU time of the run.
         created: UTC time, ISO 8601.
@@ -112,6 +115,8 @@ class Record(BaseModel):
     val_map: float | None = None
     test: CleanScores | None = None
     diagnosis: Diagnosis | None = None
+    evasion: Evaded | None = None
+    corruption: Corrupted | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     created: str = ""
@@ -193,6 +198,10 @@ class RecordStore:
         except (OSError, SafetensorError) as error:
             warnings.warn(f"weights of cell {key} are damaged and ignored: {error}", stacklevel=2)
             return None
+
+    def has_weights(self, key: str) -> bool:
+        """Whether what a cell trained is there, intact or not."""
+        return self._weights(key).is_file()
 
     def _weights(self, key: str) -> Path:
         return self.folder / "weights" / f"{key}.safetensors"

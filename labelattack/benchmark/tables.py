@@ -6,9 +6,11 @@ import csv
 import io
 from typing import Any
 
+from pydantic import BaseModel
+
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity
-from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
+from labelattack.benchmark.leaderboard import Board, Curve, Row, Shaken, row_name
 from labelattack.benchmark.ranking import Comparison
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
@@ -38,6 +40,8 @@ def to_csv(found: list[Board]) -> str:
 
 
 def _flat(value: object) -> object:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
         return "; ".join(f"{key}={item}" for key, item in value.items())
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
@@ -54,6 +58,8 @@ def cells_of(row: Row) -> list[str]:
         with_interval(row.robustness, row.robustness_interval, digits=3),
         with_interval(row.fitness, row.fitness_interval, digits=3),
         with_interval(row.d_score, row.d_score_interval, digits=3),
+        _shaken(row.evasion),
+        _shaken(row.corruption),
         f"{row.worst_class} {-row.worst_drop:+.1f}" if row.worst_drop else "-",
         _percent(row.positives_removed),
         _percent(row.labels_removed),
@@ -66,8 +72,15 @@ def cells_of(row: Row) -> list[str]:
 
 COLUMNS = (
     "attack", "defense", "mAP", "rank", "vs full", "robustness", "fitness", "D-Score",
-    "worst class", "positives lost", "labels lost", "seeds", "lr", "selected on", "notes",
+    "evasion", "corruption", "worst class", "positives lost", "labels lost", "seeds", "lr",
+    "selected on", "notes",
 )  # fmt: skip
+
+
+def _shaken(found: Shaken | None) -> str:
+    if found is None:
+        return "-"
+    return f"{with_interval(found.map, found.interval)} ({100 * found.kept:.0f}%)"
 
 
 def rank_text(rank: tuple[int, int]) -> str:
@@ -89,6 +102,12 @@ def remarks(board: Board) -> list[str]:
         )
     reasons = sorted({reason for reason in board.unranked.values() if "compare" not in reason})
     found += [f"not ranked: {reason}" for reason in reasons]
+    for name in ("evasion", "corruption"):
+        ways = {of.how for row in board.rows if (of := getattr(row, name)) is not None}
+        found += [
+            f"{name}: mAP on changed test images, and its share of their clean mAP; {how}"
+            for how in sorted(ways)
+        ]
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}
     found += [f"computed with several versions of {name}: {v}" for name, v in several.items()]
     return found

@@ -112,7 +112,7 @@ def run_task(cells: Sequence[Cell], job: Job, shelf: Shelf) -> None:
     for cell in cells if leads() else ():
         record = shelf.get(cell.key)
         state = shelf.weights(cell.key) if record and record.status == "done" else None
-        if record is None or state is None or not job.measures.lacking(record):
+        if record is None or state is None or job.measures.lacking(record) == NOTHING_MORE:
             untrained.append(cell)
         else:
             shelf.add(measured_again(record, state, job.measures, device=job.device))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.extras import extra
+from labelattack.benchmark.measures import value_of
 from labelattack.benchmark.store import Record
 from labelattack.defenses import registry as defenses
 from labelattack.registry import Spec, settings
@@ -136,7 +137,12 @@ def _curve(epoch: Any) -> list[tuple[str, float]]:
 
 
 def _results(record: Record) -> dict[str, float]:
-    found = {"test_map": record.test.map if record.test else None, "seconds": record.seconds}
+    found: dict[str, float | None] = {
+        "test_map": value_of(record, "map"),
+        "seconds": record.seconds,
+    }
     if record.diagnosis is not None:
         found |= record.diagnosis.model_dump(include={"robustness", "fitness", "d_score"})
+    for name in ("evasion", "corruption"):
+        found[f"{name}_map"] = value_of(record, name)
     return {name: value for name, value in found.items() if value is not None}

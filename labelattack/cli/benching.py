@@ -108,22 +108,26 @@ def _run_experiment(
     from labelattack.benchmark.executors import executor
     from labelattack.benchmark.loading import load
     from labelattack.benchmark.measures import Measures
-    from labelattack.benchmark.runner import run_grid
+    from labelattack.benchmark.runner import run_selected
     from labelattack.benchmark.store import RecordStore
     from labelattack.benchmark.tasks import Job
     from labelattack.benchmark.trackers import Trackers
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
+    from labelattack.robustness.settings import read_robustness
     from labelattack.training.device import resolve_device
 
     tell = say if leads else lambda text: None
     load_plugins(how.plugin)
     where, mirrors = executor(how.executor), Trackers(how.tracker or [])
     computed_on = str(resolve_device(how.device))
+    pixels = read_robustness(wanted.robustness)
     job = Job(
         device=computed_on,
         measures=Measures(
             d_score=None if wanted.d_score == "none" else d_score_settings(wanted.d_score),
+            evasion=pixels.evasion,
+            corruption=pixels.corruption,
             resamples=wanted.bootstrap,
         ),
         keep_weights=weights,
@@ -158,7 +162,7 @@ def _run_experiment(
     try:
         with mirrors, progress_bars(quiet=how.as_json or not leads) as progress:
             for part in parts:
-                computed += run_grid(
+                computed += run_selected(
                     part,
                     store,
                     job,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board
     from labelattack.benchmark.store import Record
 
+# What a terminal has no room for beside the columns of changed pixels; every other format has it.
+_TOO_MANY = ("robustness", "fitness", "lr")
 Format = Literal["table", "json", "csv", "markdown"]
 
 
@@ -78,13 +80,18 @@ def print_board(board: Board) -> None:
             f"{positives} of the positives and {everything} of all labels removed; epoch and "
             f"recipe chosen on validation labels, {rule}",
         )
-    columns = (*COLUMNS[:9], *COLUMNS[11:13])
-    told = [n for n in range(len(columns)) if n < 2 or any(row[n] != "-" for row in rows)]
+    columns = (*COLUMNS[:11], *COLUMNS[13:15])
+    pixels = any(row.evasion or row.corruption for row in board.rows)
+    told = [
+        n
+        for n, name in enumerate(columns)
+        if n < 2 or (any(row[n] != "-" for row in rows) and not (pixels and name in _TOO_MANY))
+    ]
     print_table(
         title(board),
         tuple(columns[n] for n in told),
         [[row[n] for n in told] for row in rows],
-        rigid=sum(n < 8 for n in told),
+        rigid=sum(n < 10 for n in told),
     )
     if board.curves:
         print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
@@ -95,7 +102,7 @@ def print_board(board: Board) -> None:
     if any(row.d_score is not None for row in board.rows):
         typer.echo(
             "robustness: lower is better; fitness and D-Score: higher is better. They say where "
-            "the model looks."
+            "the model looks." + " Its parts: show --format markdown." * pixels
         )
     for line in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
         typer.echo(line)

@@ -15,7 +15,7 @@ from labelattack.errors import printable
 if TYPE_CHECKING:
     from labelattack.benchmark.gate import Check, Limits
 
-Measure = Literal["map", "robustness", "fitness", "d_score"]
+Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
 
 
 def check(
@@ -29,7 +29,7 @@ def check(
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            help="map, robustness, fitness or d_score; repeatable. Default: map.",
+            help="map (default), robustness, fitness, d_score, evasion, corruption; repeatable.",
             **one_of("measure", Measure),
         ),
     ] = None,

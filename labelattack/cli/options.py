@@ -74,6 +74,15 @@ class Crossing:
         ),
     ] = None
     d_score: DScoreOption = None
+    robustness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--robustness",
+            metavar="evasion,corruption",
+            help="Also change pixels of test images: evasion (PGD), e.g. evasion:eps=4/255,"
+            "steps=20,norm=linf; corruption (noise, blur, ...), e.g. corruption:images=500.",
+        ),
+    ] = None
     bootstrap: Annotated[
         int | None,
         typer.Option(

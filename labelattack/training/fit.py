@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -117,15 +117,50 @@ def fit(
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
-    together = parallel(network, device)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.requires_grad], "lr": recipe.lr},
         {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
     ]
-    optimizer = adam(groups, device)
+    best = Best()
+    for mean in epochs(
+        network, loss, adam(groups, device), train, labels, recipe, seed=seed, device=device
+    ):
+        best.add(mean, validate(predict(network, val)), network.state_dict())
+    return best.fit()
+
+
+def epochs(
+    network: nn.Module,
+    loss: PartialLabelLoss,
+    optimizer: torch.optim.Optimizer,
+    train: Inputs,
+    labels: PartialLabels,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Iterator[float]:
+    """Trains a network epoch by epoch; between epochs it is the caller's.
+
+    Args:
+        network: On ``device``; maps a batch of inputs to logits ``[batch, labels]``.
+        loss: A bound loss, on ``device``.
+        optimizer: Holds the parameters of both; its learning rates are used, the recipe's is not.
+        train: Training inputs.
+        labels: Attacked labels of the training images.
+        recipe: Batch sizes and number of epochs.
+        seed: Seed of shuffling and augmentation.
+        device: Where to compute.
+
+    Yields:
+        Mean training loss of each epoch.
+
+    Raises:
+        TrainingDivergedError: If the loss is not finite.
+    """
+    together = parallel(network, device)
     positives = torch.from_numpy(labels.positives.copy()).to(device)
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
-    best = Best()
     for epoch in range(1, recipe.epochs + 1):
         together.train()
         order = permutation(len(train), seed, "shuffle", str(epoch))
@@ -145,9 +180,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             values.append(_backward(together, loss, batch, step, recipe.micro_batch))
             optimizer.step()
-        mean = mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
-        best.add(mean, validate(predict(network, val)), network.state_dict())
-    return best.fit()
+        yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
 
 
 def _backward(

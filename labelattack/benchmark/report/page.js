@@ -2,7 +2,7 @@
 
 const MOST_CHOICES = 300;
 const NUMBERS = [
-  "map", "rank", "to_reference", "robustness", "fitness", "d_score", "worst_drop", "positives_removed",
+  "map", "rank", "to_reference", "robustness", "fitness", "d_score", "evasion.map", "corruption.map", "worst_drop", "positives_removed",
   "labels_removed", "seeds", "difference", "effect_size", "p", "p_corrected", "area",
 ];
 

@@ -32,11 +32,11 @@ from labelattack.benchmark.tables import (
 from labelattack.storage import saved
 
 SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
-# What each column is sorted by: a field of the row, comparison or curve.
+# What each column is sorted by: a field of the row, comparison or curve, or of one of those.
 _ROW_FIELDS = (
     "attack", "defense", "map", "rank", "to_reference", "robustness", "fitness", "d_score",
-    "worst_drop", "positives_removed", "labels_removed", "seeds", "learning_rates",
-    "selection_rule", "unreliable",
+    "evasion.map", "corruption.map", "worst_drop", "positives_removed", "labels_removed", "seeds",
+    "learning_rates", "selection_rule", "unreliable",
 )  # fmt: skip
 _COMPARISON_FIELDS = (
     "attack", "first", "second", "difference", "effect_size", "p", "p_corrected", "distinct",

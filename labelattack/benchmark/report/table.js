@@ -95,7 +95,7 @@ const ready = ({ columns, fields, cells }, records, numbers) =>
   columns.map((label, place) => ({
     label,
     number: numbers.includes(fields[place]),
-    key: (n) => records[n][fields[place]] ?? null,
+    key: (n) => fields[place].split(".").reduce((of, name) => of?.[name], records[n]) ?? null,
     cell: (n) => cells[n][place],
     told: cells.some((row) => row[place] !== "-" && row[place] !== ""),
   })).filter((column) => column.told);

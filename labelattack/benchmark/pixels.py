@@ -1,0 +1,81 @@
+"""Measuring how what cells trained bears changed pixels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from torch import nn
+
+from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.loading import chosen_test
+from labelattack.models import registry as models
+from labelattack.models.base import Network
+from labelattack.registry import Spec
+from labelattack.robustness.corruption import corrupted, corrupted_split
+from labelattack.robustness.evasion import evaded
+from labelattack.robustness.outcome import Corrupted, Evaded
+from labelattack.robustness.settings import CorruptionSettings, EvasionSettings
+from labelattack.training.device import resolve_device
+from labelattack.training.features import Progress, features
+from labelattack.training.fit import predict
+from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
+from labelattack.training.recipe import Protocol
+
+
+def evasion_of(
+    cell: Cell, network: nn.Module, settings: EvasionSettings, *, device: str = "cpu"
+) -> Evaded:
+    """MAP under attack of what a cell trained; a head is attacked through its frozen backbone."""
+    model = models.create(cell.model)
+    if isinstance(network, nn.Linear):
+        network = Network(model.frozen(), network)
+    test = chosen_test(cell.dataset, settings.images, settings.seed)
+    network.to(resolve_device(device))
+    return evaded(network, test, model.preprocessing, settings)
+
+
+def corruption_of(
+    cell: Cell, network: nn.Module, settings: CorruptionSettings, *, device: str = "cpu"
+) -> Corrupted:
+    """MAP under corruptions of what a cell trained."""
+    inputs = corrupted_inputs(
+        cell.dataset, models.resolve(cell.model), cell.protocol, settings, device
+    )
+    scores = predict(network.to(resolve_device(device)), inputs)
+    test = chosen_test(cell.dataset, settings.images, settings.seed)
+    side = models.create(cell.model).preprocessing.size or min(test.images[0].shape[:2])
+    return corrupted(scores, test, side, settings)
+
+
+@lru_cache(maxsize=1)
+def corrupted_inputs(
+    dataset: str,
+    model: Spec,
+    protocol: Protocol,
+    settings: CorruptionSettings,
+    device: str,
+    *,
+    jobs: int = 1,
+    plugins: tuple[str, ...] = (),
+    progress: Progress = lambda what, done, total: None,
+) -> Inputs:
+    """The corrupted test images, or what a frozen backbone gives for them, from the cache.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        protocol: What was or will be trained.
+        settings: How to corrupt.
+        device: Where to compute.
+        jobs: Processes for feature extraction.
+        plugins: Plug-in files that those must load.
+        progress: Told of the extraction.
+    """
+    preprocessing = models.create(model).preprocessing
+    test = chosen_test(dataset, settings.images, settings.seed)
+    split = corrupted_split(test, preprocessing.size, settings)
+    where = resolve_device(device)
+    if protocol == "finetune":
+        return ImageInputs(split.images, preprocessing, where)
+    found = features(split, model, device=device, jobs=jobs, plugins=plugins, progress=progress)
+    return FeatureInputs(found["features"], where)

@@ -1,0 +1,453 @@
+"""Multi-label models as estimators of ART's, so that its attacks run on them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from art import config
+from art.estimators.classification.classifier import ClassGradientsMixin
+from art.estimators.pytorch import PyTorchEstimator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import PartialLabelLoss, Task, cross_entropy
+from labelattack.errors import LabelError, ParameterError, shown
+from labelattack.labels import Encoding, check_encoding, decode
+from labelattack.training.device import resolve_device
+from labelattack.training.fit import epochs
+from labelattack.training.inputs import FeatureInputs
+from labelattack.training.recipe import Recipe
+
+Array = NDArray[Any]
+
+
+class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: ignore[misc]
+    """A PyTorch model of several labels an image, as ART's attacks take it.
+
+    ART's own ``PyTorchClassifier`` turns multi-hot targets into the index of one class. This one
+    reads them as they are: a label is present where ``y > 0``. So multi-hot labels, and logits as
+    [predict][labelattack.interop.art.estimator.MultiLabelClassifier.predict] gives them, which ART
+    uses if an attack is given no ``y``, are both targets; rows without labels are legal.
+
+    It is on purpose no ``ClassifierMixin``. By that, ART knows classifiers of one class an image,
+    divides targets by their sum and counts an attack a success when the largest output changes. Of
+    attacks on outputs as such it asks nothing of the kind: ``FastGradientMethod``,
+    ``BasicIterativeMethod``, ``ProjectedGradientDescent`` (without random starts, which ART keeps
+    for classifiers), ``SquareAttack`` (given ``adv_criterion`` and ``loss``),
+    ``SpatialTransformation``. Others it refuses with ``EstimatorError``.
+
+    Evasion attacks climb the binary cross-entropy with the targets, mean over labels, whatever the
+    model was trained with, so that all models face the same aim.
+
+    Args:
+        model: Maps float32 ``[batch, *input_shape]`` to logits ``[batch, nb_classes]``; moved to
+            the device.
+        loss: Spec of a registered defense, or a bound or unbound loss, that ``fit`` trains with.
+        input_shape: Shape of one input, such as ``(3, 224, 224)``.
+        nb_classes: Number of labels, at least 1.
+        optimizer: Of the model's parameters; needed by ``fit`` only.
+        channels_first: Whether channels come before height and width.
+        clip_values: Least and largest value of an input, to which attacks keep.
+        preprocessing_defences: As in ART.
+        postprocessing_defences: As in ART; applied to what ``predict`` returns.
+        preprocessing: What is subtracted from inputs, and what they are then divided by.
+        device_type: ``cpu``; ``gpu``: CUDA or else MPS where there is one, else the CPU; or one of
+            torch's devices, such as ``cuda:1``.
+        encoding: How ``y`` of ``fit`` writes labels; the default, ``missing``, reads 1 as present,
+            0 as absent, -1 as unknown: multi-hot labels, whole or poisoned by
+            [LabelRemoval][labelattack.interop.art.poisoning.LabelRemoval].
+
+    Raises:
+        ParameterError: If a parameter is of the wrong type or out of range; a ``ValueError``, as
+            ART's own.
+        UnknownNameError: If loss or encoding is unknown; likewise.
+    """
+
+    estimator_params: ClassVar[list[str]] = [
+        *PyTorchEstimator.estimator_params,
+        "loss",
+        "input_shape",
+        "nb_classes",
+        "optimizer",
+        "encoding",
+    ]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | PartialLabelLoss,
+        input_shape: tuple[int, ...],
+        nb_classes: int,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        channels_first: bool = True,
+        clip_values: Any = None,
+        preprocessing_defences: Any = None,
+        postprocessing_defences: Any = None,
+        preprocessing: Any = (0.0, 1.0),
+        device_type: str = "gpu",
+        encoding: Encoding = "missing",
+    ) -> None:
+        self._loss = loss
+        self._input_shape = input_shape
+        self._nb_classes = nb_classes
+        self._optimizer = optimizer
+        self._encoding: Encoding = encoding
+        super().__init__(
+            model=model,
+            clip_values=clip_values,
+            channels_first=channels_first,
+            preprocessing_defences=preprocessing_defences,
+            postprocessing_defences=postprocessing_defences,
+            preprocessing=preprocessing,
+            device_type=device_type,
+        )
+        if device_type not in ("cpu", "gpu"):
+            self._device = resolve_device(device_type)
+        elif device_type == "gpu" and self._device.type == "cpu":  # ART looks for CUDA only
+            self._device = resolve_device("auto")
+        self._check_params()
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not isinstance(self._model, nn.Module):
+            raise ParameterError(f"model must be a torch module, got {type(self._model).__name__}")
+        if not isinstance(self._nb_classes, int | np.integer) or self._nb_classes < 1:
+            raise ParameterError(
+                f"nb_classes must be an integer from 1, got {shown(self._nb_classes)}"
+            )
+        if not isinstance(self._input_shape, tuple):
+            raise ParameterError(f"input_shape must be a tuple, got {shown(self._input_shape)}")
+        if isinstance(self._loss, str):
+            defenses.resolve(self._loss)
+        elif not isinstance(self._loss, PartialLabelLoss):
+            raise ParameterError(
+                "loss must be a spec such as 'an' or a PartialLabelLoss, got "
+                f"{type(self._loss).__name__}; 'bce' is the cross-entropy of complete labels"
+            )
+        if not isinstance(self._optimizer, torch.optim.Optimizer | None):
+            raise ParameterError(
+                f"optimizer must be a torch optimizer, got {type(self._optimizer).__name__}"
+            )
+        check_encoding(self._encoding)
+        self._model.to(self._device)
+        for operation in self.preprocessing_operations:
+            if isinstance(getattr(operation, "_device", None), torch.device):
+                operation._device = self._device
+
+    @property
+    def loss(self) -> str | PartialLabelLoss:
+        """What ``fit`` trains with."""
+        return self._loss
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self._input_shape
+
+    @property
+    def nb_classes(self) -> int:
+        """Number of labels."""
+        return int(self._nb_classes)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Of the model's parameters."""
+        return self._optimizer
+
+    @property
+    def encoding(self) -> Encoding:
+        """How ``y`` of ``fit`` writes labels."""
+        return self._encoding
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
+    def layer_names(self) -> list[str]:
+        """Names of all modules of the model, outer ones first."""
+        return [name for name, _ in self._model.named_modules() if name]
+
+    def predict(self, x: Array, batch_size: int = 128, **kwargs: Any) -> NDArray[np.float32]:
+        """Logits.
+
+        Args:
+            x: Inputs within the clip values, ``[images, *input_shape]``.
+            batch_size: Images at a time.
+            **kwargs: ``training_mode``, as in ART: whether the model is put into training mode.
+
+        Returns:
+            float32 ``[images, nb_classes]``; positive where a label is more likely than not.
+        """
+        self._mode(kwargs)
+        found = []
+        with torch.no_grad():
+            for part in _parts(x, batch_size):
+                logits = self._model(self._prepared(part)).float().cpu().numpy()
+                found.append(self._apply_postprocessing(preds=logits, fit=False))
+        if not found:
+            return np.zeros((0, self.nb_classes), dtype=np.float32)
+        return np.concatenate(found).astype(np.float32, copy=False)
+
+    def fit(
+        self, x: Array, y: Array, batch_size: int = 128, nb_epochs: int = 20, **kwargs: Any
+    ) -> None:
+        """Trains the model further, with the loss and the optimizer.
+
+        A loss given by its spec starts afresh at each call; one given as an object that was bound
+        before goes on with what it knows.
+
+        Args:
+            x: Inputs, ``[images, *input_shape]``.
+            y: Labels in ``encoding``, ``[images, nb_classes]``.
+            batch_size: Images per step; the last step of an epoch may have fewer.
+            nb_epochs: Passes over the inputs.
+            **kwargs: ``seed`` of shuffling and of the loss, 0 by default; others are ignored.
+
+        Raises:
+            ParameterError: If there is no optimizer.
+            LabelError: If ``y`` is not in ``encoding`` or of another shape.
+            DefenseError: If the loss asks for what a label matrix does not tell, such as the
+                expected number of positives; its spec can.
+            TrainingDivergedError: If the loss is not finite.
+        """
+        if self._optimizer is None:
+            raise ParameterError("fit needs an optimizer, got none; give one at construction")
+        seed = int(kwargs.get("seed", 0))
+        inputs, given = self._apply_preprocessing(np.asarray(x, np.float32), np.asarray(y), True)
+        labels = decode(given, self._encoding)
+        if labels.shape != (len(inputs), self.nb_classes):
+            raise LabelError(
+                f"y must have shape {(len(inputs), self.nb_classes)}, got {labels.shape}"
+            )
+        loss = defenses.create(self._loss) if isinstance(self._loss, str) else self._loss
+        if isinstance(self._loss, str):
+            loss.bind(Task(labels=labels, seed=seed))
+        loss.to(self._device)
+        recipe = Recipe(epochs=nb_epochs, lr=1, batch_size=batch_size)
+        own = list(loss.parameters())
+        if own:
+            rate = self._optimizer.defaults["lr"] * loss.lr_scale
+            self._optimizer.add_param_group({"params": own, "lr": rate})
+        try:
+            for _ in epochs(
+                self._model, loss, self._optimizer, FeatureInputs(inputs, self._device), labels,
+                recipe, seed=seed, device=self._device,
+            ):  # fmt: skip
+                pass
+        finally:
+            if own:
+                self._optimizer.param_groups.pop()
+                for parameter in own:
+                    self._optimizer.state.pop(parameter, None)
+
+    def compute_loss(
+        self, x: Array, y: Array, reduction: str = "none", **kwargs: Any
+    ) -> NDArray[np.float32]:
+        """What evasion attacks climb: cross-entropy with the targets, mean over labels.
+
+        Args:
+            x: Inputs, ``[images, *input_shape]``.
+            y: Targets, ``[images, nb_classes]``, present where positive.
+            reduction: ``none``; or ``mean`` or ``sum`` over images.
+            **kwargs: ``training_mode``.
+
+        Returns:
+            float32 ``[images]``, or a scalar.
+
+        Raises:
+            LabelError: If ``y`` has another shape, or NaN.
+            ParameterError: If the reduction is unknown.
+        """
+        if reduction not in ("none", "mean", "sum"):
+            raise ParameterError(f"reduction must be none, mean or sum, got {shown(reduction)}")
+        self._mode(kwargs)
+        with torch.no_grad():
+            each = self._losses(self._prepared(x), self._targets(x, y))
+        value = each if reduction == "none" else getattr(each, reduction)()
+        return np.asarray(value.cpu().numpy())
+
+    def loss_gradient(self, x: Any, y: Any, **kwargs: Any) -> Any:
+        """Gradient of the loss that ``compute_loss`` gives.
+
+        Each image has its own: neither the other images nor their number matter.
+
+        Args:
+            x: Inputs, ``[images, *input_shape]``, an array or a tensor.
+            y: Targets, ``[images, nb_classes]``, present where positive.
+            **kwargs: ``training_mode``.
+
+        Returns:
+            float32 of the shape and kind of ``x``.
+
+        Raises:
+            LabelError: If ``y`` has another shape, or NaN.
+        """
+        self._mode(kwargs)
+        targets = self._targets(x, y)
+        (found,) = self._gradients(x, lambda logits: [cross_entropy(logits, targets).mean(1).sum()])
+        return found if isinstance(x, Tensor) else found.cpu().numpy()
+
+    def class_gradient(
+        self, x: Array, label: int | Sequence[int] | Array | None = None, **kwargs: Any
+    ) -> NDArray[np.float32]:
+        """Gradients of the logits.
+
+        Args:
+            x: Inputs, ``[images, *input_shape]``.
+            label: Which label's: one for all images, one for each, or None for every label.
+            **kwargs: ``training_mode``.
+
+        Returns:
+            float32 ``[images, nb_classes, *input_shape]``; of one label,
+            ``[images, 1, *input_shape]``.
+
+        Raises:
+            ParameterError: If a label is out of range, or there are not as many as images.
+        """
+        self._mode(kwargs)
+        if label is None:
+            found = self._gradients(x, lambda logits: list(logits.sum(0)))
+            return torch.stack(found, 1).cpu().numpy()
+        chosen = np.asarray(label)
+        if (
+            chosen.dtype.kind not in "iu"
+            or chosen.shape not in ((), (len(x),))
+            or not ((chosen >= 0) & (chosen < self.nb_classes)).all()
+        ):
+            raise ParameterError(
+                f"label must be an integer from 0 to {self.nb_classes - 1}, or one for each of "
+                f"{len(x)} images, got {shown(label)}"
+            )
+        column = torch.from_numpy(np.broadcast_to(chosen, len(x)).astype(np.int64))
+        column = column.to(self._device)[:, None]
+        (one,) = self._gradients(x, lambda logits: [logits.gather(1, column).sum()])
+        return one[:, None].cpu().numpy()
+
+    def get_activations(
+        self, x: Array, layer: int | str, batch_size: int = 128, framework: bool = False
+    ) -> Any:
+        """What a module of the model puts out.
+
+        Args:
+            x: Inputs, ``[images, *input_shape]``.
+            layer: Name of the module, or its place in ``layer_names``.
+            batch_size: Images at a time.
+            framework: Whether to return a tensor, with its graph.
+
+        Returns:
+            float32 ``[images, ...]``.
+
+        Raises:
+            ParameterError: If there is no such module.
+        """
+        names = self.layer_names
+        name = names[layer] if isinstance(layer, int) and -1 < layer < len(names) else layer
+        if name not in names:
+            raise ParameterError(f"layer must be one of {', '.join(names)}, got {shown(layer)}")
+        self._model.eval()
+        seen: list[Tensor] = []
+        module = self._model.get_submodule(str(name))
+        hook = module.register_forward_hook(lambda module, given, out: seen.append(out))
+        try:
+            with torch.set_grad_enabled(framework):
+                for part in _parts(x, batch_size):
+                    self._model(self._prepared(part, graph=framework))
+        finally:
+            hook.remove()
+        return torch.cat(seen) if framework else torch.cat(seen).float().cpu().numpy()
+
+    def save(self, filename: str, path: str | None = None) -> None:
+        """Saves the state of model and optimizer as ART does.
+
+        Args:
+            filename: ``.model`` and ``.optimizer`` are appended.
+            path: Folder, created if absent; None for ART's own.
+        """
+        place = Path(path or config.ART_DATA_PATH) / filename
+        place.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(self._model.state_dict(), f"{place}.model")
+        if self._optimizer is not None:
+            torch.save(self._optimizer.state_dict(), f"{place}.optimizer")
+
+    def clone_for_refitting(self) -> MultiLabelClassifier:
+        """A copy with fresh weights and an optimizer of the same kind.
+
+        Raises:
+            ParameterError: If there is no optimizer.
+        """
+        if self._optimizer is None:
+            raise ParameterError("a clone to fit needs an optimizer, got none")
+        model = copy.deepcopy(self._model)
+        for module in model.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        params = self.get_params()
+        del params["model"]
+        params["optimizer"] = type(self._optimizer)(model.parameters(), **self._optimizer.defaults)
+        if isinstance(self._loss, PartialLabelLoss):
+            params["loss"] = copy.deepcopy(self._loss)
+        return type(self)(model, **params)
+
+    def _mode(self, asked: dict[str, Any]) -> None:
+        self._model.train(bool(asked.get("training_mode", False)))
+
+    def _tensor(self, x: Any) -> Tensor:
+        tensor = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x, np.float32))
+        return tensor.to(self._device, torch.float32)
+
+    def _prepared(self, x: Any, *, graph: bool = False) -> Tensor:
+        """Inputs as the model takes them."""
+        if self.all_framework_preprocessing:
+            given: Any = self._tensor(x)
+        else:
+            given = np.asarray(x, np.float32)
+        return self._tensor(self._apply_preprocessing(given, None, False, no_grad=not graph)[0])
+
+    def _targets(self, x: Any, y: Any) -> Tensor:
+        targets = torch.as_tensor(y).to(self._device)
+        if targets.shape != (len(x), self.nb_classes):
+            raise LabelError(
+                f"y must be multi-hot of shape {(len(x), self.nb_classes)}, got "
+                f"{tuple(targets.shape)}"
+            )
+        if targets.is_floating_point() and targets.isnan().any():
+            raise LabelError("y must be multi-hot, got NaN")
+        return (targets > 0).float()
+
+    def _losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        logits: Tensor = self._model(inputs).float()
+        return cross_entropy(logits, targets).mean(1)
+
+    def _gradients(self, x: Any, scalars: Any) -> list[Tensor]:
+        """Gradients at the raw inputs of some scalars of the logits."""
+        through = self.all_framework_preprocessing
+        given = self._tensor(x).detach() if through else self._prepared(x)
+        given.requires_grad_()
+        inputs = (
+            self._apply_preprocessing(given, None, False, no_grad=False)[0] if through else given
+        )
+        values = scalars(self._model(inputs).float())
+        found = [
+            torch.autograd.grad(value, given, retain_graph=number + 1 < len(values))[0]
+            for number, value in enumerate(values)
+        ]
+        if through:
+            return found
+        raw = np.asarray(x, np.float32)
+        return [
+            self._tensor(self._apply_preprocessing_gradient(raw, one.cpu().numpy()))
+            for one in found
+        ]
+
+
+def _parts(x: Array, size: int) -> list[Array]:
+    return [x[start : start + size] for start in range(0, len(x), size)]

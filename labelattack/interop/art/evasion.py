@@ -1,0 +1,80 @@
+"""ART's evasion attacks on networks of this package."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from art.attacks.evasion import ProjectedGradientDescent
+from numpy.typing import NDArray
+from torch import nn
+
+from labelattack.interop.art.estimator import MultiLabelClassifier
+from labelattack.models.base import Preprocessing
+
+_NORMS = {"linf": np.inf, "l2": 2}
+
+
+def estimator_of(
+    network: nn.Module, preprocessing: Preprocessing, size: tuple[int, int], labels: int
+) -> MultiLabelClassifier:
+    """A trained network as an estimator, for any of ART's attacks.
+
+    Args:
+        network: Takes normalised images; stays on its device, in evaluation mode.
+        preprocessing: Of its model; ``mean`` and ``std`` are used.
+        size: Height and width of an image as the network takes it.
+        labels: Number of labels.
+
+    Returns:
+        Of float images ``[images, 3, height, width]`` in [0, 1].
+    """
+    # The layout in which convolutions are fastest.
+    network.eval().to(memory_format=torch.channels_last)
+    return MultiLabelClassifier(
+        network,
+        "bce",
+        (3, *size),
+        labels,
+        clip_values=(0.0, 1.0),
+        preprocessing=(np.array(preprocessing.mean), np.array(preprocessing.std)),
+        device_type=str(next(network.parameters()).device),
+    )
+
+
+def projected_gradient_descent(
+    estimator: MultiLabelClassifier,
+    images: NDArray[np.float32],
+    labels: NDArray[Any],
+    *,
+    norm: Literal["linf", "l2"],
+    eps: float,
+    step_size: float,
+    steps: int,
+) -> NDArray[np.float32]:
+    """Moves images, within a ball around each, to where the estimator's loss is larger.
+
+    Args:
+        estimator: What is attacked.
+        images: Within its clip values, ``[images, *input_shape]``; taken as one batch.
+        labels: Multi-hot, ``[images, labels]``.
+        norm: Of the ball.
+        eps: Its radius.
+        step_size: Length of a step.
+        steps: How many.
+
+    Returns:
+        The images attacked, float32.
+    """
+    attack = ProjectedGradientDescent(
+        estimator,
+        norm=_NORMS[norm],
+        eps=eps,
+        eps_step=step_size,
+        max_iter=steps,
+        batch_size=len(images),
+        verbose=False,
+    )
+    moved: NDArray[np.float32] = attack.generate(images, labels)
+    return moved

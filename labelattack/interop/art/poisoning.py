@@ -1,0 +1,83 @@
+"""Our attacks as ART's poisoning attacks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from art.attacks.attack import PoisoningAttackBlackBox
+from numpy.typing import NDArray
+
+from labelattack.attacks import registry
+from labelattack.errors import LabelError, ParameterError, shown
+from labelattack.labels import Encoding, check_encoding, decode, encode
+
+
+class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is untyped
+    """A label-removal attack behind ART's black-box poisoning interface.
+
+    ```python
+    x, y = LabelRemoval("targeted:rate=0.4").poison(x, y)  # y: 1 present, 0 absent, -1 unknown
+    ```
+
+    Args:
+        attack: Spec of a registered attack, e.g. ``targeted:rate=0.4``.
+        seed: Seed of the attack, at least 0.
+        encoding: How the poisoned labels are written. ``missing``, the default, writes 1, 0 and -1
+            for positive, negative and hidden, so that plain multi-hot labels mean the same with and
+            without it; ``signed``: 1, -1 and 0; ``nan``: 1, 0 and NaN.
+
+    Raises:
+        UnknownNameError: If the attack or the encoding is unknown.
+        ParameterError: If a parameter of the attack, or the seed, is out of range.
+    """
+
+    attack_params: ClassVar[list[str]] = [
+        *PoisoningAttackBlackBox.attack_params,
+        "attack",
+        "seed",
+        "encoding",
+    ]
+    _estimator_requirements = ()
+
+    def __init__(self, attack: str, *, seed: int = 0, encoding: Encoding = "missing") -> None:
+        super().__init__()
+        self.attack = attack
+        self.seed = seed
+        self.encoding: Encoding = encoding
+        self._check_params()
+
+    def _check_params(self) -> None:
+        if not isinstance(self.attack, str):
+            raise ParameterError(
+                f"attack must be a spec such as 'targeted:rate=0.4', got {shown(self.attack)}"
+            )
+        registry.create(self.attack)
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ParameterError(f"seed must be an integer from 0, got {shown(self.seed)}")
+        check_encoding(self.encoding)
+
+    def poison(
+        self, x: NDArray[Any], y: NDArray[Any] | None = None, **kwargs: Any
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Removes labels; inputs pass through untouched and uncopied.
+
+        Args:
+            x: Inputs, any array of as many rows as ``y``; only passed through.
+            y: Clean multi-hot labels, 0 and 1, ``[images, labels]``.
+            **kwargs: Ignored, for ART's sake.
+
+        Returns:
+            ``x`` and the labels that are left, in ``encoding``, ``[images, labels]``.
+
+        Raises:
+            LabelError: If ``y`` is absent or not multi-hot, or has other rows than ``x``.
+        """
+        del kwargs
+        if y is None:
+            raise LabelError("y must be multi-hot labels [images, labels], got none")
+        clean = decode(np.asarray(y), "binary").values
+        if x is not None and len(x) != len(clean):
+            raise LabelError(f"x and y must have as many rows, got {len(x)} and {len(clean)}")
+        attacked = registry.create(self.attack)(clean, seed=int(self.seed))
+        return x, encode(attacked, self.encoding)

@@ -1,0 +1,1 @@
+"""Robustness to changed pixels: evasion attacks and common corruptions of test images."""

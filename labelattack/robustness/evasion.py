@@ -1,0 +1,62 @@
+"""mAP under evasion attacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from labelattack.datasets.base import Split
+from labelattack.evaluation.average_precision import mean_average_precision
+from labelattack.models.base import Preprocessing
+from labelattack.robustness.outcome import Evaded
+from labelattack.robustness.settings import EvasionSettings
+from labelattack.training.inputs import ImageInputs, split_batches
+
+_BATCH = 50
+
+
+def evaded(
+    network: nn.Module, test: Split, preprocessing: Preprocessing, settings: EvasionSettings
+) -> Evaded:
+    """Attacks test images, each to raise the network's own loss on it, and scores the result.
+
+    Args:
+        network: Maps normalised images to logits ``[batch, labels]``; on the device to use.
+        test: The images; all are used.
+        preprocessing: Of the network's model.
+        settings: How to attack.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        LabelAttackError: If ART is not installed.
+    """
+    # ART takes seconds to import, and only this needs it.
+    from labelattack.interop.art.evasion import estimator_of, projected_gradient_descent
+
+    pixels = preprocessing._replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    inputs = ImageInputs(test.images, pixels, torch.device("cpu"))
+    batches = split_batches(np.arange(len(test.labels)), _BATCH)
+    clean, attacked = [], []
+    for rows, batch in zip(batches, inputs.stream(batches), strict=True):
+        images, labels = batch.numpy(), test.labels[rows]
+        height, width = images.shape[2:]
+        estimator = estimator_of(network, preprocessing, (height, width), labels.shape[1])
+        moved = projected_gradient_descent(
+            estimator,
+            images,
+            labels,
+            norm=settings.norm,
+            eps=settings.eps,
+            step_size=settings.step_size,
+            steps=settings.steps,
+        )
+        clean.append(estimator.predict(images))
+        attacked.append(estimator.predict(moved))
+    before, after = (
+        mean_average_precision(np.concatenate(scores), test.labels, scored=test.scored)
+        for scores in (clean, attacked)
+    )
+    return Evaded(settings=settings, images=len(test.labels), clean=before, map=after)
