@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.datasets.card import Card, Finding, counted
-from labelattack.datasets.images import ArrayImages, FileImages, Images
+from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeImages
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray, check_matrix
 from labelattack.storage import expanded
@@ -93,7 +93,7 @@ class Split:
         elif isinstance(self.images, ArrayImages):
             images = ArrayImages(self.images.pixels[rows])
         else:
-            raise DatasetError(f"cannot take rows of {type(self.images).__name__}")
+            images = SomeImages(self.images, rows)
         scored = None if self.scored is None else self.scored[rows]
         boxes = None if self.boxes is None else SomeBoxes(self.boxes, rows)
         return Split(images, self.labels[rows], [self.ids[row] for row in rows], scored, boxes)

@@ -142,3 +142,28 @@ class FileImages:
                 raise DatasetError(f"image '{path}' cannot be read: {error}") from error
             parts.update((f"\n{line}" if number else line).encode())
         return parts.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class SomeImages:
+    """Some of other images, in an order of their own.
+
+    Attributes:
+        images: The others.
+        rows: Positions among them.
+    """
+
+    images: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Pixels:
+        return self.images[int(self.rows[index])]
+
+    def fingerprint(self) -> str:
+        """Hash of all the images and of which are taken."""
+        parts = hashlib.sha256(self.images.fingerprint().encode())
+        parts.update(np.asarray(self.rows, dtype=np.int64).tobytes())
+        return parts.hexdigest()

@@ -46,7 +46,7 @@ class EvasionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    eps: Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)] = 4 / 255
+    eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
     steps: int = Field(default=10, ge=1, le=10_000)
     norm: Norm = "linf"
     images: int = Field(default=250, ge=2)
