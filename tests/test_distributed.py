@@ -33,6 +33,7 @@ BENCH = [
     "bench", "--dataset", "digits:train=70,val=31,test=41", "--model", "plain", "--defense", "role",
     "--defense", "pseudo-history", "--defense", "epr", "--attack", "random", "--seeds", "1", "--epochs", "3",
     "--lr", "0.003", "--batch-size", "16", "--d-score", "images=20,grid=3,resamples=20", "--json",
+    "--robustness", "evasion:steps=2,images=20,corruption:images=10",
 ]  # fmt: skip
 
 TORCHRUN = (
@@ -65,6 +66,8 @@ def assert_same_numbers(mine, theirs):
             assert one.val_map == pytest.approx(two.val_map, abs=1e-4)
         assert record.test.per_class == pytest.approx(other.test.per_class, abs=1e-4)
         assert record.diagnosis.robustness == pytest.approx(other.diagnosis.robustness, abs=1e-4)
+        assert record.evasion.map == pytest.approx(other.evasion.map, abs=1e-3)
+        assert record.corruption.map == pytest.approx(other.corruption.map, abs=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,10 @@ def test_two_processes_equal_one(tmp_path, alone):
     (board,) = json.loads(result.stdout)  # only one of them prints
     assert len(board["rows"]) == 4
     assert_same_numbers(records(tmp_path, "two"), alone)
+    # What is measured later is measured by one of them, while the others wait.
+    later = run(tmp_path, "two", "--bootstrap", "20", start=TORCHRUN)
+    assert later.returncode == 0, later.stderr[-2000:]
+    assert {record.test.resamples for record in records(tmp_path, "two").values()} == {20}
 
 
 def test_micro_batches_equal_whole_ones(tmp_path, alone):

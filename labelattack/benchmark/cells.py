@@ -127,7 +127,7 @@ def measured_again(
     network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
     found = _measured(cell, network, lacking, device)
     if lacking.resamples:
-        found["test"] = _tested(cell, network, lacking.resamples, device)
+        found["test"] = _tested(cell, network, lacking.resamples, device, alone=True)
     return record.model_copy(update=found)
 
 
@@ -266,10 +266,13 @@ def _measured(cell: Cell, network: nn.Module, wanted: Measures, device: str) -> 
     return found
 
 
-def _tested(cell: Cell, network: nn.Module, resamples: int, device: str) -> CleanScores:
+def _tested(
+    cell: Cell, network: nn.Module, resamples: int, device: str, *, alone: bool = False
+) -> CleanScores:
     splits = load(cell.dataset)
     ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
-    return _score(predict(network, ready.test), splits.test, splits.classes, resamples)
+    scores = predict(network, ready.test, alone=alone)
+    return _score(scores, splits.test, splits.classes, resamples)
 
 
 def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:

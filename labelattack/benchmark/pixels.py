@@ -22,6 +22,15 @@ from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.recipe import Protocol
 
 
+def prepare_evasion() -> None:
+    """Finds out before anything is trained whether attacks can be made.
+
+    Raises:
+        LabelAttackError: If ART is not installed.
+    """
+    import labelattack.interop.art  # noqa: F401
+
+
 def evasion_of(
     cell: Cell, network: nn.Module, settings: EvasionSettings, *, device: str = "cpu"
 ) -> Evaded:
@@ -41,7 +50,7 @@ def corruption_of(
     inputs = corrupted_inputs(
         cell.dataset, models.resolve(cell.model), cell.protocol, settings, device
     )
-    scores = predict(network.to(resolve_device(device)), inputs)
+    scores = predict(network.to(resolve_device(device)), inputs, alone=True)
     test = chosen_test(cell.dataset, settings.images, settings.seed)
     side = models.create(cell.model).preprocessing.size or min(test.images[0].shape[:2])
     return corrupted(scores, test, side, settings)

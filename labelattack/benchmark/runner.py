@@ -19,7 +19,7 @@ from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.leaderboard import selected_runs
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.measures import NOTHING_MORE
-from labelattack.benchmark.pixels import corrupted_inputs
+from labelattack.benchmark.pixels import corrupted_inputs, prepare_evasion
 from labelattack.benchmark.store import Record, RecordStore
 from labelattack.benchmark.tasks import Job
 from labelattack.models import registry as models
@@ -193,6 +193,8 @@ def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> 
                 dataset, model, protocol, job.measures.d_score, job.device, jobs, job.plugins,
                 progress,
             )  # fmt: skip
+        if job.measures.evasion is not None:
+            prepare_evasion()
         if job.measures.corruption is not None and protocol == "linear":
             corrupted_inputs(
                 dataset, models.resolve(model), protocol, job.measures.corruption, job.device,

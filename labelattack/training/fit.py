@@ -226,15 +226,16 @@ def _forward(network: nn.Module, batch: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, inputs: Inputs) -> Scores:
+def predict(network: nn.Module, inputs: Inputs, *, alone: bool = False) -> Scores:
     """Logits of every image, float32 ``[images, labels]``, in order.
 
     Args:
         network: Maps a batch of inputs to logits.
         inputs: What to score.
+        alone: Whether this process scores all of them, without the others that train with it.
     """
     network.eval()
-    count = len(inputs)
-    batches = split_batches(share(np.arange(count)), EVALUATION_BATCH)
+    rows = np.arange(len(inputs))
+    batches = split_batches(rows if alone else share(rows), EVALUATION_BATCH)
     scores = torch.cat([network(batch).float() for batch in inputs.stream(batches)])
-    return gathered(scores, count).cpu().numpy()
+    return (scores if alone else gathered(scores, len(rows))).cpu().numpy()
