@@ -184,6 +184,14 @@ def test_scores_are_summed_up_by_severity():
     assert found.map == pytest.approx(np.mean([mean(part) for part in by_turn[1:]]))
     assert found.by_severity[JPEG][4] == pytest.approx(mean(by_turn[1 + 3 * 5 + 4]))
     assert (found.table, found.images) == ("cifar-10-c", 15)
+    assert found.chance == pytest.approx(test.labels.mean(0)[told].mean())
+    assert found.kept == pytest.approx((found.map - found.chance) / (found.clean - found.chance))
+
+
+def test_nothing_is_left_of_nothing():
+    test = chosen_test(SMALL_DIGITS, 15, 0)
+    found = corrupted(np.zeros((15 * 31, 10)), test, 24, CorruptionSettings())
+    assert found.clean == found.chance == pytest.approx(found.map) and found.kept is None
 
 
 # Evasion
@@ -217,7 +225,7 @@ def test_evasion_is_pgd_by_hand():
     found = evaded(model, test, preprocessing, chosen)
     assert found.clean == pytest.approx(before, abs=1e-6)
     assert found.map == pytest.approx(after, abs=5e-3)  # signs of nearly nothing may differ
-    assert found.map < found.clean and found.images == len(test.labels)
+    assert found.map < found.clean and found.images == len(test.labels) and found.art >= "1.18"
 
 
 # What is asked for
@@ -374,16 +382,15 @@ def test_columns_are_means_and_differences_paired_by_seed(records):
         maps = np.array([100 * o.map for o in own])
         assert found.map == pytest.approx(maps.mean())
         assert found.interval == pytest.approx(12.7062 * maps.std(ddof=1) / 2**0.5, rel=1e-4)
-        kept = np.array([o.map / o.clean for o in own])
+        kept = np.array([(o.map - o.chance) / (o.clean - o.chance) for o in own])
         assert found.kept == pytest.approx(kept.mean())
+        before = [(o.map - o.chance) / (o.clean - o.chance) for o in full]
         apart = maps - [100 * o.map for o in full]
         assert found.to_reference == pytest.approx(apart.mean())
         assert found.to_reference_interval == pytest.approx(
             12.7062 * apart.std(ddof=1) / 2**0.5, rel=1e-4
         )
-        assert found.kept_to_reference == pytest.approx(
-            (kept - [o.map / o.clean for o in full]).mean()
-        )
+        assert found.kept_to_reference == pytest.approx((kept - before).mean())
         assert measures.value_of(by_seed["attacked"][0], name) == own[0].map
     text = tables.to_markdown([board])
     assert (
@@ -414,6 +421,17 @@ def test_other_ways_of_measuring_are_never_averaged(records):
     (board,) = leaderboard.boards(plain)
     assert all(row.evasion is row.corruption is None for row in board.rows)
     assert "evasion:" not in tables.to_markdown([board])
+    # Nothing is said of a share where a seed has learned nothing.
+    none_learned = [
+        r.model_copy(update={"evasion": r.evasion.model_copy(update={"chance": 1.0})})
+        if r.cell.seed == 1
+        else r
+        for r in records
+    ]
+    (board,) = leaderboard.boards(none_learned)
+    assert all(row.evasion.kept is row.evasion.kept_to_reference is None for row in board.rows)
+    assert all(row.evasion.to_reference is not None for row in board.rows)
+    tables.to_markdown([board])
     # Differences are between equal measurements only.
     other = [
         r.model_copy(

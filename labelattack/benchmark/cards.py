@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity, Pair, identity_of, libraries_of, pair_of
-from labelattack.benchmark.leaderboard import Row, Shaken, boards_with_records, selected_runs
+from labelattack.benchmark.leaderboard import Row, boards_with_records, selected_runs
 from labelattack.benchmark.reproduction import scopeless
+from labelattack.benchmark.shaking import Shaken
 from labelattack.benchmark.spec import Experiment, Measure, experiment, read_experiment
 from labelattack.benchmark.store import Record
 from labelattack.datasets import registry as datasets

@@ -10,6 +10,7 @@ from typing import Any
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.grid import REFERENCE
 from labelattack.benchmark.leaderboard import Board, Row
+from labelattack.benchmark.shaking import SHAKES
 from labelattack.benchmark.tables import title
 from labelattack.defenses import registry as defenses
 from labelattack.diagnosis.pictures import plain
@@ -66,9 +67,9 @@ def draw_curves(path: Path, board: Board) -> None:
 def draw_pixels(path: Path, board: Board) -> None:
     """Draws what changed pixels leave of mAP against the share of positives removed.
 
-    Above mAP in points, on test images as they are, attacked, and corrupted; below the share of the
-    clean mAP that is left. A line a defense and kind of attack on labels, bars are 95 % intervals
-    over seeds, dashed lines are the reference on clean labels.
+    Above mAP in points, on test images as they are, attacked, and corrupted; below the share that
+    is left of what was learned, 1 being clean mAP and 0 chance. A line a defense and kind of attack
+    on labels, bars are 95 % intervals over seeds, dashed lines are the reference on clean labels.
 
     Args:
         path: Where the picture goes, ``.png``, ``.pdf`` or ``.svg``.
@@ -77,7 +78,7 @@ def draw_pixels(path: Path, board: Board) -> None:
     Raises:
         StoreError: If no row has any, or the picture cannot be written.
     """
-    shakes = [name for name in _SHAKES if any(getattr(row, name) for row in board.rows)]
+    shakes = [name for name in SHAKES if any(getattr(row, name) for row in board.rows)]
     if not shakes:
         raise StoreError(
             "a picture of changed pixels needs runs of bench --robustness evasion,corruption, got "
@@ -103,7 +104,7 @@ def draw_pixels(path: Path, board: Board) -> None:
         _draw_rows(below, names, [(row, of.kept, of.kept_interval) for row, of in found])
         how = found[0][1].how.partition(", ")[2]
         above.set_title(plain(f"{name}: {how}"), fontsize=8)
-        below.set_ylabel("share of clean mAP that is left")
+        below.set_ylabel("share of what was learned that is left")
         below.set_xlabel("share of positives removed")
     panels[0][0].set_ylabel("mAP (points)")
     panels[1][0].axis("off")
@@ -111,7 +112,6 @@ def draw_pixels(path: Path, board: Board) -> None:
     _save(figure, path, board)
 
 
-_SHAKES = ("evasion", "corruption")
 _BESIDE = 0.008  # of the axis of shares
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from itertools import groupby, pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.benchmark.grid import REFERENCE
 from labelattack.benchmark.identity import Identity, identity_of, libraries_of, pair_of
-from labelattack.benchmark.measures import way_of
 from labelattack.benchmark.ranking import Comparison, Run, rank
 from labelattack.benchmark.selection import best_on_validation
+from labelattack.benchmark.shaking import SHAKES, Shaken, shaken
 from labelattack.benchmark.store import Record
 from labelattack.benchmark.trust import doubts
 from labelattack.defenses import registry as defenses
@@ -21,37 +21,6 @@ from labelattack.errors import unknown
 from labelattack.evaluation.dscore import DScore
 from labelattack.evaluation.statistics import Estimate, estimate
 from labelattack.registry import Spec
-from labelattack.robustness.outcome import Corrupted, Evaded
-
-
-class Shaken(BaseModel):
-    """What changed pixels leave of a row's mAP, over seeds; differences paired by seed.
-
-    Attributes:
-        map: Mean mAP on changed test images, in points.
-        interval: Half-width of its 95 % Student-t interval; None for a single seed.
-        clean: Mean mAP on the same images as they are, in points.
-        kept: Mean of changed divided by clean.
-        kept_interval: Half-width of its interval.
-        to_reference: Mean difference of ``map`` from that of the full-label reference.
-        to_reference_interval: Half-width of its interval.
-        kept_to_reference: Mean difference of ``kept`` from that of the reference.
-        kept_to_reference_interval: Half-width of its interval.
-        how: How it was measured.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    map: float
-    interval: float | None
-    clean: float
-    kept: float
-    kept_interval: float | None
-    to_reference: float | None
-    to_reference_interval: float | None
-    kept_to_reference: float | None
-    kept_to_reference_interval: float | None
-    how: str
 
 
 class Row(BaseModel):
@@ -367,11 +336,10 @@ def _row(
         notes.append("D-Score: measured in different ways")
     elif any(ways):
         notes.append(f"D-Score: {ways.pop()}")
-    shaken: dict[_Shake, Shaken | None] = {}
-    for measure in _SHAKES:
-        shaken[measure] = _shaken(chosen, reference, measure)
-        if shaken[measure] is None and any(getattr(r, measure) for r in best):
-            notes.append(f"{measure}: not measured for each seed in one way")
+    changed = {name: shaken(chosen, reference, name) for name in SHAKES}
+    for name, summary in changed.items():
+        if summary is None and any(getattr(record, name) for record in best):
+            notes.append(f"{name}: not measured for each seed in one way")
     robust = _part([(d.robustness, d.robustness_interval) for d in diagnoses])
     fitting = _part([(d.fitness, d.fitness_interval) for d in diagnoses])
     difference = _part([(d.d_score, d.d_score_interval) for d in diagnoses])
@@ -392,8 +360,8 @@ def _row(
         fitness=fitting[0],
         fitness_interval=fitting[1],
         d_score_interval=difference[1],
-        evasion=shaken["evasion"],
-        corruption=shaken["corruption"],
+        evasion=changed["evasion"],
+        corruption=changed["corruption"],
         worst_class=worst_class,
         worst_drop=None if worst_class is None else drops[worst_class],
         class_drops=drops,
@@ -433,52 +401,6 @@ def _part(
         low, high = found[0][1]
         return over_seeds.mean, (high - low) / 2
     return over_seeds.mean, over_seeds.half_width
-
-
-_Shake = Literal["evasion", "corruption"]
-_SHAKES: tuple[_Shake, ...] = get_args(_Shake)
-
-
-def _shaken(
-    chosen: dict[int, Record], reference: dict[int, Record], measure: _Shake
-) -> Shaken | None:
-    """What changed pixels leave of the runs that were chosen, one a seed."""
-    found = {seed: getattr(record, measure) for seed, record in chosen.items()}
-    ways = {way_of(record, measure) for record in chosen.values()}
-    if not found or None in found.values() or len(ways) > 1:
-        return None
-    how = ways.pop()
-    before = {
-        seed: getattr(record, measure)
-        for seed, record in reference.items()
-        if seed in found and way_of(record, measure) == how
-    }
-
-    def kept(outcome: Evaded | Corrupted) -> float:
-        return outcome.map / outcome.clean
-
-    maps, shares = ([of(o) for o in found.values()] for of in (_map, kept))
-    apart, shares_apart = (
-        estimate([of(found[seed]) - of(clean) for seed, clean in before.items()])
-        for of in (_map, kept)
-    )
-    return Shaken(
-        map=estimate(maps).mean,
-        interval=estimate(maps).half_width,
-        clean=estimate([100 * o.clean for o in found.values()]).mean,
-        kept=estimate(shares).mean,
-        kept_interval=estimate(shares).half_width,
-        to_reference=apart.mean if before else None,
-        to_reference_interval=apart.half_width,
-        kept_to_reference=shares_apart.mean if before else None,
-        kept_to_reference_interval=shares_apart.half_width,
-        how=how,
-    )
-
-
-def _map(outcome: Evaded | Corrupted) -> float:
-    """In points."""
-    return 100 * outcome.map
 
 
 def _class_drops(pairs: list[tuple[Record, Record]]) -> dict[str, float]:

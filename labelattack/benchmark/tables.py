@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity
-from labelattack.benchmark.leaderboard import Board, Curve, Row, Shaken, row_name
+from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
 from labelattack.benchmark.ranking import Comparison
+from labelattack.benchmark.shaking import SHAKES, Shaken
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
 from labelattack.registry import Registry
@@ -80,7 +81,8 @@ COLUMNS = (
 def _shaken(found: Shaken | None) -> str:
     if found is None:
         return "-"
-    return f"{with_interval(found.map, found.interval)} ({100 * found.kept:.0f}%)"
+    kept = "" if found.kept is None else f" ({100 * found.kept:.0f}%)"
+    return with_interval(found.map, found.interval) + kept
 
 
 def rank_text(rank: tuple[int, int]) -> str:
@@ -102,10 +104,11 @@ def remarks(board: Board) -> list[str]:
         )
     reasons = sorted({reason for reason in board.unranked.values() if "compare" not in reason})
     found += [f"not ranked: {reason}" for reason in reasons]
-    for name in ("evasion", "corruption"):
+    for name in SHAKES:
         ways = {of.how for row in board.rows if (of := getattr(row, name)) is not None}
         found += [
-            f"{name}: mAP on changed test images, and its share of their clean mAP; {how}"
+            f"{name}: mAP on changed test images, and how much that is of what was learned (100 % "
+            f"clean, 0 % chance); {how}"
             for how in sorted(ways)
         ]
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}

@@ -106,6 +106,19 @@ def mean_average_precision(
     )
 
 
+def chance_map(labels: BoolArray, *, scored: BoolArray | None = None) -> float:
+    """Mean AP of scores that tell nothing, all of them equal: the mean share of positives.
+
+    Args:
+        labels: bool ``[images, labels]``.
+        scored: Cells that count, bool ``[images, labels]``.
+
+    Returns:
+        A number in [0, 1]; NaN if no class has a positive.
+    """
+    return mean_average_precision(np.zeros(labels.shape), labels, scored=scored)
+
+
 def mean_average_precisions(
     scores: FloatArray, labels: BoolArray, *, scored: BoolArray | None = None
 ) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
-from labelattack.evaluation.average_precision import average_precision, mean_average_precision
+from labelattack.evaluation.average_precision import average_precision, chance_map
 from labelattack.labels import BoolArray
 from labelattack.seeding import bounded
 
@@ -103,7 +103,7 @@ def map_gain(
     for resample, counts in enumerate(repeats):
         rows = np.repeat(np.arange(scores.shape[1]), counts.astype(np.int64))
         truth, counted = labels[rows], None if scored is None else scored[rows]
-        chance = mean_average_precision(np.zeros(truth.shape), truth, scored=counted)
+        chance = chance_map(truth, scored=counted)
         for variant, variant_scores in enumerate(scores):
             found = average_precision(variant_scores[rows], truth, scored=counted)
             gains[resample, variant] = np.nanmean(found) - chance if truth.any() else np.nan

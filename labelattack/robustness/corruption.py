@@ -9,7 +9,7 @@ import numpy as np
 
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import Images, Pixels
-from labelattack.evaluation.average_precision import FloatArray, mean_average_precision
+from labelattack.evaluation.average_precision import FloatArray, chance_map, mean_average_precision
 from labelattack.registry import digest
 from labelattack.robustness.corruptions import STRENGTHS, corrupt
 from labelattack.robustness.outcome import Corrupted
@@ -97,6 +97,7 @@ def corrupted(
         settings=settings,
         images=len(test.labels),
         clean=clean,
+        chance=chance_map(test.labels, scored=test.scored),
         map=float(np.mean(maps)),
         table=settings.table_for(side),
         by_severity=by_severity,

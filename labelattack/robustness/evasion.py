@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from labelattack.datasets.base import Split
-from labelattack.evaluation.average_precision import mean_average_precision
+from labelattack.evaluation.average_precision import chance_map, mean_average_precision
 from labelattack.models.base import Preprocessing
 from labelattack.robustness.outcome import Evaded
 from labelattack.robustness.settings import EvasionSettings
@@ -34,7 +34,11 @@ def evaded(
         LabelAttackError: If ART is not installed.
     """
     # ART takes seconds to import, and only this needs it.
-    from labelattack.interop.art.evasion import estimator_of, projected_gradient_descent
+    from labelattack.interop.art.evasion import (
+        ART_VERSION,
+        estimator_of,
+        projected_gradient_descent,
+    )
 
     pixels = preprocessing._replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     inputs = ImageInputs(test.images, pixels, torch.device("cpu"))
@@ -59,4 +63,11 @@ def evaded(
         mean_average_precision(np.concatenate(scores), test.labels, scored=test.scored)
         for scores in (clean, attacked)
     )
-    return Evaded(settings=settings, images=len(test.labels), clean=before, map=after)
+    return Evaded(
+        settings=settings,
+        images=len(test.labels),
+        clean=before,
+        map=after,
+        chance=chance_map(test.labels, scored=test.scored),
+        art=ART_VERSION,
+    )

@@ -9,38 +9,49 @@ from labelattack.robustness.settings import Corruption, CorruptionSettings, Evas
 VERSION = 1
 
 
-class _Outcome(BaseModel):
+class Outcome(BaseModel):
+    """mAP on the same test images, as they are and changed; in [0, 1].
+
+    Attributes:
+        version: Version of the measurement.
+        images: Number of images used.
+        clean: mAP on these images as they are.
+        map: mAP on them changed.
+        chance: mAP of scores that are all equal: the mean share of positives.
+    """
+
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     version: int = VERSION
     images: int
     clean: float
     map: float
+    chance: float
+
+    @property
+    def kept(self) -> float | None:
+        """Share of what was learned that is left: 1 all, 0 chance; None if nothing was learned."""
+        learned = self.clean - self.chance
+        return (self.map - self.chance) / learned if learned > 0 else None
 
 
-class Evaded(_Outcome):
+class Evaded(Outcome):
     """mAP under an evasion attack.
 
     Attributes:
-        version: Version of the measurement.
         settings: How it was measured.
-        images: Number of images used.
-        clean: mAP on these images as they are, in [0, 1].
-        map: mAP on them attacked, in [0, 1].
+        art: Version of ART that attacked them; empty if unknown.
     """
 
     settings: EvasionSettings
+    art: str = ""
 
 
-class Corrupted(_Outcome):
-    """mAP under common corruptions.
+class Corrupted(Outcome):
+    """mAP under common corruptions, the mean over them and their severities.
 
     Attributes:
-        version: Version of the measurement.
         settings: How it was measured.
-        images: Number of images used.
-        clean: mAP on these images as they are, in [0, 1].
-        map: Mean over corruptions and severities of the mAP on them corrupted, in [0, 1].
         table: Whose severities.
         by_severity: mAP under each corruption, from severity 1 to 5.
     """

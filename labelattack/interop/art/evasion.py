@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from art import __version__ as ART_VERSION
 from art.attacks.evasion import ProjectedGradientDescent
 from numpy.typing import NDArray
 from torch import nn
 
 from labelattack.interop.art.estimator import MultiLabelClassifier
 from labelattack.models.base import Preprocessing
+
+__all__ = ["ART_VERSION", "estimator_of", "projected_gradient_descent"]
 
 _NORMS = {"linf": np.inf, "l2": 2}
 
