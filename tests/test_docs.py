@@ -71,3 +71,37 @@ def test_tables_of_the_reproduction_are_those_of_the_boards(
             defense = f"pseudo-history:{choice}" if "=" in choice else choice
         for attack, board, cell in zip(attacked, found, shown, strict=True):
             assert cell == board["none" if defense == "bce" else attack, defense], first
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("### Digits, end to end", "digits"),
+        ("### VOC 2007, a head on a frozen backbone", "voc2007"),
+    ],
+)
+def test_tables_of_changed_pixels_are_those_of_the_boards(pytestconfig, heading, name):
+    root = pytestconfig.rootpath
+    (board,) = json.loads((root / f"benchmarks/results/pixels/{name}.json").read_text())
+    by_pair = {
+        (attacks.registry.short(row["attack"]), defenses.registry.short(row["defense"])): row
+        for row in board["rows"]
+    }
+    shown = table_rows((root / "docs/pixel-robustness.md").read_text(), heading)
+    assert {(a.strip("`"), d.strip("`")) for a, d, *_ in shown} == set(by_pair)
+
+    def share(value, half, signed=False):
+        return with_interval(100 * value, 100 * half, signed=signed, digits=0)
+
+    for attack, defense, *cells in shown:
+        row = by_pair[attack.strip("`"), defense.strip("`")]
+        expected = [with_interval(row["map"], row["interval"])]
+        for found in (row["evasion"], row["corruption"]):
+            expected += [
+                with_interval(found["map"], found["interval"]),
+                share(found["kept"], found["kept_interval"]) + " %",
+                ""
+                if row["attack"] == "none"
+                else share(found["kept_to_reference"], found["kept_to_reference_interval"], True),
+            ]
+        assert cells == expected, (attack, defense)

@@ -104,9 +104,12 @@ def draw_pixels(path: Path, board: Board) -> None:
         _draw_rows(below, names, [(row, of.kept, of.kept_interval) for row, of in found])
         how = found[0][1].how.partition(", ")[2]
         above.set_title(plain(f"{name}: {how}"), fontsize=8)
-        below.set_ylabel("share of what was learned that is left")
+        below.axhline(0, color="0.8", linewidth=1)
         below.set_xlabel("share of positives removed")
     panels[0][0].set_ylabel("mAP (points)")
+    panels[0][0].tick_params(labelbottom=True)
+    panels[1][1].set_ylabel("share of what was learned that is left")
+    panels[1][1].tick_params(labelleft=True)
     panels[1][0].axis("off")
     panels[1][0].legend(*panels[0][0].get_legend_handles_labels(), loc="center", fontsize=9)
     _save(figure, path, board)
