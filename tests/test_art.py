@@ -151,6 +151,8 @@ def test_every_attack_is_a_poisoning_attack(name, encoding, data):
     code = {"missing": (1, 0, -1), "signed": (1, -1, 0), "nan": (1, 0, np.nan)}[encoding]
     expected = np.select([left.positives, left.negatives], code[:2], code[2])
     assert np.array_equal(poisoned, expected, equal_nan=True)
+    _, itself = LabelRemoval(attacks.create(name), seed=3, encoding=encoding).poison(x, y)
+    assert np.array_equal(itself, poisoned, equal_nan=True)
 
 
 def test_poisoning_attacks_keep_arts_contract():

@@ -158,7 +158,7 @@ def run_selected(
         **how: Other arguments of ``run_grid``; ``finished`` is told of a cell once.
 
     Returns:
-        Number of cells that were run by this call, not counting those that were only attacked.
+        Number of cells that were run or measured by this call.
     """
     searched = len({cell.recipe for cell in cells}) > 1
     if job.measures.evasion is None or not job.keep_weights or not searched:
@@ -171,8 +171,8 @@ def run_selected(
     def told(what: str, done: int, total: int) -> None:
         progress("attacked" if what == "cells" else what, done, total)
 
-    run_grid(chosen, store, job, progress=told, **(how | {"retry_failed": False, "finished": None}))
-    return computed
+    once = how | {"retry_failed": False, "finished": None}
+    return max(computed, run_grid(chosen, store, job, progress=told, **once))
 
 
 def _prepare(cells: Sequence[Cell], job: Job, jobs: int, progress: Progress) -> None:

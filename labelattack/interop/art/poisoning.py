@@ -9,6 +9,7 @@ from art.attacks.attack import PoisoningAttackBlackBox
 from numpy.typing import NDArray
 
 from labelattack.attacks import registry
+from labelattack.attacks.base import LabelAttack
 from labelattack.errors import LabelError, ParameterError, shown
 from labelattack.labels import Encoding, check_encoding, decode, encode
 
@@ -21,7 +22,7 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     ```
 
     Args:
-        attack: Spec of a registered attack, e.g. ``targeted:rate=0.4``.
+        attack: Spec of a registered attack, e.g. ``targeted:rate=0.4``, or an attack.
         seed: Seed of the attack, at least 0.
         encoding: How the poisoned labels are written. ``missing``, the default, writes 1, 0 and -1
             for positive, negative and hidden, so that plain multi-hot labels mean the same with and
@@ -40,7 +41,9 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     ]
     _estimator_requirements = ()
 
-    def __init__(self, attack: str, *, seed: int = 0, encoding: Encoding = "missing") -> None:
+    def __init__(
+        self, attack: str | LabelAttack, *, seed: int = 0, encoding: Encoding = "missing"
+    ) -> None:
         super().__init__()
         self.attack = attack
         self.seed = seed
@@ -48,11 +51,7 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         self._check_params()
 
     def _check_params(self) -> None:
-        if not isinstance(self.attack, str):
-            raise ParameterError(
-                f"attack must be a spec such as 'targeted:rate=0.4', got {shown(self.attack)}"
-            )
-        registry.create(self.attack)
+        self._label_attack()
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise ParameterError(f"seed must be an integer from 0, got {shown(self.seed)}")
         check_encoding(self.encoding)
@@ -79,5 +78,15 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         clean = decode(np.asarray(y), "binary").values
         if x is not None and len(x) != len(clean):
             raise LabelError(f"x and y must have as many rows, got {len(x)} and {len(clean)}")
-        attacked = registry.create(self.attack)(clean, seed=int(self.seed))
+        attacked = self._label_attack()(clean, seed=int(self.seed))
         return x, encode(attacked, self.encoding)
+
+    def _label_attack(self) -> LabelAttack:
+        if isinstance(self.attack, LabelAttack):
+            return self.attack
+        if isinstance(self.attack, str):
+            return registry.create(self.attack)
+        raise ParameterError(
+            "attack must be a spec such as 'targeted:rate=0.4' or a LabelAttack, got "
+            f"{shown(self.attack)}"
+        )
