@@ -133,6 +133,19 @@ def test_who_has_a_configuration_of_art_keeps_it(tmp_path):
     assert ran.stdout.strip() == str(tmp_path / "mine"), ran.stderr
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_without_art_it_says_so(tmp_path, there):
+    if there:  # the package of that name on PyPI draws letters
+        (tmp_path / "art").mkdir()
+        (tmp_path / "art/__init__.py").write_text("")
+    hide = "" if there else "import importlib.util as u; u.find_spec = lambda name: None; "
+    code = f"{hide}import labelattack.interop.art"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    told = f"got another package of that name in '{tmp_path / 'art'}'" if there else "got nothing"
+    assert ran.returncode and told in ran.stderr
+
+
 # Poisoning
 
 
@@ -214,6 +227,7 @@ def test_every_parameter_can_be_read_and_set():
         "nb_classes": 7,
         "optimizer": torch.optim.SGD(other.parameters()),
         "encoding": "signed",
+        "objective": "margin",
     }
     assert set(values) == set(params)
     for name, value in values.items():
@@ -234,7 +248,7 @@ def test_every_parameter_can_be_read_and_set():
     "wrong",
     [
         {"nb_classes": 0}, {"nb_classes": 2.5}, {"input_shape": 8}, {"loss": "am"},
-        {"loss": nn.BCEWithLogitsLoss()}, {"optimizer": "adam"}, {"encoding": "sined"},
+        {"loss": nn.BCEWithLogitsLoss()}, {"optimizer": "adam"}, {"encoding": "sined"}, {"objective": "marge"},
         {"clip_values": (1, 0)}, {"clip_values": (0, 1, 2)}, {"preprocessing": "mean"},
         {"model": "resnet"}, {"device_type": "tpu:0"},
     ],
@@ -293,6 +307,21 @@ def test_loss_and_its_gradient_are_those_of_autograd(trained, data):
     moved[:, 1, 3, 3] += 1e-2
     slope = (trained.compute_loss(moved, y) - trained.compute_loss(x, y)) / 1e-2
     assert np.allclose(slope, found[:, 1, 3, 3], atol=5e-4)
+
+
+def test_the_margin_is_that_of_ranks(trained, data):
+    x, y = data
+    ranked = estimator(trained.model, objective="margin")
+    raw = torch.from_numpy(x).double().requires_grad_()
+    logits, present = reference(trained.model, raw), torch.from_numpy(y) > 0
+    each = torch.stack([
+        (z[~p].mean() if (~p).any() else 0) - (z[p].mean() if p.any() else 0)
+        for z, p in zip(logits, present, strict=True)
+    ])  # fmt: skip
+    each.sum().backward()
+    assert np.allclose(ranked.compute_loss(x, y), each.detach(), atol=1e-5)
+    assert np.allclose(ranked.loss_gradient(x, y), raw.grad, atol=1e-5)
+    assert not present.any(1).all()  # a row without labels is among them
 
 
 def test_targets_are_multi_hot_in_any_type_or_logits(trained, data):
@@ -384,6 +413,16 @@ def test_it_trains_with_every_defense(name, data):
     # What a loss learns itself is not left behind in the optimizer.
     assert len(found.optimizer.param_groups) == groups
     assert set(found.optimizer.state) == set(found.model.parameters())
+
+
+def test_a_loss_may_be_given_as_it_is(data):
+    x, y = data
+    by_name, by_itself = (estimator(loss=of) for of in ("epr:expected_positives=2", "an"))
+    by_itself.set_params(loss=defenses.create("epr:expected_positives=2"))
+    for found in (by_name, by_itself):
+        found.fit(x, y, batch_size=16, nb_epochs=2)
+        found.fit(x[:40], y[:40], nb_epochs=1)  # other images, bound anew
+    assert np.array_equal(by_name.predict(x), by_itself.predict(x))
 
 
 def test_fit_reads_hidden_labels_as_hidden(data, monkeypatch):

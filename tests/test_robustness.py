@@ -197,7 +197,8 @@ def test_nothing_is_left_of_nothing():
 # Evasion
 
 
-def test_evasion_is_pgd_by_hand():
+@pytest.mark.parametrize("objective", ["margin", "cross-entropy"])
+def test_evasion_is_pgd_by_hand(objective):
     """Against the steps written out in torch, through the normalisation."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -206,7 +207,7 @@ def test_evasion_is_pgd_by_hand():
         )
         model(torch.zeros(1, 3, 24, 24))
     preprocessing = Preprocessing(None, IMAGENET_MEAN, IMAGENET_STD, flip=False)
-    chosen = EvasionSettings(eps=0.03, steps=3)
+    chosen = EvasionSettings(eps=0.03, steps=3, objective=objective)
     test = load(SMALL_DIGITS).test
     images = torch.stack([torch.from_numpy(i).permute(2, 0, 1) / 255 for i in test.images])
     labels = torch.from_numpy(test.labels).float()
@@ -215,7 +216,12 @@ def test_evasion_is_pgd_by_hand():
     for _ in range(3):
         moved.requires_grad_()
         logits = model((moved - mean) / std)
-        nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()
+        if objective == "margin":
+            sum(
+                z[~y].mean() - z[y].mean() for z, y in zip(logits, labels.bool(), strict=True)
+            ).backward()
+        else:
+            nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()
         step = moved.detach() + 2.5 * 0.03 / 3 * moved.grad.sign()
         moved = (images + (step.clamp(0, 1) - images).clamp(-0.03, 0.03)).detach()
     before, after = (
@@ -239,8 +245,11 @@ def test_robustness_is_read_from_one_text_or_several():
     assert both.evasion.eps == 2 / 255 and both.corruption.images == 9
     assert read_robustness(["evasion,corruption"]).evasion == EvasionSettings()
     assert read_robustness([]).evasion is None
-    assert EvasionSettings(eps="0.5/255").describe() == "PGD, linf, eps 0.5/255, 10 steps"
-    assert EvasionSettings(eps=1.5, norm="l2", steps=4).describe() == "PGD, l2, eps 1.5, 4 steps"
+    assert EvasionSettings(eps="0.5/255").describe() == "PGD on margin, linf, eps 0.5/255, 10 steps"
+    assert (
+        EvasionSettings(eps=1.5, norm="l2", steps=4).describe()
+        == "PGD on margin, l2, eps 1.5, 4 steps"
+    )
     assert EvasionSettings(eps=0.1, steps=5).step_size == pytest.approx(0.05)
 
 

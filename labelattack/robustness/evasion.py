@@ -19,7 +19,7 @@ _BATCH = 50
 def evaded(
     network: nn.Module, test: Split, preprocessing: Preprocessing, settings: EvasionSettings
 ) -> Evaded:
-    """Attacks test images, each to raise the network's own loss on it, and scores the result.
+    """Attacks test images, each to raise the objective on it, and scores the result.
 
     Args:
         network: Maps normalised images to logits ``[batch, labels]``; on the device to use.
@@ -47,7 +47,13 @@ def evaded(
     for rows, batch in zip(batches, inputs.stream(batches), strict=True):
         images, labels = batch.numpy(), test.labels[rows]
         height, width = images.shape[2:]
-        estimator = estimator_of(network, preprocessing, (height, width), labels.shape[1])
+        estimator = estimator_of(
+            network,
+            preprocessing,
+            (height, width),
+            labels.shape[1],
+            objective=settings.objective,
+        )
         moved = projected_gradient_descent(
             estimator,
             images,

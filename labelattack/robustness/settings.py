@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from labelattack.errors import ParameterError
 from labelattack.registry import Spec, settings
 
+Objective = Literal["margin", "cross-entropy"]
 Norm = Literal["linf", "l2"]
 Table = Literal["imagenet-c", "cifar-10-c"]
 Corruption = Literal[
@@ -34,9 +35,12 @@ class EvasionSettings(BaseModel):
     """How an evasion attack is made.
 
     Projected gradient descent (Madry et al. 2018, arXiv:1706.06083) from the image itself, with
-    steps of 2.5 eps / steps, on the binary cross-entropy with the true labels.
+    steps of 2.5 eps / steps.
 
     Attributes:
+        objective: What it raises: ``margin``, the mean logit of absent labels minus that of present
+            ones, which asks nothing of how probabilities are calibrated; or ``cross-entropy``, the
+            binary one with the true labels.
         eps: Radius of the ball, of pixels in [0, 1]; ``2/255`` is understood.
         steps: Steps of the attack.
         norm: Of the ball: ``linf`` or ``l2``.
@@ -48,6 +52,7 @@ class EvasionSettings(BaseModel):
 
     eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
     steps: int = Field(default=10, ge=1, le=10_000)
+    objective: Objective = "margin"
     norm: Norm = "linf"
     images: int = Field(default=250, ge=2)
     seed: int = Field(default=0, ge=0)
@@ -61,7 +66,7 @@ class EvasionSettings(BaseModel):
         """What people read."""
         levels = round(255 * self.eps, 6)
         radius = f"{levels:g}/255" if self.norm == "linf" else f"{self.eps:g}"
-        return f"PGD, {self.norm}, eps {radius}, {self.steps} steps"
+        return f"PGD on {self.objective}, {self.norm}, eps {radius}, {self.steps} steps"
 
 
 class CorruptionSettings(BaseModel):

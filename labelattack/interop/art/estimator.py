@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, cross_entropy
-from labelattack.errors import LabelError, ParameterError, shown
+from labelattack.errors import LabelError, ParameterError, shown, unknown
 from labelattack.labels import Encoding, check_encoding, decode
 from labelattack.training.device import resolve_device
 from labelattack.training.fit import epochs
@@ -25,6 +25,26 @@ from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
 
 Array = NDArray[Any]
+Objective = Literal["cross-entropy", "margin"]
+
+
+def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits, targets).mean(1)
+
+
+def _margin(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean logit of absent labels minus that of present ones; of no labels, 0 stands for it."""
+    absent, present = (
+        (logits * those).sum(1) / those.sum(1).clamp(min=1) for those in (1 - targets, targets)
+    )
+    return absent - present
+
+
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross-entropy": _mean_cross_entropy,
+    "margin": _margin,
+}
+"""From logits and targets, float ``[batch, labels]``, one number an image, ``[batch]``."""
 
 
 class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: ignore[misc]
@@ -42,13 +62,15 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
     for classifiers), ``SquareAttack`` (given ``adv_criterion`` and ``loss``),
     ``SpatialTransformation``. Others it refuses with ``EstimatorError``.
 
-    Evasion attacks climb the binary cross-entropy with the targets, mean over labels, whatever the
-    model was trained with, so that all models face the same aim.
+    Evasion attacks climb ``objective``, whatever the model was trained with, so that all models
+    face the same aim: the binary ``cross-entropy`` with the targets, mean over labels, or the
+    ``margin``, the mean logit of absent labels minus that of present ones. The margin is the
+    stronger attack on rankings, and so on mAP, where a loss shifted or flattened probabilities.
 
     Args:
         model: Maps float32 ``[batch, *input_shape]`` to logits ``[batch, nb_classes]``; moved to
             the device.
-        loss: Spec of a registered defense, or a bound or unbound loss, that ``fit`` trains with.
+        loss: Spec of a registered defense, or a loss, that ``fit`` trains with.
         input_shape: Shape of one input, such as ``(3, 224, 224)``.
         nb_classes: Number of labels, at least 1.
         optimizer: Of the model's parameters; needed by ``fit`` only.
@@ -62,11 +84,12 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         encoding: How ``y`` of ``fit`` writes labels; the default, ``missing``, reads 1 as present,
             0 as absent, -1 as unknown: multi-hot labels, whole or poisoned by
             [LabelRemoval][labelattack.interop.art.poisoning.LabelRemoval].
+        objective: What evasion attacks climb, ``cross-entropy`` or ``margin``.
 
     Raises:
         ParameterError: If a parameter is of the wrong type or out of range; a ``ValueError``, as
             ART's own.
-        UnknownNameError: If loss or encoding is unknown; likewise.
+        UnknownNameError: If loss, encoding or objective is unknown; likewise.
     """
 
     estimator_params: ClassVar[list[str]] = [
@@ -76,6 +99,7 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         "nb_classes",
         "optimizer",
         "encoding",
+        "objective",
     ]
 
     def __init__(
@@ -93,12 +117,14 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         preprocessing: Any = (0.0, 1.0),
         device_type: str = "gpu",
         encoding: Encoding = "missing",
+        objective: Objective = "cross-entropy",
     ) -> None:
         self._loss = loss
         self._input_shape = input_shape
         self._nb_classes = nb_classes
         self._optimizer = optimizer
         self._encoding: Encoding = encoding
+        self._objective: Objective = objective
         super().__init__(
             model=model,
             clip_values=clip_values,
@@ -136,6 +162,8 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
                 f"optimizer must be a torch optimizer, got {type(self._optimizer).__name__}"
             )
         check_encoding(self._encoding)
+        if self._objective not in OBJECTIVES:
+            raise unknown("objective", str(self._objective), OBJECTIVES)
         self._model.to(self._device)
         for operation in self.preprocessing_operations:
             if isinstance(getattr(operation, "_device", None), torch.device):
@@ -165,6 +193,11 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
     def encoding(self) -> Encoding:
         """How ``y`` of ``fit`` writes labels."""
         return self._encoding
+
+    @property
+    def objective(self) -> Objective:
+        """What evasion attacks climb."""
+        return self._objective
 
     @property
     def device(self) -> torch.device:
@@ -202,8 +235,8 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
     ) -> None:
         """Trains the model further, with the loss and the optimizer.
 
-        A loss given by its spec starts afresh at each call; one given as an object that was bound
-        before goes on with what it knows.
+        The model and the optimizer go on from where they are; the loss, which may learn something
+        of each image, is bound to these images and starts afresh.
 
         Args:
             x: Inputs, ``[images, *input_shape]``.
@@ -229,8 +262,7 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
                 f"y must have shape {(len(inputs), self.nb_classes)}, got {labels.shape}"
             )
         loss = defenses.create(self._loss) if isinstance(self._loss, str) else self._loss
-        if isinstance(self._loss, str):
-            loss.bind(Task(labels=labels, seed=seed))
+        loss.bind(Task(labels=labels, seed=seed))
         loss.to(self._device)
         recipe = Recipe(epochs=nb_epochs, lr=1, batch_size=batch_size)
         own = list(loss.parameters())
@@ -252,7 +284,7 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
     def compute_loss(
         self, x: Array, y: Array, reduction: str = "none", **kwargs: Any
     ) -> NDArray[np.float32]:
-        """What evasion attacks climb: cross-entropy with the targets, mean over labels.
+        """What evasion attacks climb: the objective.
 
         Args:
             x: Inputs, ``[images, *input_shape]``.
@@ -271,12 +303,13 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
             raise ParameterError(f"reduction must be none, mean or sum, got {shown(reduction)}")
         self._mode(kwargs)
         with torch.no_grad():
-            each = self._losses(self._prepared(x), self._targets(x, y))
+            logits = self._model(self._prepared(x)).float()
+            each = OBJECTIVES[self._objective](logits, self._targets(x, y))
         value = each if reduction == "none" else getattr(each, reduction)()
         return np.asarray(value.cpu().numpy())
 
     def loss_gradient(self, x: Any, y: Any, **kwargs: Any) -> Any:
-        """Gradient of the loss that ``compute_loss`` gives.
+        """Gradient of what ``compute_loss`` gives.
 
         Each image has its own: neither the other images nor their number matter.
 
@@ -293,7 +326,8 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         """
         self._mode(kwargs)
         targets = self._targets(x, y)
-        (found,) = self._gradients(x, lambda logits: [cross_entropy(logits, targets).mean(1).sum()])
+        objective = OBJECTIVES[self._objective]
+        (found,) = self._gradients(x, lambda logits: [objective(logits, targets).sum()])
         return found if isinstance(x, Tensor) else found.cpu().numpy()
 
     def class_gradient(
@@ -422,10 +456,6 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         if targets.is_floating_point() and targets.isnan().any():
             raise LabelError("y must be multi-hot, got NaN")
         return (targets > 0).float()
-
-    def _losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        logits: Tensor = self._model(inputs).float()
-        return cross_entropy(logits, targets).mean(1)
 
     def _gradients(self, x: Any, scalars: Any) -> list[Tensor]:
         """Gradients at the raw inputs of some scalars of the logits."""

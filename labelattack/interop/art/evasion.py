@@ -11,7 +11,7 @@ from art.attacks.evasion import ProjectedGradientDescent
 from numpy.typing import NDArray
 from torch import nn
 
-from labelattack.interop.art.estimator import MultiLabelClassifier
+from labelattack.interop.art.estimator import MultiLabelClassifier, Objective
 from labelattack.models.base import Preprocessing
 
 __all__ = ["ART_VERSION", "estimator_of", "projected_gradient_descent"]
@@ -20,7 +20,12 @@ _NORMS = {"linf": np.inf, "l2": 2}
 
 
 def estimator_of(
-    network: nn.Module, preprocessing: Preprocessing, size: tuple[int, int], labels: int
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    labels: int,
+    *,
+    objective: Objective = "margin",
 ) -> MultiLabelClassifier:
     """A trained network as an estimator, for any of ART's attacks.
 
@@ -29,6 +34,7 @@ def estimator_of(
         preprocessing: Of its model; ``mean`` and ``std`` are used.
         size: Height and width of an image as the network takes it.
         labels: Number of labels.
+        objective: What attacks climb.
 
     Returns:
         Of float images ``[images, 3, height, width]`` in [0, 1].
@@ -43,6 +49,7 @@ def estimator_of(
         clip_values=(0.0, 1.0),
         preprocessing=(np.array(preprocessing.mean), np.array(preprocessing.std)),
         device_type=str(next(network.parameters()).device),
+        objective=objective,
     )
 
 
@@ -56,7 +63,7 @@ def projected_gradient_descent(
     step_size: float,
     steps: int,
 ) -> NDArray[np.float32]:
-    """Moves images, within a ball around each, to where the estimator's loss is larger.
+    """Moves images, within a ball around each, to where the estimator's objective is larger.
 
     Args:
         estimator: What is attacked.

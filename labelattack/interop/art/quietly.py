@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 from labelattack.errors import LabelAttackError
-from labelattack.storage import cache_folder
+from labelattack.storage import cache_folder, expanded, is_file
 
 
 def import_art() -> None:
@@ -26,12 +26,13 @@ def import_art() -> None:
     ART_DATA_PATH, or else below this package's cache folder, once there are any.
 
     Raises:
-        LabelAttackError: If ART is not installed.
+        LabelAttackError: If ART is not installed, or another package has its name.
     """
     if "art" in sys.modules:
         return
-    if not Path("~/.art/config.json").expanduser().is_file():
-        _import_config()
+    config = _config_file()
+    if not is_file(expanded("~/.art/config.json")):
+        _run_elsewhere(config)
     with patch("logging.config.dictConfig"):
         import art
     art.config = sys.modules["art.config"]
@@ -39,17 +40,24 @@ def import_art() -> None:
     logging.getLogger("art").addHandler(logging.NullHandler())
 
 
-def _import_config() -> None:
-    """Runs ART's module of settings alone, with another home folder for as long as that takes."""
+def _config_file() -> Path:
+    """ART's module of settings."""
     found = importlib.util.find_spec("art")
-    places = found.submodule_search_locations if found else None
-    if not places:
+    places = list(found.submodule_search_locations or ()) if found else []
+    config = Path(*places[:1], "config.py")
+    if not places or not config.is_file():
+        there = f"another package of that name in '{places[0]}'" if places else "nothing"
         raise LabelAttackError(
-            "evasion attacks need the package adversarial-robustness-toolbox, got none; install it"
+            "package art must be that of adversarial-robustness-toolbox, which evasion attacks "
+            f"need, got {there}"
         )
-    spec = importlib.util.spec_from_file_location("art.config", Path(places[0]) / "config.py")
-    if spec is None or spec.loader is None:
-        raise LabelAttackError(f"the package art in '{places[0]}' must hold config.py, got none")
+    return config
+
+
+def _run_elsewhere(config: Path) -> None:
+    """Runs the module of settings alone, with another home folder for as long as that takes."""
+    spec = importlib.util.spec_from_file_location("art.config", config)
+    assert spec is not None and spec.loader is not None  # it is a Python file
     module = importlib.util.module_from_spec(spec)
     with (
         TemporaryDirectory() as home,
