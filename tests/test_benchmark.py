@@ -98,7 +98,9 @@ def test_test_scores_are_those_of_the_selected_epoch(monkeypatch):
     """Recomputes the reported AP from the scores that the runner saw."""
     seen = []
     original = running.predict
-    monkeypatch.setattr(running, "predict", lambda n, i: seen.append(original(n, i)) or seen[-1])
+    monkeypatch.setattr(
+        running, "predict", lambda *a, **k: seen.append(original(*a, **k)) or seen[-1]
+    )
     record = run_cell(cells()[-1])
     expected = average_precision(seen[-1], load(SMALL_DIGITS).test.labels)
     assert list(record.test.per_class.values()) == expected.tolist()
