@@ -234,6 +234,20 @@ def test_evasion_is_pgd_by_hand(objective):
     assert found.map < found.clean and found.images == len(test.labels) and found.art >= "1.18"
 
 
+def test_the_strongest_objective_counts():
+    model = models.create("tiny")
+    test = chosen_test(SMALL_DIGITS, 20, 0)
+
+    def found(objective):
+        chosen = EvasionSettings(eps=0.03, steps=2, objective=objective)
+        return evaded(model.build(10, seed=0), test, model.preprocessing, chosen)
+
+    both, margin, entropy = map(found, ("strongest", "margin", "cross-entropy"))
+    assert both.by_objective == {"margin": margin.map, "cross-entropy": entropy.map}
+    assert both.map == min(margin.map, entropy.map) and both.clean == margin.clean
+    assert margin.map != entropy.map
+
+
 # What is asked for
 
 
@@ -245,9 +259,11 @@ def test_robustness_is_read_from_one_text_or_several():
     assert both.evasion.eps == 2 / 255 and both.corruption.images == 9
     assert read_robustness(["evasion,corruption"]).evasion == EvasionSettings()
     assert read_robustness([]).evasion is None
-    assert EvasionSettings(eps="0.5/255").describe() == "PGD on margin, linf, eps 0.5/255, 10 steps"
+    assert EvasionSettings(eps="0.5/255").describe() == (
+        "PGD on margin or cross-entropy, linf, eps 0.5/255, 10 steps"
+    )
     assert (
-        EvasionSettings(eps=1.5, norm="l2", steps=4).describe()
+        EvasionSettings(eps=1.5, norm="l2", steps=4, objective="margin").describe()
         == "PGD on margin, l2, eps 1.5, 4 steps"
     )
     assert EvasionSettings(eps=0.1, steps=5).step_size == pytest.approx(0.05)

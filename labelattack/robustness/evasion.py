@@ -11,6 +11,7 @@ from labelattack.evaluation.average_precision import chance_map, mean_average_pr
 from labelattack.models.base import Preprocessing
 from labelattack.robustness.outcome import Evaded
 from labelattack.robustness.settings import EvasionSettings
+from labelattack.training.fit import Scores
 from labelattack.training.inputs import ImageInputs, split_batches
 
 _BATCH = 50
@@ -19,7 +20,7 @@ _BATCH = 50
 def evaded(
     network: nn.Module, test: Split, preprocessing: Preprocessing, settings: EvasionSettings
 ) -> Evaded:
-    """Attacks test images, each to raise the objective on it, and scores the result.
+    """Attacks test images, each to raise the objectives on it, and scores the results.
 
     Args:
         network: Maps normalised images to logits ``[batch, labels]``; on the device to use.
@@ -43,37 +44,35 @@ def evaded(
     pixels = preprocessing._replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     inputs = ImageInputs(test.images, pixels, torch.device("cpu"))
     batches = split_batches(np.arange(len(test.labels)), _BATCH)
-    clean, attacked = [], []
+    scores: dict[str, list[Scores]] = {name: [] for name in ("clean", *settings.objectives)}
     for rows, batch in zip(batches, inputs.stream(batches), strict=True):
         images, labels = batch.numpy(), test.labels[rows]
         height, width = images.shape[2:]
-        estimator = estimator_of(
-            network,
-            preprocessing,
-            (height, width),
-            labels.shape[1],
-            objective=settings.objective,
-        )
-        moved = projected_gradient_descent(
-            estimator,
-            images,
-            labels,
-            norm=settings.norm,
-            eps=settings.eps,
-            step_size=settings.step_size,
-            steps=settings.steps,
-        )
-        clean.append(estimator.predict(images))
-        attacked.append(estimator.predict(moved))
-    before, after = (
-        mean_average_precision(np.concatenate(scores), test.labels, scored=test.scored)
-        for scores in (clean, attacked)
-    )
+        estimator = estimator_of(network, preprocessing, (height, width), labels.shape[1])
+        scores["clean"].append(estimator.predict(images))
+        for objective in settings.objectives:
+            estimator.set_params(objective=objective)
+            moved = projected_gradient_descent(
+                estimator,
+                images,
+                labels,
+                norm=settings.norm,
+                eps=settings.eps,
+                step_size=settings.step_size,
+                steps=settings.steps,
+            )
+            scores[objective].append(estimator.predict(moved))
+    maps = {
+        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.scored)
+        for name, found in scores.items()
+    }
+    clean = maps.pop("clean")
     return Evaded(
         settings=settings,
         images=len(test.labels),
-        clean=before,
-        map=after,
+        clean=clean,
+        map=min(maps.values()),
+        by_objective=maps,
         chance=chance_map(test.labels, scored=test.scored),
         art=ART_VERSION,
     )

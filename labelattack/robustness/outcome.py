@@ -36,14 +36,16 @@ class Outcome(BaseModel):
 
 
 class Evaded(Outcome):
-    """mAP under an evasion attack.
+    """mAP under an evasion attack, the least that any of its objectives left.
 
     Attributes:
         settings: How it was measured.
+        by_objective: mAP under each that was tried.
         art: Version of ART that attacked them; empty if unknown.
     """
 
     settings: EvasionSettings
+    by_objective: dict[str, float]
     art: str = ""
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from labelattack.errors import ParameterError
 from labelattack.registry import Spec, settings
 
-Objective = Literal["margin", "cross-entropy"]
+Objective = Literal["strongest", "margin", "cross-entropy"]
 Norm = Literal["linf", "l2"]
 Table = Literal["imagenet-c", "cifar-10-c"]
 Corruption = Literal[
@@ -39,8 +39,9 @@ class EvasionSettings(BaseModel):
 
     Attributes:
         objective: What it raises: ``margin``, the mean logit of absent labels minus that of present
-            ones, which asks nothing of how probabilities are calibrated; or ``cross-entropy``, the
-            binary one with the true labels.
+            ones, which asks nothing of how probabilities are calibrated; ``cross-entropy``, the
+            binary one with the true labels; or ``strongest``: both are tried, and what leaves less
+            mAP counts.
         eps: Radius of the ball, of pixels in [0, 1]; ``2/255`` is understood.
         steps: Steps of the attack.
         norm: Of the ball: ``linf`` or ``l2``.
@@ -52,10 +53,15 @@ class EvasionSettings(BaseModel):
 
     eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
     steps: int = Field(default=10, ge=1, le=10_000)
-    objective: Objective = "margin"
+    objective: Objective = "strongest"
     norm: Norm = "linf"
     images: int = Field(default=250, ge=2)
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def objectives(self) -> tuple[Literal["margin", "cross-entropy"], ...]:
+        """What is tried."""
+        return ("margin", "cross-entropy") if self.objective == "strongest" else (self.objective,)
 
     @property
     def step_size(self) -> float:
@@ -66,7 +72,8 @@ class EvasionSettings(BaseModel):
         """What people read."""
         levels = round(255 * self.eps, 6)
         radius = f"{levels:g}/255" if self.norm == "linf" else f"{self.eps:g}"
-        return f"PGD on {self.objective}, {self.norm}, eps {radius}, {self.steps} steps"
+        tried = " or ".join(self.objectives)
+        return f"PGD on {tried}, {self.norm}, eps {radius}, {self.steps} steps"
 
 
 class CorruptionSettings(BaseModel):
