@@ -18,8 +18,8 @@ from labelattack.training.device import single_thread
 
 WAYS = [
     {"objective": "cross-entropy", "eps": 8 / 255, "steps": 10},
-    *({"eps": 8 / 255, "steps": steps} for steps in (5, 10, 20, 100)),
-    *({"eps": eps / 255, "steps": 10} for eps in (1, 2, 4, 16)),
+    *({"objective": "margin", "eps": 8 / 255, "steps": steps} for steps in (5, 10, 20, 100)),
+    *({"objective": "margin", "eps": eps / 255, "steps": 10} for eps in (1, 2, 4, 16)),
 ]
 
 
