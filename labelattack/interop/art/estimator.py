@@ -134,10 +134,6 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
             preprocessing=preprocessing,
             device_type=device_type,
         )
-        if device_type not in ("cpu", "gpu"):
-            self._device = resolve_device(device_type)
-        elif device_type == "gpu" and self._device.type == "cpu":  # ART looks for CUDA only
-            self._device = resolve_device("auto")
         self._check_params()
 
     def _check_params(self) -> None:
@@ -164,6 +160,8 @@ class MultiLabelClassifier(ClassGradientsMixin, PyTorchEstimator):  # type: igno
         check_encoding(self._encoding)
         if self._objective not in OBJECTIVES:
             raise unknown("objective", str(self._objective), OBJECTIVES)
+        # ART itself knows of the CPU and of CUDA only.
+        self._device = resolve_device("auto" if self._device_type == "gpu" else self._device_type)
         self._model.to(self._device)
         for operation in self.preprocessing_operations:
             if isinstance(getattr(operation, "_device", None), torch.device):
