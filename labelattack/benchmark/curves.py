@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from labelattack.attacks import registry as attacks
@@ -103,7 +104,7 @@ def draw_pixels(path: Path, board: Board) -> None:
         _draw_rows(above, names, [(row, of.map, of.interval) for row, of in found])
         _draw_rows(below, names, [(row, of.kept, of.kept_interval) for row, of in found])
         how = found[0][1].how.partition(", ")[2]
-        above.set_title(plain(f"{name}: {how}"), fontsize=8)
+        above.set_title(fill(plain(f"{name}: {how}"), 50), fontsize=8)
         below.axhline(0, color="0.8", linewidth=1)
         below.set_xlabel("share of positives removed")
     panels[0][0].set_ylabel("mAP (points)")
