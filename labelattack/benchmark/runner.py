@@ -31,6 +31,7 @@ from labelattack.training.heads import heads_at_once
 from labelattack.training.protocols import prepare
 
 USUAL, HERE = Job(), Local()
+_TURNS = 8  # tasks for each process into which measuring is divided
 POLL = 0.5  # seconds between looks at what others compute
 
 
@@ -107,11 +108,17 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Claims(store.folder / "claims", lease) as claims,
     ):
-        # What is trained already and only measured has nothing to share.
-        trained = {cell.key for cell in missing if store.has_weights(cell.key)}
-        waiting = [[cell] for cell in reversed(missing) if cell.key in trained]
-        untrained = [cell for cell in missing if cell.key not in trained]
-        waiting += reversed(groups(untrained, lanes.width, device))
+        # What is trained already and only measured gains nothing by company, and may take long.
+        trained = [cell for cell in missing if store.has_weights(cell.key)]
+        measured = {cell.key for cell in trained}
+        untrained = [cell for cell in missing if cell.key not in measured]
+        most = max(1, len(trained) // (_TURNS * lanes.width))
+        parts = [
+            group[start : start + most]
+            for group in groups(trained, lanes.width, device)
+            for start in range(0, len(group), most)
+        ]
+        waiting = list(reversed([*groups(untrained, lanes.width, device), *parts]))
         while True:
             # A short queue: an interrupt has little to cancel, and others find something to do.
             while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
