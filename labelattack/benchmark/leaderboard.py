@@ -19,7 +19,7 @@ from labelattack.benchmark.trust import doubts
 from labelattack.defenses import registry as defenses
 from labelattack.errors import unknown
 from labelattack.evaluation.dscore import DScore
-from labelattack.evaluation.statistics import Estimate, estimate
+from labelattack.evaluation.statistics import Estimate, estimate, estimate_all
 from labelattack.registry import Spec
 
 
@@ -393,14 +393,11 @@ def _part(
     found: list[tuple[float | None, tuple[float, float] | None]],
 ) -> tuple[float | None, float | None]:
     """Mean and half-width of one part of the D-Score; undefined if it is so for any seed."""
-    values = [value for value, _ in found if value is not None]
-    if not found or len(values) < len(found):
-        return None, None
-    over_seeds = estimate(values)
-    if len(found) == 1 and found[0][1] is not None:
+    mean, half_width = estimate_all(value for value, _ in found)
+    if mean is not None and len(found) == 1 and found[0][1] is not None:
         low, high = found[0][1]
-        return over_seeds.mean, (high - low) / 2
-    return over_seeds.mean, over_seeds.half_width
+        half_width = (high - low) / 2
+    return mean, half_width
 
 
 def _class_drops(pairs: list[tuple[Record, Record]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from labelattack.benchmark.measures import way_of
 from labelattack.benchmark.store import Record
-from labelattack.evaluation.statistics import estimate
+from labelattack.evaluation.statistics import estimate, estimate_all
 from labelattack.robustness.outcome import Outcome
 
 Shake = Literal["evasion", "corruption"]
@@ -77,8 +77,10 @@ def shaken(
     points_before = {seed: 100 * outcome.map for seed, outcome in before.items()}
     shares = {seed: outcome.kept for seed, outcome in found.items()}
     shares_before = {seed: outcome.kept for seed, outcome in before.items()}
-    maps, apart = estimate(list(points.values())), _mean(_differences(points, points_before))
-    kept, kept_apart = _mean(shares), _mean(_differences(shares, shares_before))
+    maps = estimate(list(points.values()))
+    apart = estimate_all(_differences(points, points_before).values())
+    kept = estimate_all(shares.values())
+    kept_apart = estimate_all(_differences(shares, shares_before).values())
     return Shaken(
         map=maps.mean,
         interval=maps.half_width,
@@ -108,12 +110,3 @@ def _differences(first: Values, second: Values) -> Values:
         seed: None if (one := first[seed]) is None or other is None else one - other
         for seed, other in second.items()
     }
-
-
-def _mean(values: Values) -> tuple[float | None, float | None]:
-    """Mean over seeds and half-width of its interval; None if a seed has no value, or none has."""
-    known = [value for value in values.values() if value is not None]
-    if not known or len(known) < len(values):
-        return None, None
-    found = estimate(known)
-    return found.mean, found.half_width

@@ -42,6 +42,20 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     return Estimate(mean, float(stdtrit(count - 1, (1 + confidence) / 2)) * spread, count)
 
 
+def estimate_all(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    """Mean and half-width of ``estimate``; None if a seed has no value, or there is none.
+
+    Args:
+        values: One number a seed, None where it is undefined.
+    """
+    found = list(values)
+    known = [value for value in found if value is not None]
+    if not known or len(known) < len(found):
+        return None, None
+    over_seeds = estimate(known)
+    return over_seeds.mean, over_seeds.half_width
+
+
 class Paired(NamedTuple):
     """Two sets of values compared pair by pair.
 
