@@ -278,6 +278,7 @@ def test_robustness_is_read_from_one_text_or_several():
         ("evasion:eps=1/0", ParameterError, "must be a valid number"),
         ("evasion:eps=0", ParameterError, "greater than 0"),
         ("evasion:eps=nan", ParameterError, "greater than 0"),
+        ("evasion:eps=2", ParameterError, "at most 1 in linf, got 2; 2 levels of 255 are 2/255"),
         ("evasion:steps=0", ParameterError, "greater than or equal to 1"),
         ("evasion:norm=1", ParameterError, "'linf' or 'l2'"),
         ("corruption:table=cifar", ParameterError, "cifar-10-c"),

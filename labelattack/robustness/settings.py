@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from labelattack.errors import ParameterError
 from labelattack.registry import Spec, settings
@@ -42,21 +49,30 @@ class EvasionSettings(BaseModel):
             ones, which asks nothing of how probabilities are calibrated; ``cross-entropy``, the
             binary one with the true labels; or ``strongest``: both are tried, and what leaves less
             mAP counts.
-        eps: Radius of the ball, of pixels in [0, 1]; ``2/255`` is understood.
-        steps: Steps of the attack.
         norm: Of the ball: ``linf`` or ``l2``.
+        eps: Radius of the ball, of pixels in [0, 1]; ``2/255`` is understood. At most 1 in
+            ``linf``, which is every image.
+        steps: Steps of the attack.
         images: Most test images used; they are drawn so that rare labels are among them.
         seed: Seed of the draw.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
-    steps: int = Field(default=10, ge=1, le=10_000)
     objective: Objective = "strongest"
     norm: Norm = "linf"
+    eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
+    steps: int = Field(default=10, ge=1, le=10_000)
     images: int = Field(default=250, ge=2)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("eps")
+    @classmethod
+    def _of_pixels(cls, eps: float, info: ValidationInfo) -> float:
+        # Whoever writes 2 for 2/255 would be told the score of images that are anything at all.
+        if eps > 1 and info.data.get("norm") == "linf":
+            raise ValueError(f"must be at most 1 in linf, got {eps:g}; 2 levels of 255 are 2/255")
+        return eps
 
     @property
     def objectives(self) -> tuple[Literal["margin", "cross-entropy"], ...]:
