@@ -21,7 +21,8 @@ from tests.conftest import SMALL_DIGITS
 from tests.official import make_coco, make_nus_wide, make_voc
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-QUICK = ["bench", "--dataset", SMALL_DIGITS, "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
+LINEAR = ["bench", "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
+QUICK = [*LINEAR, "--dataset", SMALL_DIGITS]
 ONE = [*QUICK, "--defense", "an", "--seeds", "1", "--lr", "0.01"]
 
 
@@ -276,13 +277,9 @@ def test_list_is_complete_and_machine_readable():
 # Heads are trained in groups, which after a kill are other groups. Vectorised exp and log round the
 # last few numbers of an array in their own way: in batches of 16, of 64 images, none are left over.
 GRID = [
-    "bench",
+    *LINEAR,
     "--dataset",
     "digits:train=64,val=30,test=40",
-    "--protocol",
-    "linear",
-    "--epochs",
-    "2",
     "--attack",
     "targeted",
     "--attack",

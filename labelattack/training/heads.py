@@ -91,7 +91,7 @@ def fit_heads(
 
     Heads of one seed see the images in one order and share every product; losses of one kind are
     one call, and so are the optimiser's steps of one learning rate. Random streams are each run's
-    own, so a run comes out as it would alone, up to the rounding of float32 sums. A loss whose
+    own, so a run comes out as it would alone, up to the rounding of float32. A loss whose
     arithmetic cannot be batched is called for each run in turn.
 
     Args:
