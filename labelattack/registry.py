@@ -14,11 +14,12 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
-from functools import cache, cached_property
-from importlib.machinery import PathFinder
+from functools import cache, cached_property, wraps
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import NoneType
@@ -27,7 +28,12 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 import griffe
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from labelattack.content import content_digest
 from labelattack.errors import LabelAttackError, ParameterError, PluginError, shown, unknown
+from labelattack.installation import edits_behind
+from labelattack.source import digest_of_class, file_of
+from labelattack.storage import expanded, is_file
+from labelattack.torch_defaults import torch_defaults_kept
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -50,6 +56,8 @@ class Spec:
     def parse(cls, text: str) -> Spec:
         """Reads ``name`` or ``name:key=value,key=value``; values stay text until resolved.
 
+        A comma within a value is written ``%2C``.
+
         Raises:
             ParameterError: If the text has another form.
         """
@@ -59,7 +67,7 @@ class Spec:
             raise ParameterError(f"spec must look like name:key=value,key=value, got '{text}'")
         if len({key for key, _, _ in pairs}) < len(pairs):
             raise ParameterError(f"spec must give each parameter once, got '{text}'")
-        return cls.of(name, {key: value for key, _, value in pairs})
+        return cls.of(name, {key: _unescaped(value) for key, _, value in pairs})
 
     @classmethod
     def of(cls, name: str, params: Mapping[str, Scalar]) -> Spec:
@@ -67,7 +75,7 @@ class Spec:
         return cls(name, tuple(sorted(params.items())))
 
     def __str__(self) -> str:
-        pairs = ",".join(f"{key}={_text(value)}" for key, value in self.params)
+        pairs = ",".join(f"{key}={_escaped(_text(value))}" for key, value in self.params)
         return f"{self.name}:{pairs}" if pairs else self.name
 
 
@@ -101,7 +109,7 @@ class _Index:
     classes: dict[str, griffe.Class] = field(default_factory=dict)
 
     def add_file(self, module: str, path: Path) -> None:
-        for cls in griffe.visit(module, path, path.read_text()).classes.values():
+        for cls in griffe.visit(module, path, path.read_text(encoding="utf-8")).classes.values():
             self.classes[cls.name] = cls
             for name in filter(None, map(_registered_name, cls.decorators)):
                 if name in self.modules:
@@ -164,7 +172,9 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package = package
         self._classes: dict[str, type[T]] = {}
+        self._sources: dict[str, str] = {}
         self._declared: dict[tuple[str, type[T] | None], Declaration] = {}
+        _registries.append(self)
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that makes a component known under ``name``.
@@ -174,13 +184,25 @@ class Registry(Generic[T]):
         """
 
         def add(cls: type[T]) -> type[T]:
-            other = self._classes.get(name)
-            builtin = self._builtin.modules.get(name, cls.__module__)
-            if (other is not None and other.__qualname__ != cls.__qualname__) or (
-                builtin != cls.__module__
-            ):
-                raise PluginError(f"{self.kind} '{name}' is registered already; choose a new name")
+            file = _file_behind(cls)
+            if name in self._builtin.modules and self._builtin.modules[name] != cls.__module__:
+                others = "as a built-in one"
+            else:
+                other = self._classes.get(name, cls)
+                others = "" if _is_newer(cls, file, other) else f"by {_file_behind(other)}"
+            if not others and _registered is not None:
+                others = "in the same file" * ((self.kind, name) in _registered)
+                _registered.add((self.kind, name))
+            if others:
+                raise PluginError(
+                    f"{self.kind} '{name}' is registered already {others}, and again by {file}; "
+                    "choose a new name"
+                )
+            _check_arguments(self.kind, name, cls)
             self._classes[name] = cls
+            if name not in self._builtin.modules and not file.startswith("<"):
+                # Now, as this is the code that will run; the file may be edited later.
+                self._sources[name] = digest_of_class(cls)
             return cls
 
         return add
@@ -222,18 +244,15 @@ class Registry(Generic[T]):
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
         cls: Any = self.get(spec.name)
-        model = _parameters_of(cls)
-        fields = model.model_fields
+        fields = _parameters_of(cls).model_fields
         may_be_none = {k for k, f in fields.items() if NoneType in get_args(f.annotation)}
         given = {
             key: None if value == "none" and key in may_be_none else value
             for key, value in spec.params
         }
-        try:
-            values = model(**given).model_dump(mode="json")
-        except ValidationError as error:
-            raise _parameter_error(self.kind, spec.name, error, list(fields)) from None
-        return Spec.of(spec.name, values)
+        return Spec.of(
+            spec.name, _checked(self.kind, spec.name, cls, given).model_dump(mode="json")
+        )
 
     def create(self, spec: str | Spec) -> T:
         """Builds the component that a spec names.
@@ -245,21 +264,48 @@ class Registry(Generic[T]):
         resolved = self.resolve(spec)
         return self.get(resolved.name)(**dict(resolved.params))
 
-    def version(self, name: str) -> str:
+    def version(self, spec: str | Spec) -> str:
         """Version of a component as records keep it.
 
-        Outside this package it includes a hash of the file that defines the class, so that an
-        edited plug-in is never taken for the one whose results are stored.
+        It includes a hash of the component's code, so that an edited one is never taken for the one
+        whose results are stored: of a built-in one if a file that it needs was edited since the
+        commit or the installation, of any other one always. A spec's parameters that name files,
+        such as weights, add a hash of their content.
+
+        Args:
+            spec: Name, or spec of which the parameters count too.
         """
-        cls = self.get(name)
-        version = str(getattr(cls, "version", 1))
-        if name in self._builtin.modules:
-            return version
-        try:
-            text = Path(inspect.getfile(cls)).read_bytes()
-        except (OSError, TypeError):
-            return version
-        return f"{version}+{hashlib.sha256(text).hexdigest()[:12]}"
+        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        cls = self.get(spec.name)
+        if spec.name in self._builtin.modules:
+            code = edits_behind(self._builtin.modules[spec.name])
+        else:
+            code = self._sources.get(spec.name) or digest_of_class(cls)
+        return f"{getattr(cls, 'version', 1)}{code and '+'}{code}{self.content_of_files(spec)}"
+
+    def content_of_files(self, spec: str | Spec) -> str:
+        """Hashes of the files that a spec's parameters name, as the end of its version.
+
+        Raises:
+            PluginError: If one cannot be read.
+        """
+        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        found = ""
+        for key, value in spec.params:
+            path = expanded(value) if isinstance(value, str) and value else None
+            if path is not None and is_file(path):
+                try:
+                    found += f"+{key}-{content_digest(path)[:12]}"
+                except OSError as error:
+                    raise PluginError(
+                        f"{key} of {self.kind} '{spec.name}' cannot be read: {error}"
+                    ) from error
+        return found
+
+    def is_builtin(self, spec: str | Spec) -> bool:
+        """Whether a component is one of this package's."""
+        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        return spec.name in self._builtin.modules
 
     def short(self, text: str, *, keep: tuple[str, ...] = ("rate",)) -> str:
         """Writes a resolved spec without the parameters that have their default value.
@@ -297,13 +343,15 @@ class Registry(Generic[T]):
         return found
 
     def _load(self, point: EntryPoint) -> None:
+        who = f"{self.kind} '{point.name}' from plug-in '{point.value}'"
         try:
-            cls = point.load()
-        except Exception as error:
-            raise PluginError(
-                f"{self.kind} '{point.name}' from plug-in '{point.value}' cannot be imported: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            with torch_defaults_kept(who):
+                cls = point.load()
+        except PluginError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{who} cannot be imported: {_told(error)}") from error
+        _check_arguments(self.kind, point.name, cls)
         self._classes.setdefault(point.name, cls)
 
     def _declare(self, name: str) -> Declaration:
@@ -334,7 +382,7 @@ class Registry(Generic[T]):
             cls = self._classes[name]
             return cls.__module__, Path(inspect.getfile(cls)), cls.__name__
         point = self._entry_points[name]
-        return point.module, _file_of(point.module), point.attr
+        return point.module, file_of(point.module), point.attr
 
 
 @cache
@@ -348,6 +396,60 @@ def _parameters_of(cls: type[Any]) -> type[BaseModel]:
     }
     config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
     return create_model(cls.__name__, __config__=config, **wanted)
+
+
+_registries: list[Registry[Any]] = []
+
+
+def components_of_main() -> list[str]:
+    """Components that the main script, or a notebook, defines: ``attack 'mine'``."""
+    return [
+        f"{registry.kind} '{name}'"
+        for registry in _registries
+        for name, cls in sorted(registry._classes.items())
+        if cls.__module__ == "__main__"
+    ]
+
+
+def _checked(kind: str, name: str, cls: type[Any], given: Mapping[str, Any]) -> BaseModel:
+    """A component's parameters, those not given at their defaults.
+
+    Raises:
+        ParameterError: If one is unknown, of the wrong type or out of range.
+    """
+    model: type[BaseModel] = _parameters_of(cls)  # type: ignore[arg-type]
+    try:
+        return model(**given)
+    except ValidationError as error:
+        raise _parameter_error(kind, name, error, list(model.model_fields)) from None
+
+
+def _check_arguments(kind: str, name: str, cls: type[Any]) -> None:
+    """Gives a class's constructor the rules that specs have, once."""
+    construct = cls.__init__
+    if construct is object.__init__ or getattr(construct, "checks", None) is cls:
+        return
+
+    @wraps(construct)
+    def checked(self: Any, *arguments: Any, **given: Any) -> None:
+        if not arguments:
+            values = _checked(kind, name, cls, given)
+            given = {key: getattr(values, key) for key in given}
+        construct(self, *arguments, **given)
+
+    checked.checks = cls  # type: ignore[attr-defined]
+    cls.__init__ = checked
+
+
+def _file_behind(cls: type[Any]) -> str:
+    """File that defines a class, as a message names it; in angle brackets if it is none."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"'{Path(file).resolve()}'" if file and is_file(Path(file)) else f"<{cls.__module__}>"
+
+
+def _is_newer(cls: type[Any], file: str, other: type[Any]) -> bool:
+    """Whether a class is another one, defined anew: a cell run again, a module imported again."""
+    return cls.__qualname__ == other.__qualname__ and file == _file_behind(other)
 
 
 def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
@@ -395,7 +497,7 @@ def load_plugin(path: str | Path) -> None:
     try:
         path = Path(path).resolve()
         there = path.is_file()
-    except (OSError, ValueError):  # longer than any path may be, or with a zero in it
+    except (OSError, ValueError, RuntimeError):  # too long, with a zero in it, a link to itself
         there = False
     mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     name = f"labelattack_plugin_{Path(path).stem}_{mark}"
@@ -409,10 +511,34 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _loading(), torch_defaults_kept(f"plug-in '{path}'"):
+            spec.loader.exec_module(module)
+    except PluginError:
         del sys.modules[name]
-        raise PluginError(f"plug-in '{path}' failed: {type(error).__name__}: {error}") from error
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"plug-in '{path}' failed: {_told(error)}") from error
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While it lasts, no name may be registered twice: a file that does has a slip."""
+    global _registered
+    before, _registered = _registered, set()
+    try:
+        yield
+    finally:
+        _registered = before
+
+
+_registered: set[tuple[str, str]] | None = None
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ended the program (SystemExit: {error.code}) instead of registering something"
+    return f"{type(error).__name__}: {error}"
 
 
 def broken_rule(detail: Mapping[str, Any]) -> str:
@@ -437,16 +563,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def _file_of(module: str) -> Path:
-    """Source of a module, found without importing it or a package that it is in."""
-    top, *rest = module.split(".")
-    name, spec = top, importlib.util.find_spec(top)
-    for part in rest:
-        name, within = f"{name}.{part}", spec.submodule_search_locations if spec else None
-        spec = PathFinder.find_spec(name, within) if within else None
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no module named '{module}'")
-    return Path(spec.origin)
+def _escaped(value: str) -> str:
+    return re.sub(r"%(?=2C|25)", "%25", value).replace(",", "%2C")
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"%2C|%25(?=2C|25)", lambda found: "," if found[0] == "%2C" else "%", value)
 
 
 def _text(value: Scalar) -> str:

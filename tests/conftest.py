@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from labelattack.cli import main
+from labelattack.installation import edits_behind
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
@@ -15,6 +16,13 @@ SMALL_DIGITS = "digits:train=60,val=30,test=40"
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELATTACK_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _as_committed(monkeypatch):
+    """Keys and versions in this process are those of the commit, whatever is being edited."""
+    monkeypatch.setattr("labelattack.installation.edited_files", frozenset)
+    edits_behind.cache_clear()
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_an_edited_plugin_has_another_version(tmp_path):
         versions.append(attacks.registry.version(f"edited{number}"))
         del attacks.registry._classes[f"edited{number}"]
     assert versions[0] != versions[1]
-    assert attacks.registry.version("targeted") == "1"
+    assert attacks.registry.version("targeted").partition("+")[0] == "1"
 
 
 def test_missing_plugin_file(tmp_path):

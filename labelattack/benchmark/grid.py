@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from labelattack.attacks import registry as attacks
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
+from labelattack.installation import edits_behind
 from labelattack.models import registry as models
 from labelattack.registry import digest
 from labelattack.training.recipe import Protocol, Recipe, check_protocol, default_recipes
@@ -18,6 +19,7 @@ from labelattack.training.recipe import Protocol, Recipe, check_protocol, defaul
 Selection = Literal["attacked", "clean"]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 REFERENCE = "bce"
+CODE, CODE_OF = "code", "labelattack.benchmark.cells"
 
 
 class Cell(BaseModel):
@@ -33,7 +35,8 @@ class Cell(BaseModel):
         seed: Seed of every random stream of the run.
         selection: Whose validation labels choose epoch and recipe.
         fingerprint: Hash of the dataset's images and labels.
-        versions: Version of each component.
+        versions: Version of each component, and if the package was edited since its commit, a
+            hash of the edited files that all runs need.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +110,8 @@ class Grid(BaseModel):
             Recipe(epochs=self.epochs, lr=lr, batch_size=size, micro_batch=micro_batch)
             for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
         ]
+        edits = edits_behind(CODE_OF)
+        code = {CODE: edits} if edits else {}
         pairs = list(product(self.attacks, self.defenses))
         if self.reference:
             pairs.insert(0, ("none", REFERENCE))
@@ -126,10 +131,11 @@ class Grid(BaseModel):
                 selection=self.selection,
                 fingerprint=fingerprint,
                 versions={
-                    "dataset": datasets.version(dataset.name),
-                    "model": models.version(model.name),
-                    "attack": attacks.version(attacked.name),
-                    "defense": defenses.version(defended.name),
+                    "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
+                    "model": models.version(model),
+                    "attack": attacks.version(attacked),
+                    "defense": defenses.version(defended),
+                    **code,
                 },
             )
             found.setdefault(cell.key, cell)

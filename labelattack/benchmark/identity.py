@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
+from labelattack.benchmark.grid import CODE
 from labelattack.benchmark.store import Record
 
 
@@ -40,7 +41,7 @@ class Pair(BaseModel):
     Attributes:
         attack: Resolved spec.
         defense: Resolved spec.
-        versions: Their versions; another version is another row.
+        versions: Their versions, and that of edited code they share; another is another row.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -67,11 +68,10 @@ def identity_of(record: Record) -> Identity:
 def pair_of(record: Record) -> Pair:
     """The row of its board that a record belongs to."""
     cell = record.cell
-    return Pair(
-        attack=cell.attack,
-        defense=cell.defense,
-        versions=f"attack {cell.versions['attack']}, defense {cell.versions['defense']}",
+    named = (
+        f"{of} {cell.versions[of]}" for of in ("attack", "defense", CODE) if of in cell.versions
     )
+    return Pair(attack=cell.attack, defense=cell.defense, versions=", ".join(named))
 
 
 def libraries_of(records: Iterable[Record]) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import cache
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from labelattack.installation import commit
 
 NUMBERS_DEPEND_ON = ("labelattack", "numpy", "pillow", "scipy", "torch", "torchvision")
 
@@ -26,7 +27,7 @@ def circumstances(device: str) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "libraries": _libraries(),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": _machine(),
         "device": device,
         "peak_memory": peak_memory(device),
@@ -64,28 +65,7 @@ def _machine() -> str:
     name = platform.machine()
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
-        lines = listing.read_text(errors="replace").splitlines()
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
         models = (text.partition(":")[2].strip() for text in lines if text.startswith("model name"))
         name = next(models, name)
     return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-
-
-@cache
-def _commit() -> str | None:
-    """Commit of the package's source, with ``-dirty`` if it was changed since; None if unknown."""
-    here = Path(__file__).parent
-    # Only a checkout that tracks this file is the package's own; an environment may lie in another.
-    command = ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name]
-    if _told(command) is None:
-        return None
-    commit = _told(["git", "-C", str(here), "rev-parse", "HEAD"])
-    changed = _told(["git", "-C", str(here), "status", "--porcelain", "--", "."])
-    return f"{commit}-dirty" if commit and changed else commit
-
-
-def _told(command: list[str]) -> str | None:
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,176 @@
+"""Results of edited code never meet those of the code as it was."""
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import labelattack
+from labelattack import defenses, models
+from labelattack.benchmark.grid import Grid
+from labelattack.registry import load_plugin
+
+PACKAGE = Path(labelattack.__file__).parent
+ASK = """
+import json
+from labelattack.benchmark.grid import Grid
+from labelattack.benchmark.provenance import circumstances
+cells = Grid(dataset="digits", model="tiny", protocol="finetune", attacks=("targeted",),
+             defenses=("an", "wan"), seeds=(0,), reference=False).cells("")
+print(json.dumps([circumstances("cpu")["commit"], *(cell.key for cell in cells)]))
+"""
+
+
+def ask(root):
+    """Commit, and keys of ``an`` and ``wan``, as the package in a folder tells them."""
+    command = [sys.executable, "-c", ASK]
+    told = subprocess.run(
+        command, cwd=root, env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    return json.loads(told.stdout)
+
+
+def copy_package(root):
+    shutil.copytree(PACKAGE, root / "labelattack", ignore=shutil.ignore_patterns("__pycache__"))
+    return root / "labelattack"
+
+
+def edit(path):
+    path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = 1\n", encoding="utf-8")
+
+
+@pytest.fixture
+def git(tmp_path):
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+
+    def run(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    return run
+
+
+def test_an_edited_builtin_meets_no_stored_result_and_the_commit_says_so(tmp_path, git):
+    package = copy_package(tmp_path)
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "a")
+    commit, an, wan = ask(tmp_path)
+    assert len(commit) == 40
+    edit(package / "defenses" / "wan.py")
+    edited, same_an, other_wan = ask(tmp_path)
+    assert edited == f"{commit}-dirty"
+    assert same_an == an and other_wan != wan
+    # What all runs need concerns all of them.
+    git("checkout", "--", ".")
+    edit(package / "training" / "fit.py")
+    assert not {an, wan, other_wan} & set(ask(tmp_path)[1:])
+    git("checkout", "--", ".")
+    assert ask(tmp_path) == [commit, an, wan]
+
+
+def test_an_edited_installation_is_told_by_its_record(tmp_path):
+    package = copy_package(tmp_path)
+    about = tmp_path / "labelattack-9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: labelattack\nVersion: 9\n")
+    lines = []
+    for path in package.rglob("*"):
+        if path.is_file():
+            raw = hashlib.sha256(path.read_bytes()).digest()
+            code = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+            lines.append(f"{path.relative_to(tmp_path)},sha256={code},{path.stat().st_size}")
+    (about / "RECORD").write_text("\n".join(lines))
+    commit, an, wan = ask(tmp_path)
+    assert commit is None
+    edit(package / "defenses" / "wan.py")
+    assert ask(tmp_path)[1] == an and ask(tmp_path)[2] != wan
+
+
+# --- components without a file, and what they use
+
+
+@pytest.fixture(autouse=True)
+def _forgotten():
+    """What a test registers is gone after it."""
+    yield
+    for name in set(defenses.registry._classes) - set(defenses.registry._builtin.modules):
+        del defenses.registry._classes[name]
+
+
+LOSS = """
+from labelattack import PartialLabelLoss, defenses
+from labelattack.defenses.base import assume_negative
+{before}
+@defenses.register("cell-loss")
+class CellLoss(PartialLabelLoss):
+    def loss(self, logits, step):
+        return {value}
+"""
+
+
+def key_of(source, name="__main__"):
+    """Key of the cell of a loss that is defined as in a notebook."""
+    exec(compile(source, "<cell>", "exec"), {"__name__": name})
+    grid = Grid(
+        dataset="digits", model="tiny", protocol="linear", attacks=("none",), defenses=("cell-loss",),
+        seeds=(0,), lrs=(1e-3,), batch_sizes=(8,), reference=False,
+    )  # fmt: skip
+    (cell,) = grid.cells("")
+    return cell.key
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"value": "assume_negative(logits, step).mean()"}, {"value": "assume_negative(logits, step).sum()"}),
+        ({"value": "2.0 * logits.mean()"}, {"value": "3.0 * logits.mean()"}),
+        ({"before": "def f(x): return x", "value": "f(logits).mean()"}, {"before": "def f(x): return -x", "value": "f(logits).mean()"}),
+        ({"before": "W = 2.0", "value": "W * logits.mean()"}, {"before": "W = 3.0", "value": "W * logits.mean()"}),
+        ({"before": "W = {'a': [1]}", "value": "W['a'][0] * logits.mean()"}, {"before": "W = {'a': [2]}", "value": "W['a'][0] * logits.mean()"}),
+        ({"before": "class H:\n    def f(self): return 1", "value": "H().f() * logits.mean()"}, {"before": "class H:\n    def f(self): return 2", "value": "H().f() * logits.mean()"}),
+        ({"before": "import functools\nf = functools.partial(max, 1)", "value": "(lambda: 1)() * logits.mean()"}, {"before": "", "value": "(lambda: 2)() * logits.mean()"}),
+    ],
+)  # fmt: skip
+def test_a_component_without_a_file_is_told_by_its_code(before, after):
+    filled = [LOSS.format(**({"before": ""} | parts)) for parts in (before, after)]
+    first, second = (key_of(source) for source in filled)
+    assert first != second
+    assert key_of(filled[0]) == first  # the cell run again as it was
+    assert key_of(f"# a comment\n{filled[0]}") == first
+
+
+def test_an_edited_helper_of_a_plugin_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    versions = []
+    for number, weight in enumerate((1, 1, 2)):
+        (tmp_path / "helper_of_helper.py").write_text(f"WEIGHT = {weight}\n")
+        (tmp_path / "helper.py").write_text(
+            "def f(x):\n    import helper_of_helper as h\n    return h.WEIGHT\n"
+        )
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "loss.py").write_text(
+            LOSS.format(before="import helper", value="helper.f(1) * logits.mean()")
+        )
+        load_plugin(folder / "loss.py")
+        versions.append(defenses.registry.version("cell-loss"))
+        del defenses.registry._classes["cell-loss"]
+        sys.modules.pop("helper", None)
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_weights_that_a_spec_names_are_part_of_the_version(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"one")
+    spec = f"resnet18:weights={tmp_path / 'w.pt'}"
+    before = models.registry.version(spec)
+    (tmp_path / "w.pt").write_bytes(b"two")
+    assert before != models.registry.version(spec)
