@@ -6,7 +6,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,8 @@ from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeIma
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray, check_matrix
 from labelattack.storage import expanded
+
+Progress = Callable[[str, int, int], None]
 
 
 class Boxes(Protocol):
@@ -62,6 +64,11 @@ class Split:
 
     def __post_init__(self) -> None:
         check_matrix("labels", self.labels)
+        if not callable(getattr(self.images, "fingerprint", None)):
+            raise DatasetError(
+                "images must be read one by one and have a fingerprint, as ArrayImages(pixels) and "
+                f"FileImages(folder, names) do, got a {type(self.images).__name__}"
+            )
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise DatasetError(
                 f"a split must have as many images as labels and ids, got {len(self.images)}, "
@@ -76,9 +83,20 @@ class Split:
             )
 
     @cached_property
+    def images_fingerprint(self) -> str:
+        """Hash of the images, as they were when it was first asked for."""
+        return self.images.fingerprint()
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether image files still are what they were when their fingerprint was taken."""
+        files = isinstance(self.images, FileImages)
+        return not files or self.images.fingerprint() == self.images_fingerprint
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Hash of images, ids and labels."""
-        parts = hashlib.sha256(self.images.fingerprint().encode())
+        """Hash of images, ids, labels, and boxes where these are in files."""
+        parts = hashlib.sha256(self.images_fingerprint.encode())
         parts.update("\n".join(self.ids).encode())
         parts.update(np.packbits(self.labels).tobytes() + str(self.labels.shape).encode())
         if self.scored is not None:
@@ -136,6 +154,18 @@ class Splits:
                 "test labels must have a positive that counts, got none in any class"
             )
 
+    def read_contents(self, progress: Progress = lambda what, done, total: None) -> None:
+        """Hashes image files that were not hashed before, so that fingerprints are quick.
+
+        Raises:
+            DatasetError: If one cannot be read.
+        """
+        for split in (self.train, self.val, self.test):
+            images = split.images
+            if isinstance(images, FileImages):
+                what = f"hashing images in {images.folder.name}"
+                images.fingerprint(lambda done, total, what=what: progress(what, done, total))  # type: ignore[misc]
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all three splits and the class names."""
@@ -146,15 +176,28 @@ class Splits:
     def warnings(self) -> tuple[str, ...]:
         """The notes, and every class that cannot be learned or scored."""
         found = list(self.notes)
-        for name, split in (("train", self.train), ("test", self.test)):
-            counts = split.labels.sum(axis=0).tolist()
-            empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
-            if empty:
-                found.append(
-                    f"no positive in {name} for {len(empty)} classes: "
-                    f"{', '.join(empty[:5])}; their AP is left out where undefined"
-                )
+        for name, split, so in (
+            ("train", self.train, "nothing shows what they are"),
+            ("val", self.val, "they have no part in choosing epoch and recipe"),
+            ("test", self.test, "their AP is undefined and left out"),
+        ):
+            positive = split.labels if split.scored is None else split.labels & split.scored
+            if not positive.any() and name == "val":
+                found.append("no positive in val: the last epoch is taken, nothing is chosen")
+            elif empty := self._classes(np.flatnonzero(~positive.any(axis=0))):
+                found.append(f"no positive in {name} for {empty}; {so}")
+        scored = self.test.scored
+        always = (self.test.labels if scored is None else self.test.labels | ~scored).all(axis=0)
+        if full := self._classes(np.flatnonzero(always & self.test.labels.any(axis=0))):
+            found.append(f"no negative in test for {full}; any model has an AP of 1 there")
         return tuple(found)
+
+    def _classes(self, columns: NDArray[np.int64]) -> str:
+        """``2 classes: cat, dog`` of those in some columns; empty for none."""
+        names = [self.classes[column] for column in columns]
+        if not names:
+            return ""
+        return f"{len(names)} classes: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,14 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelattack.content import content_digests
+from labelattack.datasets.decoding import DECODING, Pixels, decoded
 from labelattack.errors import DatasetError
 from labelattack.storage import is_file
 
-Pixels = NDArray[np.uint8]
-MOST_PIXELS = 1 << 26
-"""Pixels of the largest image that is decoded; as RGB they take 192 MiB."""
-# What is decoded by a library in this process; EPS, for one, would start Ghostscript.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+Progress = Callable[[int, int], None]
 # Roots, drives and parents, whichever the separator: lists come from Windows too, which also drops
 # dots and spaces at the end of a part. No file system holds an empty name or one with a zero.
 _LEAVES = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.[. ]*(?:[/\\]|$)|\0")
@@ -108,20 +106,7 @@ class FileImages:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Pixels:
-        from PIL import Image
-
-        path = self.folder / self.names[index]
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                # Only the header is read so far.
-                if image.width * image.height > MOST_PIXELS:
-                    raise ValueError(
-                        f"must have at most {MOST_PIXELS:,} pixels, got {image.width} x "
-                        f"{image.height}"
-                    )
-                return np.asarray(image.convert("RGB"))
-        except Exception as error:  # decoders raise nearly anything on a damaged file
-            raise DatasetError(f"image '{path}' cannot be read: {error}") from error
+        return decoded(self.folder / self.names[index])
 
     def there(self, index: int) -> bool:
         """Whether the file of one image exists."""
@@ -131,16 +116,15 @@ class FileImages:
         """The given rows, in that order."""
         return FileImages(self.folder, [self.names[row] for row in rows])
 
-    def fingerprint(self) -> str:
-        """Hash of names and sizes; reading every byte would cost more than it tells."""
-        parts = hashlib.sha256()
-        for number, name in enumerate(self.names):
-            path = self.folder / name
-            try:
-                line = f"{path.name} {path.stat().st_size}"
-            except OSError as error:
-                raise DatasetError(f"image '{path}' cannot be read: {error}") from error
-            parts.update((f"\n{line}" if number else line).encode())
+    def fingerprint(self, progress: Progress = lambda done, total: None) -> str:
+        """Hash of names and contents, of which only those are read that were not before."""
+        try:
+            digests = content_digests(self.folder, self.names, progress)
+        except OSError as error:
+            raise DatasetError(f"image '{error.filename}' cannot be read: {error}") from error
+        parts = hashlib.sha256(f"decoding {DECODING}".encode())
+        for name, digest in zip(self.names, digests, strict=True):
+            parts.update(f"\n{(self.folder / name).name} {digest}".encode())
         return parts.hexdigest()
 
 

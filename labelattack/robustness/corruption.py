@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 
 from labelattack.datasets.base import Split
-from labelattack.datasets.images import Images, Pixels
+from labelattack.datasets.decoding import Pixels
+from labelattack.datasets.images import Images
 from labelattack.evaluation.average_precision import FloatArray, chance_map, mean_average_precision
 from labelattack.registry import digest
 from labelattack.robustness.corruptions import STRENGTHS, corrupt
