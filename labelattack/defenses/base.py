@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from functools import wraps
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn.functional import softplus
 
 from labelattack.errors import DefenseError
 from labelattack.labels import PartialLabels
+from labelattack.torch_defaults import torch_defaults_kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,6 @@ class PartialLabelLoss(nn.Module, ABC):
         source: Where the loss comes from.
         oracle: Whether it must be given the clean labels; it is then a reference, not a defense.
         privileged: Whether it uses the dataset's declared number of positives per image.
-        reduction: Native reduction over the batch-by-labels matrix.
         lr_scale: Learning rate of the loss's own parameters, as a multiple of the network's.
     """
 
@@ -76,11 +78,17 @@ class PartialLabelLoss(nn.Module, ABC):
     source: ClassVar[str] = ""
     oracle: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
-    reduction: ClassVar[Literal["mean", "sum"]] = "mean"
     lr_scale: float = 1.0
+    _bound: bool = False
 
     def __init__(self) -> None:
         super().__init__()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Has ``bind`` note that it was called."""
+        super().__init_subclass__(**kwargs)
+        if "bind" in vars(cls):
+            cls.bind = _noted(cls.bind)  # type: ignore[method-assign]
 
     def bind(self, task: Task) -> None:
         """Allocates state for a training run; called once, before the first step."""
@@ -102,19 +110,48 @@ class PartialLabelLoss(nn.Module, ABC):
         """Checks shapes around [loss][labelattack.defenses.base.PartialLabelLoss.loss].
 
         Raises:
-            DefenseError: If logits and labels differ in shape, or the result is not a scalar.
+            DefenseError: If logits and labels differ in shape, ``bind`` was not called though the
+                loss needs it, or the result is no scalar tensor that depends on the logits.
         """
+        name = type(self).__name__
         if logits.shape != step.positives.shape or logits.shape != step.negatives.shape:
             raise DefenseError(
                 f"logits and labels must have one shape, got {tuple(logits.shape)} and "
                 f"{tuple(step.positives.shape)}"
             )
-        value = self.loss(logits, step)
-        if value.shape != ():
+        try:
+            with torch_defaults_kept(f"{name}.loss"):
+                value: Any = self.loss(logits, step)
+        except SystemExit as error:
+            if type(error) is not SystemExit:  # this process is being ended
+                raise
+            raise DefenseError(f"{name}.loss must not end the program, but does") from error
+        except (AttributeError, AssertionError, TypeError) as error:
+            if self._bound or type(self).bind is PartialLabelLoss.bind:
+                raise
             raise DefenseError(
-                f"{type(self).__name__}.loss must return a scalar, got shape {tuple(value.shape)}"
+                f"{name} must be bound to a task before its first step, got none; call "
+                "bind(Task(labels=...)) once"
+            ) from error
+        if not isinstance(value, Tensor):
+            raise DefenseError(f"{name}.loss must return a tensor, got a {type(value).__name__}")
+        if value.shape != ():
+            raise DefenseError(f"{name}.loss must return a scalar, got shape {tuple(value.shape)}")
+        if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise DefenseError(
+                f"{name}.loss must return what can be differentiated in the logits, got a "
+                f"{value.dtype} without a graph, as of .item(), .detach() or .numpy()"
             )
         return value
+
+
+def _noted(bind: Callable[..., None]) -> Callable[..., None]:
+    @wraps(bind)
+    def noted(self: PartialLabelLoss, *arguments: Any, **named: Any) -> None:
+        bind(self, *arguments, **named)
+        self._bound = True
+
+    return noted
 
 
 def positive_term(logits: Tensor) -> Tensor:

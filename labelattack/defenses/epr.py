@@ -30,6 +30,7 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
 
     source: ClassVar[str] = "Cole et al. 2021"
     privileged: ClassVar[bool] = True
+    count: float
 
     def __init__(self, *, expected_positives: Annotated[float, Field(gt=0)] | None = None) -> None:
         super().__init__()
@@ -37,10 +38,9 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
 
     def bind(self, task: Task) -> None:
         """Takes k from the task unless it was given."""
-        self.expected_positives = expected_count("epr", self.expected_positives, task)
+        self.count = expected_count("epr", self.expected_positives, task)
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels, plus the squared relative error of the count."""
-        assert self.expected_positives is not None, "bind must be called first"
-        penalty = count_penalty(logits.sigmoid(), self.expected_positives)
+        penalty = count_penalty(logits.sigmoid(), self.count)
         return observed_term(logits, step).mean() + penalty

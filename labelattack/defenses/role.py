@@ -39,6 +39,7 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
 
     source: ClassVar[str] = "Cole et al. 2021"
     privileged: ClassVar[bool] = True
+    count: float
     estimates: Tensor
 
     def __init__(
@@ -57,7 +58,7 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
 
     def bind(self, task: Task) -> None:
         """Allocates the table of estimated logits, ``[images, labels]``."""
-        self.expected_positives = expected_count("role", self.expected_positives, task)
+        self.count = expected_count("role", self.expected_positives, task)
         labels = task.labels
         keys = random_keys(generator(task.seed, "role"), labels.values.size)
         uniform = (keys / 2.0**64).reshape(labels.shape)
@@ -68,7 +69,6 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels, plus the penalties."""
-        assert self.expected_positives is not None, "bind must be called first"
         estimated = self.estimates[step.index]
         p, q = logits.sigmoid(), estimated.sigmoid()
         # Of each with the observed labels, where there are any, and with the other's estimate.
@@ -76,7 +76,7 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
         cells = mixed_cross_entropy(
             logits, weight, step.positives + q.detach()
         ) + mixed_cross_entropy(estimated, weight, step.positives + p.detach())
-        k = self.expected_positives
+        k = self.count
         return 0.5 * (cells.mean() + count_penalty(p, k) + count_penalty(q, k))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from labelattack.training.fallbacks import told
 
 _FUSED = "cpu", "cuda"
 
@@ -34,7 +36,7 @@ def adam_step(by_rate: Mapping[float, list[Tensor]]) -> Callable[[], object]:
         tensor, which for small ones takes a third of the time.
     """
     device = next(tensor.device for tensors in by_rate.values() for tensor in tensors)
-    if device.type not in _FUSED:
+    if device.type not in _FUSED or not _kernel_is_known(device):
         groups = [{"params": tensors, "lr": rate} for rate, tensors in by_rate.items()]
         return partial(adam(groups, device).step, None)
     count = torch.zeros((), device=device)
@@ -48,9 +50,40 @@ def adam_step(by_rate: Mapping[float, list[Tensor]]) -> Callable[[], object]:
         count.add_(1)
         for rate, tensors in by_rate.items():
             slopes = [tensor.grad for tensor in tensors if tensor.grad is not None]
-            torch._fused_adam_(  # what torch.optim.Adam comes down to
-                tensors, slopes, means[rate], squares[rate], [], [count] * len(tensors), lr=rate,
-                beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
-            )  # fmt: skip
+            _fused(tensors, slopes, means[rate], squares[rate], count, rate)
 
     return step
+
+
+def _fused(
+    tensors: list[Tensor],
+    slopes: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    count: Tensor,
+    rate: float,
+) -> None:
+    """The kernel that torch.optim.Adam comes down to, which is no public name of torch."""
+    torch._fused_adam_(
+        tensors, slopes, means, squares, [], [count] * len(tensors), lr=rate,
+        beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
+@cache
+def _kernel_is_known(device: torch.device) -> bool:
+    """Whether this release of torch has the kernel, and it makes the step of torch.optim.Adam."""
+    own, other = (torch.linspace(-1, 1, 7, device=device) for _ in range(2))
+    slope = torch.linspace(3, -2, 7, device=device)
+    mean, square = torch.zeros_like(own), torch.zeros_like(own)
+    try:
+        _fused([own], [slope], [mean], [square], torch.ones((), device=device), 1e-3)
+        other.grad = slope.clone()
+        adam([{"params": [other], "lr": 1e-3}], device).step()
+        if torch.equal(own, other):
+            return True
+        error: Exception = ArithmeticError("it makes another step than torch.optim.Adam")
+    except (AttributeError, TypeError, RuntimeError) as raised:
+        error = raised
+    told("torch.optim.Adam used for heads", error)
+    return False

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Split
-from labelattack.errors import StoreError
+from labelattack.errors import DatasetError, StoreError
 from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry import Spec, digest
@@ -94,7 +94,7 @@ def features(
     params = {k: v for k, v in model.params if k != "prior"}
     key = digest(
         {
-            "images": split.images.fingerprint(),
+            "images": split.images_fingerprint,
             "ids": list(split.ids),
             "model": str(Spec.of(model.name, params)),
             "version": models.version(model.name),
@@ -114,6 +114,12 @@ def features(
             parts = _extract(split, model, readout, device, jobs, plugins, progress)
             with closing(parts):
                 _write(path, key, total, parts)
+            if not split.is_unchanged:
+                path.unlink()
+                raise DatasetError(
+                    "images must stay as they are while features are read, but were replaced; run "
+                    "the same command again"
+                )
             # Who has computed them reads them too: everybody has the same bits in the same layout.
             found = _read(path, key, total)
     if found is None:

@@ -1,9 +1,9 @@
-"""The only optimiser loop."""
+"""Training of whole networks, and what all training has in common."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from labelattack.defenses.base import PartialLabelLoss, Step
-from labelattack.errors import TrainingDivergedError
+from labelattack.errors import ParameterError, TrainingDivergedError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation, stream_seed
 from labelattack.training.adam import adam
@@ -35,11 +36,13 @@ class Fit:
         epochs: What each epoch came to.
         selected: Epoch (from 1) with the best validation mAP; the last if it is never defined.
         state: The network's state after that epoch.
+        fallbacks: Why a fast path was left, one line each; numbers are the same without it.
     """
 
     epochs: list[Epoch]
     selected: int
     state: dict[str, Tensor]
+    fallbacks: tuple[str, ...] = ()
 
 
 class Best:
@@ -59,9 +62,9 @@ class Best:
             self._score = self._score if undefined else score
             self._state = {name: tensor.detach().clone() for name, tensor in state.items()}
 
-    def fit(self) -> Fit:
-        """What came out."""
-        return Fit(self._epochs, self._selected, self._state)
+    def fit(self, fallbacks: Iterable[str] = ()) -> Fit:
+        """The finished run, with the reasons why fast paths were left."""
+        return Fit(self._epochs, self._selected, self._state, tuple(fallbacks))
 
 
 def mean_loss(values: Sequence[float], sizes: Sequence[int], epoch: int) -> float:
@@ -114,6 +117,7 @@ def fit(
 
     Raises:
         TrainingDivergedError: If the loss is not finite.
+        ParameterError: If batch normalisation is left with one number a channel.
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
@@ -161,10 +165,13 @@ def epochs(
     together = parallel(network, device)
     positives = torch.from_numpy(labels.positives.copy()).to(device)
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
+    # Of one image, batch normalisation may have one number a channel, which has no variance; with
+    # several processes each has an image of every batch.
+    least = size() + 1 if normalises_batches(network) else 1
     for epoch in range(1, recipe.epochs + 1):
         together.train()
         order = permutation(len(train), seed, "shuffle", str(epoch))
-        batches = split_batches(order, recipe.batch_size)
+        batches = split_batches(order, recipe.batch_size, least=least)
         own = [share(rows) for rows in batches]
         values: list[Tensor] = []
         flips = stream_seed(seed, "augment", str(epoch))
@@ -178,9 +185,14 @@ def epochs(
                 epochs=recipe.epochs,
             )
             optimizer.zero_grad(set_to_none=True)
-            values.append(_backward(together, loss, batch, step, recipe.micro_batch))
+            values.append(_backward(together, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    """Whether a network in training uses statistics over the images that it is given at once."""
+    return any(isinstance(part, _BatchNorm) for part in network.modules())
 
 
 def _backward(
@@ -189,6 +201,7 @@ def _backward(
     batch: Tensor,
     step: Step,
     micro_batch: int | None,
+    least: int,
 ) -> Tensor:
     """Leaves the gradients of one step in the parameters, and returns the loss.
 
@@ -196,8 +209,13 @@ def _backward(
     terms over a batch, and what it keeps of each image, are the same however the work is divided.
     Its gradient at the logits is then taken back through the network part by part.
     """
-    length = micro_batch or len(batch)
-    parts = torch.split(batch, length)
+    lengths = [
+        len(rows)
+        for rows in split_batches(
+            np.arange(len(batch)), micro_batch or len(batch), least=min(least, 2)
+        )
+    ]
+    parts = torch.split(batch, lengths)
     with torch.set_grad_enabled(len(parts) == 1):
         logits = torch.cat([_forward(network, part) for part in parts])
     whole = gathered(logits, len(step.index)).requires_grad_()
@@ -209,7 +227,7 @@ def _backward(
     if len(parts) == 1:
         torch.autograd.backward(logits, slopes)
         return value.detach()
-    *first, last = zip(parts, torch.split(slopes, length), strict=True)
+    *first, last = zip(parts, torch.split(slopes, lengths), strict=True)
     alone = network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
     with alone:
         for part, slope in first:
@@ -220,8 +238,16 @@ def _backward(
 
 def _forward(network: nn.Module, batch: Tensor) -> Tensor:
     """Logits in float32; reduced precision inside only where a GPU gains by it."""
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
-        logits: Tensor = network(batch)
+    try:
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
+            logits: Tensor = network(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ParameterError(
+            "batch normalisation must see more than one image at a time, got one; raise "
+            "--batch-size or --micro-batch"
+        ) from error
     return logits.float()
 
 

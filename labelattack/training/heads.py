@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
@@ -19,6 +18,7 @@ from labelattack.evaluation.average_precision import mean_average_precisions
 from labelattack.labels import BoolArray, PartialLabels, encode
 from labelattack.seeding import permutation
 from labelattack.training.adam import adam_step
+from labelattack.training.fallbacks import told
 from labelattack.training.fit import Best, Fit, mean_loss
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
@@ -115,9 +115,8 @@ def fit_heads(
         ([run.loss.to(signs.device) for run in ordered[part.start : part.stop]], part)
         for part in _parts(ordered, lambda run: run.kind)
     ]
-    fits: list[Fit | Exception] | None = None
-    # What a stranger's code raises later than in the check is found out run by run below.
-    with suppress(Exception):
+    fits: list[Fit | Exception]
+    try:
         checked = [
             together(
                 losses,
@@ -128,8 +127,9 @@ def fit_heads(
             for losses, part in parts
         ]
         fits = _fit_ordered(ordered, train, val, (signs, whose), checked)
-    if fits is None:
-        apart = [Apart(losses, part) for losses, part in parts]
+    except Exception as error:  # what a stranger's code raises later than in the check
+        reason = told(f"{len(runs)} heads trained again, their losses called one by one", error)
+        apart = [Apart(losses, part, reason) for losses, part in parts]
         fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
     found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
@@ -190,7 +190,8 @@ def _fit_ordered(
                 failed[row] = error
         if len(failed) == len(runs):
             break
-    return [failed.get(row) or best[row].fit() for row in range(len(runs))]
+    reasons = {row: losses.fallbacks for losses in kinds for row in losses.runs}
+    return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
 
 
 @dataclass(frozen=True)

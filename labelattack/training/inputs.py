@@ -145,9 +145,16 @@ def _normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 
-def split_batches(rows: Rows, size: int) -> list[Rows]:
-    """Cuts rows into batches; the last may be smaller, none is dropped."""
-    return np.split(rows, range(size, len(rows), size)) if len(rows) else []
+def split_batches(rows: Rows, size: int, *, least: int = 1) -> list[Rows]:
+    """Cuts rows into batches; none is dropped.
+
+    Args:
+        rows: int64 ``[rows]``.
+        size: Rows of each batch but the last, which may have fewer.
+        least: A last batch of fewer rows than these joins the one before, if batches are larger.
+    """
+    ends = range(size, max(len(rows) - (least if size >= least else 1), 0) + 1, size)
+    return np.split(rows, ends) if len(rows) else []
 
 
 def _coins(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:

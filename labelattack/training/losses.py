@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import DefenseError
+from labelattack.training.fallbacks import told
 from labelattack.training.recording import recorded
 
 _PROBE_STEPS = 3
@@ -30,11 +31,13 @@ class Losses(ABC):
     Attributes:
         runs: Which of the runs that train together they are of.
         lr_scale: Learning rate of what they learn, as a multiple of the network's.
+        fallbacks: Why faster ways of calling them were left.
     """
 
     def __init__(self, losses: Sequence[PartialLabelLoss], runs: range) -> None:
         self.runs = runs
         self.lr_scale = losses[0].lr_scale
+        self.fallbacks: list[str] = []
 
     def places(self, runs: range) -> slice:
         """Where some of their runs are among theirs."""
@@ -135,12 +138,15 @@ class Batched(Losses):
         if not worth or inputs[0].shape != self.shape:
             return mapped
         if self.recording is None or self.recording[0] not in (None, step.epoch):
-            play = recorded(mapped, inputs, self.loss)
+            play = recorded(mapped, inputs, self.loss, self._unrecorded)
             if play is None:
                 self.calls = 0
                 return mapped
             self.recording = step.epoch if self.asked else None, play
         return self.recording[1]
+
+    def _unrecorded(self, error: Exception) -> None:
+        self.fallbacks.append(told(f"{_name(self.loss)} called without a recording", error))
 
     def _mapped(self, epoch: int, epochs: int, *inputs: Tensor) -> list[Tensor]:
         """Values, and gradients at the logits and at what is learned."""
@@ -225,8 +231,9 @@ class _ByRows(TorchFunctionMode):
 class Apart(Losses):
     """One call for each run, for losses that cannot be mapped."""
 
-    def __init__(self, losses: Sequence[PartialLabelLoss], runs: range) -> None:
+    def __init__(self, losses: Sequence[PartialLabelLoss], runs: range, fallback: str = "") -> None:
         super().__init__(losses, runs)
+        self.fallbacks += [fallback] * bool(fallback)
         # Copies: should the group have to start again, it does so from the state of the start.
         self.losses = copy.deepcopy(list(losses))
         self.leaves = self.learned(runs)
@@ -276,17 +283,34 @@ def together(
             ``[runs, images, labels]``; the calls are compared on them.
         calls: About how many calls there will be in an epoch.
     """
+    if len(losses) == 1:
+        return Apart(losses, runs)
+    reason: Exception | None = None
     # A loss that learns nothing reads no rows of it.
     for by_rows in (True, False) if [*losses[0].parameters()] else (False,):
-        # Whatever mapping a stranger's code raises: it can still be called for each run.
-        with suppress(Exception):
-            if len(losses) > 1 and _agree(losses, signs, by_rows):
-                return Batched(losses, runs, by_rows=by_rows, calls=calls)
-    return Apart(losses, runs)
+        try:
+            _require_agreement(losses, signs, by_rows)
+            batched = Batched(losses, runs, by_rows=by_rows, calls=calls)
+            if reason is not None:
+                what = f"tables of {_name(losses[0])} differentiated whole, not by rows"
+                batched.fallbacks.append(told(what, reason))
+            return batched
+        except Exception as error:  # whatever mapping raises, each run's can still be called
+            reason = error
+    return Apart(losses, runs, told(f"{_name(losses[0])} called one by one", reason))
 
 
-def _agree(losses: Sequence[PartialLabelLoss], signs: Tensor, by_rows: bool) -> bool:
-    """Runs a few steps on the same images both ways, on copies, state included."""
+def _name(loss: PartialLabelLoss) -> str:
+    return type(loss).__name__
+
+
+def _require_agreement(losses: Sequence[PartialLabelLoss], signs: Tensor, by_rows: bool) -> None:
+    """Runs a few steps on the same images both ways, on copies, state included.
+
+    Raises:
+        Exception: What the loss raises.
+        DefenseError: If values or gradients differ.
+    """
     runs = range(len(losses))
     ways = Batched(copy.deepcopy(losses), runs, by_rows=by_rows), Apart(losses, runs)
     learned = [way.learned(runs) for way in ways]
@@ -303,9 +327,10 @@ def _agree(losses: Sequence[PartialLabelLoss], signs: Tensor, by_rows: bool) -> 
         for number, leaf in enumerate(learned[0]):
             each = learned[1][number :: len(learned[0])]
             pairs.append((_slope(leaf), torch.stack([_slope(one) for one in each])))
-        if failed or not all(torch.allclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
-            return False
-    return True
+        if failed:
+            raise next(iter(failed.values()))
+        if not all(torch.allclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
+            raise DefenseError("several calls mapped to one must give what they give alone")
 
 
 def _slope(leaf: Tensor) -> Tensor:

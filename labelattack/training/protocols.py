@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from labelattack.datasets.base import Splits
+from labelattack.datasets.verification import verify
 from labelattack.models import registry as models
 from labelattack.registry import Spec
 from labelattack.training.features import Progress, features
@@ -53,10 +54,14 @@ def prepare(
         device: Where to compute.
         jobs: Processes for feature extraction.
         plugins: Plug-in files that those must load.
-        progress: Told of feature extraction.
+        progress: Told of decoding, or of feature extraction.
 
     Returns:
         What training needs.
+
+    Raises:
+        DatasetError: If an image of any split cannot be read.
+        ModelError: If the model cannot be built.
     """
     check_protocol(protocol)
     built = models.create(model)
@@ -69,5 +74,7 @@ def prepare(
         )
         heads = [FeatureInputs(f["features"], device) for f in found]
         return Prepared(heads[0], heads[1], heads[2], lambda seed: built.head(labels, seed=seed))
+    # Features are read of every image before a head trains; here an epoch might pass first.
+    verify(parts, one_size=built.preprocessing.size is None, progress=progress)
     train, val, test = (ImageInputs(p.images, built.preprocessing, device) for p in parts)
     return Prepared(train, val, test, lambda seed: built.build(labels, seed=seed))

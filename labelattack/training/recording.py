@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,7 +14,16 @@ Tensors = Sequence[Tensor]
 Function = Callable[..., list[Tensor]]
 
 
-def recorded(function: Function, inputs: Tensors, module: nn.Module) -> Function | None:
+class NotRecordedError(Exception):
+    """Why a function cannot be recorded."""
+
+
+def recorded(
+    function: Function,
+    inputs: Tensors,
+    module: nn.Module,
+    refused: Callable[[NotRecordedError], object] = lambda error: None,
+) -> Function | None:
     """Records what a function does to tensors of these shapes.
 
     Args:
@@ -23,32 +31,48 @@ def recorded(function: Function, inputs: Tensors, module: nn.Module) -> Function
         inputs: What to call it with; they stay as they are.
         module: What of Python the function reads; it stays as it is, too. If a call changes it,
             nothing is recorded, which would freeze it.
+        refused: Told why there is no recording.
 
     Returns:
         What makes the same of such tensors, to the last bit; None if that could not be had.
     """
-    # Imported late: it takes a second, and most runs are too short to be recorded.
-    from torch.fx.experimental.proxy_tensor import make_fx
+    try:
+        return _recorded(function, inputs, module)
+    except NotRecordedError as error:
+        refused(error)
+        return None
 
+
+def _recorded(function: Function, inputs: Tensors, module: nn.Module) -> Function:
     try:
         before = copy.deepcopy(_python_state(module))
         told = pickle.dumps(_python_state(module))
-    except Exception:  # what cannot be told apart cannot be trusted to stay as it is
-        return None
-    play: Function | None = None
-    # Whatever tracing makes of a stranger's code: it can still be called.
-    with suppress(Exception):
+    except Exception as error:  # what cannot be told apart cannot be trusted to stay as it is
+        raise NotRecordedError(f"its attributes cannot be compared: {error}") from error
+    try:
+        # Imported late: it takes a second, and most runs are too short to be recorded.
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         plain = _copied(inputs)
         wanted = function(*plain)
         played = _copied(inputs)
-        play = torch.no_grad()(make_fx(function)(*_copied(inputs)).forward)
-        if not all(map(torch.equal, (*play(*played), *played), (*wanted, *plain))):
-            play = None
+        play: Function = torch.no_grad()(make_fx(function)(*_copied(inputs)).forward)
+        same = all(map(torch.equal, (*play(*played), *played), (*wanted, *plain)))
+    except Exception as error:  # tracing a stranger's code raises nearly anything
+        _require_unchanged(module, told, before)
+        raise NotRecordedError(f"{type(error).__name__}: {error}") from error
+    _require_unchanged(module, told, before)
+    if not same:
+        raise NotRecordedError("played again it gives other values")
+    return play
+
+
+def _require_unchanged(module: nn.Module, told: bytes, before: list[dict[str, Any]]) -> None:
     if pickle.dumps(_python_state(module)) == told:
-        return play
+        return
     for part, held in zip(module.modules(), before, strict=True):
         vars(part).update(held)
-    return None
+    raise NotRecordedError("a call changes its attributes")
 
 
 def _copied(tensors: Tensors) -> list[Tensor]:

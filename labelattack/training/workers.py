@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, current_process, get_context, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from labelattack.errors import LabelAttackError
-from labelattack.registry import load_plugin
+from labelattack.registry import components_of_main, load_plugin
+from labelattack.storage import is_file
 from labelattack.training.device import single_thread
 
 T = TypeVar("T")
@@ -25,13 +31,14 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     """Opens ``jobs`` processes that have loaded the plug-ins; one job runs in this process.
 
     Leaving with an exception, an interrupt included, ends the processes at once.
+
+    Raises:
+        LabelAttackError: If processes started here could not know a component, or one dies.
     """
     if jobs <= 1:
         yield _Inline()
         return
-    pool = _Processes(
-        jobs, mp_context=get_context("spawn"), initializer=_start, initargs=(plugins,)
-    )
+    pool = _Processes(jobs, mp_context=_context(), initializer=_start, initargs=(plugins,))
     try:
         yield pool
     except BaseException as error:
@@ -41,8 +48,9 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
             process.terminate()
         if isinstance(error, BrokenProcessPool):
             raise LabelAttackError(
-                "a worker process must not die, but one did, perhaps for want of memory; what is "
-                "finished is stored: run the same command again, with fewer --jobs"
+                "a worker process must not die, but one did, perhaps for want of memory or because "
+                "it could not import the main script; what is finished is stored: run the same "
+                "command again, with fewer --jobs"
             ) from error
         raise
     pool.shutdown()
@@ -69,6 +77,65 @@ def in_order(
         begun.append(workers.submit(call, *task))
     while begun:
         yield begun.popleft().result()
+
+
+def require_main_process() -> None:
+    """Refuses to start work while a process that is just starting imports the main script.
+
+    Raises:
+        LabelAttackError: If this is such a process.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        raise LabelAttackError(f"the main script {_GUARD}, as every process imports it")
+
+
+_GUARD = "must start its work under \"if __name__ == '__main__':\""
+
+
+def _context() -> SpawnContext:
+    """How processes are started: they import the main script only if it is fit for that.
+
+    Raises:
+        LabelAttackError: If it is not, but defines components that they need.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file and is_file(Path(file)) and _is_guarded(Path(file)):
+        return get_context("spawn")
+    own = components_of_main()
+    if own:
+        what = f"{own[0]} must be in a plug-in file, not in a notebook or on standard input,"
+        if file and is_file(Path(file)):
+            what = f"the main script '{file}', which defines {own[0]}, {_GUARD}"
+        raise LabelAttackError(f"{what} to be known to other processes; or use one job")
+    return _WithoutMain()
+
+
+def _is_guarded(path: Path) -> bool:
+    """Whether a script asks for its name, as one does that others may import."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # an archive, or a program that is no script
+        return False
+    names = (n for part in tree.body if isinstance(part, ast.If) for n in ast.walk(part.test))
+    return any(isinstance(name, ast.Name) and name.id == "__name__" for name in names)
+
+
+class _ProcessWithoutMain(SpawnProcess):
+    """A process that does not import the main script of its parent."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # multiprocessing's name
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _WithoutMain(SpawnContext):
+    Process = _ProcessWithoutMain
 
 
 class _Ended(SystemExit):

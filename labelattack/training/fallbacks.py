@@ -1,0 +1,31 @@
+"""Reasons why a fast path was left: each logged once, and kept in the record."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from labelattack.errors import LabelAttackError
+
+_log = logging.getLogger("labelattack")
+
+
+def told(consequence: str, error: BaseException | None) -> str:
+    """One line that says what was done instead, and why; logged the first time.
+
+    Args:
+        consequence: What was done instead.
+        error: What was raised on the fast path.
+
+    Returns:
+        The line, of bounded length.
+    """
+    reason = f"{type(error).__name__}: {error}" if error is not None else "unknown"
+    line = str(LabelAttackError(f"{consequence}, as the fast path failed: {reason}"))
+    _warn(line)
+    return line
+
+
+@cache
+def _warn(line: str) -> None:
+    _log.warning(line)
