@@ -354,7 +354,7 @@ def test_a_head_is_measured_as_the_network_that_it_completes():
     head = model.head(10, seed=3)
     whole = Network(model.frozen(), model.head(10, seed=3))
     found = pixels.corruption_of(cell, head, QUICK.corruption)
-    pixels.corrupted_inputs.cache_clear()
+    pixels._corrupted.clear()
     tuned = cell.model_copy(update={"protocol": "finetune"})
     same = pixels.corruption_of(tuned, whole, QUICK.corruption)
     assert same.map == pytest.approx(found.map, abs=1e-6)

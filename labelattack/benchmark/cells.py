@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from labelattack.benchmark.store import CleanScores, Record, Removal
 from labelattack.datasets.base import Split
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.errors import DatasetError, ModelError, StoreError
+from labelattack.errors import DatasetError, PluginError, StoreError
 from labelattack.evaluation.average_precision import (
     average_precision,
     defined_mean,
@@ -35,10 +35,13 @@ from labelattack.labels import PartialLabels
 from labelattack.models import registry as models
 from labelattack.registry import Spec
 from labelattack.seeding import stream_seed
+from labelattack.torch_defaults import torch_defaults_kept
 from labelattack.training.device import resolve_device
-from labelattack.training.fit import Fit, Scores, fit, predict
+from labelattack.training.distributed import size
+from labelattack.training.fit import Fit, Scores, fit, normalises_batches, predict
 from labelattack.training.heads import HeadRun, fit_heads
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.protocols import Prepared
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,20 @@ class _Run:
         return mean_average_precision(scores, self.chosen.labels, scored=self.chosen.scored)
 
 
+class _Clock:
+    """Time since it was made, of the wall and of this process's CPU."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        """Seconds, by the fields of a record."""
+        return {
+            "seconds": time.perf_counter() - self._wall,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+
+
 Keep = Callable[[Cell, dict[str, Tensor]], None]
 
 
@@ -66,7 +83,7 @@ def run_cells(
     device: str = "cpu",
     measures: Measures = NOTHING_MORE,
     keep: Keep = lambda cell, state: None,
-) -> list[Record]:
+) -> Iterator[Record]:
     """Attacks, trains, selects and scores the cells of one group.
 
     Args:
@@ -75,40 +92,40 @@ def run_cells(
         measures: What to measure beside test mAP.
         keep: Given the trained weights of each cell.
 
-    Returns:
-        A record for each. A run that diverges, or whose plug-in raises, gives a failed one; the
-        others go on. Times are each cell's share of the group's.
+    Yields:
+        A record for each, as soon as it is scored. A run that diverges, whose plug-in raises, or
+        that cannot read its images, gives a failed one; the others go on. Times are each cell's own
+        and its share of the group's.
 
     Raises:
-        DatasetError: If an image cannot be read.
-        ModelError: If the model cannot be built.
+        DatasetError: If the data are not those that the cells name.
+        StoreError: If something cannot be written.
     """
     _require_same_data(cells)
-    clock, cpu = time.perf_counter(), time.process_time()
+    _require_same_components(cells)
+    training = _Clock()
     found: list[_Run | Exception] = [_guarded(_begin, cell, device) for cell in cells]
     runs = [run for run in found if isinstance(run, _Run)]
     fits = iter(_train(runs, device))
-    outcomes = []
-    for run in found:
+    shared = training.spent()
+    for cell, run in zip(cells, found, strict=True):
+        own = _Clock()
         result = next(fits) if isinstance(run, _Run) else run
         if isinstance(run, _Run) and isinstance(result, Fit):
             result = _guarded(_finish, run, result, device, measures, keep)
         # One bad cell must not cost the others; the reason is kept and the exit code tells.
         failed = {"reason": f"{type(result).__name__}: {result}"}
-        outcomes.append(result if isinstance(result, dict) else failed)
-    times = {
-        "seconds": round((time.perf_counter() - clock) / len(cells), 3),
-        "cpu_seconds": round((time.process_time() - cpu) / len(cells), 3),
-    }
-    return [
-        _facts(cell, device).model_copy(update={**outcome, **times})
-        for cell, outcome in zip(cells, outcomes, strict=True)
-    ]
+        outcome = result if isinstance(result, dict) else failed
+        times = {
+            name: round(whole / len(cells) + part, 3)
+            for (name, whole), part in zip(shared.items(), own.spent().values(), strict=True)
+        }
+        yield _facts(cell, device).model_copy(update={**outcome, **times})
 
 
 def run_cell(cell: Cell, *, device: str = "cpu", measures: Measures = NOTHING_MORE) -> Record:
     """The record of one cell; see [run_cells][labelattack.benchmark.cells.run_cells]."""
-    return run_cells([cell], device=device, measures=measures)[0]
+    return next(run_cells([cell], device=device, measures=measures))
 
 
 def measured_again(
@@ -142,6 +159,23 @@ def _require_same_data(cells: Sequence[Cell]) -> None:
             )
 
 
+def _require_same_components(cells: Sequence[Cell]) -> None:
+    """Plug-ins and weights are files that may have been edited since the grid was made."""
+    for cell in cells:
+        for kind, registry in (("attack", attacks), ("defense", defenses), ("model", models)):
+            wanted, spec = cell.versions[kind], getattr(cell, kind)
+            found = registry.version(spec)
+            if not registry.is_builtin(spec):
+                fits = found == wanted
+            else:  # another machine may not be able to tell whether its package was edited
+                fits = wanted.endswith(registry.content_of_files(spec))
+            if not fits:
+                raise PluginError(
+                    f"{kind} '{registry.short(spec)}' must have version {wanted} as when the grid "
+                    f"was made, got {found}: its code or files were edited; run the command again"
+                )
+
+
 def _facts(cell: Cell, device: str) -> Record:
     """A record of what is known whatever comes out."""
     defense = defenses.get(Spec.parse(cell.defense).name)
@@ -158,16 +192,25 @@ def _facts(cell: Cell, device: str) -> Record:
 def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
     """What a call returns, or the exception it raises unless that concerns every cell."""
     try:
-        return call(*arguments)
-    except (DatasetError, ModelError, StoreError):
+        with torch_defaults_kept("a plug-in"):
+            return call(*arguments)
+    except StoreError:
         raise
     except Exception as error:
         return error
+    except SystemExit as error:
+        if type(error) is not SystemExit:  # this process is being ended
+            raise
+        return PluginError(f"a plug-in must not end the program, but calls exit({error.code})")
+
+
+def _prepared(cell: Cell, device: str) -> Prepared:
+    return prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
 
 
 def _begin(cell: Cell, device: str) -> _Run:
     splits = load(cell.dataset)
-    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    ready = _prepared(cell, device)
     attack = attacks.create(cell.attack)
     attacked = attack(splits.train.labels, seed=cell.seed)
     account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
@@ -201,7 +244,7 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
     if not runs:
         return []
     first = runs[0].cell
-    ready = prepared(first.dataset, models.resolve(first.model), first.protocol, device)
+    ready = _prepared(first, device)
     train, val = ready.train, ready.val
     heads = [
         HeadRun(
@@ -218,7 +261,8 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
         if isinstance(run.network, nn.Linear)
     ]
     if heads and isinstance(train, FeatureInputs) and isinstance(val, FeatureInputs):
-        return fit_heads(heads, train, val)
+        fits = _guarded(fit_heads, heads, train, val)
+        return [fits] * len(runs) if isinstance(fits, Exception) else fits
 
     def alone(run: _Run) -> Fit:
         return fit(
@@ -242,16 +286,35 @@ def _finish(
     cell, network = run.cell, run.network
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
-    return {
+    found = {
         "status": "done",
         "removal": run.removal,
-        "selection_rule": run.chosen.rule,
+        "selection_rule": run.chosen.rule_for(epoch.val_map for epoch in result.epochs),
+        "caveats": _caveats(cell, network, device),
+        "fallbacks": result.fallbacks,
         "epochs": result.epochs,
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
         "test": _tested(cell, network, measures.resamples, device),
         **_measured(cell, network, measures, device),
     }
+    splits = load(cell.dataset)
+    if not all(split.is_unchanged for split in (splits.train, splits.val, splits.test)):
+        raise DatasetError("images must stay as they are while a run lasts, but were replaced")
+    return found
+
+
+def _caveats(cell: Cell, network: nn.Module, device: str) -> tuple[str, ...]:
+    """Where the division of a batch changes numbers: batch statistics are of each part alone."""
+    if not normalises_batches(network):
+        return ()
+    part, whole = cell.recipe.micro_batch, cell.recipe.batch_size
+    found = []
+    if part is not None and part < whole:
+        found.append(f"batch normalisation over micro-batches of {part}, not batches of {whole}")
+    if size() > 1 and not device.startswith("cuda"):
+        found.append(f"batch normalisation over each of {size()} processes' images alone")
+    return tuple(found)
 
 
 def _measured(cell: Cell, network: nn.Module, wanted: Measures, device: str) -> dict[str, object]:
@@ -270,7 +333,7 @@ def _tested(
     cell: Cell, network: nn.Module, resamples: int, device: str, *, alone: bool = False
 ) -> CleanScores:
     splits = load(cell.dataset)
-    ready = prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    ready = _prepared(cell, device)
     scores = predict(network, ready.test, alone=alone)
     return _score(scores, splits.test, splits.classes, resamples)
 
@@ -278,6 +341,7 @@ def _tested(
 def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:
     per_class = average_precision(scores, test.labels, scored=test.scored)
     defined = [None if np.isnan(value) else float(value) for value in per_class]
+    saturated = test.labels if test.scored is None else test.labels | ~test.scored
     micro, eleven = (
         mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
         for variant in ("micro", "voc-11-point")
@@ -293,4 +357,5 @@ def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) 
         mean_prediction=float(expit(scores).mean(dtype=np.float64)),
         prevalence=float(test.labels.mean()),
         constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
+        saturated_classes=tuple(np.array(classes, dtype=object)[saturated.all(axis=0)]),
     )

@@ -329,6 +329,7 @@ def _row(
         notes.append("told positives per image")
     if any(r.cell.selection == "clean" for r in group):
         notes.append("clean validation labels")
+    notes += dict.fromkeys(caveat for r in best for caveat in r.caveats)
     diagnoses = [r.diagnosis for r in best if r.diagnosis is not None]
     ways = {d.settings.changes() for d in diagnoses}
     if len(ways) > 1:
@@ -371,7 +372,7 @@ def _row(
         learning_rates=[r.cell.recipe.lr for r in best],
         batch_sizes=[r.cell.recipe.batch_size for r in best],
         selection_rule=", ".join(sorted({r.selection_rule for r in best})),
-        recipes=len({(r.cell.recipe.lr, r.cell.recipe.batch_size) for r in group}),
+        recipes=len({r.cell.recipe for r in group}),
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
         failed=sum(r.status == "failed" for r in group),
         unreliable=doubts(group, best),

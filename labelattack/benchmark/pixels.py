@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from torch import nn
 
 from labelattack.benchmark.grid import Cell
@@ -56,7 +54,9 @@ def corruption_of(
     return corrupted(scores, test, side, settings)
 
 
-@lru_cache(maxsize=1)
+_corrupted: dict[tuple[object, ...], Inputs] = {}  # those that were asked for last
+
+
 def corrupted_inputs(
     dataset: str,
     model: Spec,
@@ -80,6 +80,24 @@ def corrupted_inputs(
         plugins: Plug-in files that those must load.
         progress: Told of the extraction.
     """
+    # How they are made, and who is told of it, makes no difference to what they are.
+    key = dataset, model, protocol, settings, device
+    if key not in _corrupted:
+        _corrupted.clear()
+        _corrupted[key] = _corrupted_inputs(*key, jobs, plugins, progress)
+    return _corrupted[key]
+
+
+def _corrupted_inputs(
+    dataset: str,
+    model: Spec,
+    protocol: Protocol,
+    settings: CorruptionSettings,
+    device: str,
+    jobs: int,
+    plugins: tuple[str, ...],
+    progress: Progress,
+) -> Inputs:
     preprocessing = models.create(model).preprocessing
     test = chosen_test(dataset, settings.images, settings.seed)
     split = corrupted_split(test, preprocessing.size, settings)

@@ -20,6 +20,7 @@ from labelattack.benchmark.leaderboard import selected_runs
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.measures import NOTHING_MORE
 from labelattack.benchmark.pixels import corrupted_inputs, prepare_evasion
+from labelattack.benchmark.preflight import check_cells
 from labelattack.benchmark.store import Record, RecordStore
 from labelattack.benchmark.tasks import Job
 from labelattack.models import registry as models
@@ -29,6 +30,7 @@ from labelattack.training.distributed import agreed, check_parallel, leads, size
 from labelattack.training.features import Progress
 from labelattack.training.heads import heads_at_once
 from labelattack.training.protocols import prepare
+from labelattack.training.workers import require_main_process
 
 USUAL, HERE = Job(), Local()
 _TURNS = 8  # tasks for each process into which measuring is divided
@@ -67,7 +69,13 @@ def run_grid(
 
     Returns:
         Number of cells that were run by this call.
+
+    Raises:
+        LabelAttackError: If what is wanted cannot be had, before anything is trained; or if a group
+            is stopped in its middle. What it had finished is stored, and so is what the groups that
+            were running beside it come to.
     """
+    require_main_process()
     jobs = jobs if size() == 1 else 1
 
     def lacking(cell: Cell) -> bool:
@@ -81,6 +89,7 @@ def run_grid(
         return 0
     for protocol in {cell.protocol for cell in missing}:
         check_parallel(protocol)
+    check_cells(missing, build=isinstance(executor, Local))
     if isinstance(executor, Local):
         _prepare(missing, job, jobs, progress)
     # Of machines far away nothing is known: groups are as large as this one's CPU would like them.
@@ -89,6 +98,7 @@ def run_grid(
     elsewhere: list[Cell] = []
     running: dict[Future[None], list[Cell]] = {}
     done = computed = 0
+    stopped: Exception | None = None
 
     def claimed(group: list[Cell]) -> list[Cell]:
         """Those of a group that are for this process to run; the others end up elsewhere."""
@@ -121,21 +131,31 @@ def run_grid(
         waiting = list(reversed([*groups(untrained, lanes.width, device), *parts]))
         while True:
             # A short queue: an interrupt has little to cancel, and others find something to do.
-            while waiting and len(running) <= (lanes.width if lanes.width > 1 else 0):
+            while (
+                waiting
+                and stopped is None
+                and len(running) <= (lanes.width if lanes.width > 1 else 0)
+            ):
                 group = waiting.pop()
                 mine = agreed(claimed(group) if leads() else group)
                 if mine:
                     running[lanes.pool.submit(lanes.run, mine)] = mine
             for future in wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done:
-                cells_done = running.pop(future)
-                future.result()
-                computed += len(cells_done)
-                done += len(cells_done)
-                for cell in cells_done if leads() else ():
+                group = running.pop(future)
+                try:
+                    future.result()
+                except Exception as error:  # others finish what they have begun
+                    stopped = stopped or error
+                    group = [cell for cell in group if not lacking(cell)]
+                computed += len(group)
+                done += len(group)
+                for cell in group if leads() else ():
                     claims.give_back(cell.key)
                     if finished is not None and (record := store.get(cell.key)) is not None:
                         finished(record)
             progress("cells", done, len(missing))
+            if stopped is not None and not running:
+                raise stopped
             if not waiting and not running:
                 waiting = agreed(groups(elsewhere, lanes.width, device))
                 if not waiting:

@@ -8,8 +8,12 @@ from typing import NamedTuple
 from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark.grid import Selection
 from labelattack.benchmark.store import Record
+from labelattack.errors import ParameterError
 from labelattack.labels import BoolArray
 from labelattack.seeding import stream_seed
+
+NOT_CHOSEN = "nothing to choose by: no positive among them"
+"""Rule of a run whose validation mAP is undefined in every epoch: the last one is taken."""
 
 
 class ValidationLabels(NamedTuple):
@@ -18,6 +22,10 @@ class ValidationLabels(NamedTuple):
     labels: BoolArray
     scored: BoolArray | None
     rule: str
+
+    def rule_for(self, scores: Iterable[float | None]) -> str:
+        """The rule by which one of several epochs was chosen, given the validation mAP of each."""
+        return self.rule if any(score is not None for score in scores) else NOT_CHOSEN
 
 
 def validation_labels(
@@ -45,7 +53,34 @@ def validation_labels(
     return ValidationLabels(attacked.values, None, "hidden as negative")
 
 
+def choice_text(rule: str) -> str:
+    """How the epochs and recipes of a row were chosen, given its rules joined by commas."""
+    if rule == NOT_CHOSEN:
+        return f"last epoch and first recipe: the validation labels had {NOT_CHOSEN}"
+    return f"epoch and recipe chosen on validation labels, {rule}"
+
+
+def check_choice(labels: BoolArray, recipes: int) -> None:
+    """Checks that validation labels can choose among recipes.
+
+    Args:
+        labels: Clean validation labels, bool ``[images, labels]``.
+        recipes: How many are searched.
+
+    Raises:
+        ParameterError: If there are several and no label is positive.
+    """
+    if recipes > 1 and not labels.any():
+        raise ParameterError(
+            f"validation labels must have a positive to choose among {recipes} recipes by, got "
+            "none; give one --lr and one --batch-size, or validation images with positives"
+        )
+
+
 def best_on_validation(records: Iterable[Record]) -> Record | None:
-    """The finished record with the best validation mAP; the first among equals, None if none."""
+    """The finished record with the best validation mAP; the first among equals, None if none.
+
+    Where none has any, the first is taken, which is not chosen: its row says so.
+    """
     done = [record for record in records if record.status == "done"]
     return max(done, key=lambda r: -1.0 if r.val_map is None else r.val_map, default=None)

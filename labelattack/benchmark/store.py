@@ -22,7 +22,7 @@ from labelattack.training.recipe import Epoch
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 4
+FORMAT = 5
 
 
 class Removal(BaseModel):
@@ -50,6 +50,7 @@ class CleanScores(BaseModel):
         map_voc_11_point: The interpolated measure of VOC 2007.
         per_class: Average precision of each class.
         undefined_classes: Number of classes that have none.
+        saturated_classes: Classes positive on every image that counts: any model has an AP of 1.
         map_interval: 95 % bootstrap interval of ``map`` over images.
         resamples: How many resamples that interval is of; 0 for none.
         mean_prediction: Mean predicted probability of a label.
@@ -69,6 +70,7 @@ class CleanScores(BaseModel):
     mean_prediction: float | None = None
     prevalence: float | None = None
     constant_classes: int | None = None
+    saturated_classes: tuple[str, ...] = ()
 
 
 class Record(BaseModel):
@@ -82,7 +84,9 @@ class Record(BaseModel):
         oracle: Whether the defense saw the clean labels.
         privileged: Whether it was told the expected number of positives.
         removal: What the attack removed.
-        selection_rule: On which validation cells epoch and recipe are chosen.
+        selection_rule: On which validation cells epoch and recipe are chosen, or that they are not.
+        caveats: What of the way it was trained makes its numbers differ from the recipe's letter.
+        fallbacks: Why fast paths were left; numbers are the same without it.
         epochs: What each epoch came to.
         selected_epoch: Epoch (from 1) whose model was tested.
         val_map: Validation mAP of that epoch; None if undefined.
@@ -110,6 +114,8 @@ class Record(BaseModel):
     privileged: bool = False
     removal: Removal | None = None
     selection_rule: str = ""
+    caveats: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
     epochs: list[Epoch] = []
     selected_epoch: int | None = None
     val_map: float | None = None
@@ -157,7 +163,7 @@ class RecordStore:
                 )
             self._write(marker, json.dumps({"format": FORMAT}))
         try:
-            found = json.loads(marker.read_text())["format"]
+            found = json.loads(marker.read_bytes())["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"'{marker}' cannot be read: {error}") from error
         if not isinstance(found, int) or found > FORMAT:

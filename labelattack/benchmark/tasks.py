@@ -57,10 +57,17 @@ class Shelf(Protocol):
 
 @dataclass
 class Parcel:
-    """A shelf in memory, sent to and from machines that share no folder."""
+    """A shelf in memory, sent to and from machines that share no folder.
+
+    Attributes:
+        records: By key.
+        states: Weights, by key.
+        error: What stopped the task, if something did; the rest is what it had finished.
+    """
 
     records: dict[str, Record] = field(default_factory=dict)
     states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    error: Exception | None = None
 
     @classmethod
     def of(cls, cells: Sequence[Cell], store: Shelf) -> Parcel:
@@ -74,11 +81,17 @@ class Parcel:
         return parcel
 
     def unpack(self, store: Shelf) -> None:
-        """Puts everything on another shelf, a cell's record last: it says that all is there."""
+        """Puts everything on another shelf, a cell's record last: it says that all is there.
+
+        Raises:
+            Exception: What stopped the task, after that.
+        """
         for key, state in self.states.items():
             store.add_weights(key, state)
         for record in self.records.values():
             store.add(record)
+        if self.error is not None:
+            raise self.error
 
     def get(self, key: str) -> Record | None:
         """The record of a cell."""
@@ -140,7 +153,10 @@ def run_on_store(cells: Sequence[Cell], job: Job, folder: Path) -> None:
 def run_on_parcel(cells: Sequence[Cell], job: Job, parcel: Parcel) -> Parcel:
     """[run_task][labelattack.benchmark.tasks.run_task] far from the store; returns the results."""
     _get_ready(job)
-    run_task(cells, job, parcel)
+    try:
+        run_task(cells, job, parcel)
+    except Exception as error:
+        parcel.error = error
     return parcel
 
 

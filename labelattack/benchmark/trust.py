@@ -27,6 +27,14 @@ def doubts(group: Sequence[Record], chosen: Sequence[Record]) -> list[str]:
     diverged = sum(r.reason.startswith("TrainingDivergedError") for r in group)
     if diverged:
         found.append(f"training diverged in {diverged} of {len(group)} runs")
+    undefined = sum(r.val_map is None for r in chosen)
+    if undefined:
+        recipes = len({r.cell.recipe for r in group})
+        found.append(
+            f"validation mAP is undefined in {undefined} of {len(chosen)} seeds: the last epoch"
+            f"{f' and the first of {recipes} recipes are' if recipes > 1 else ' is'} taken, not "
+            "chosen"
+        )
     tests = [r.test for r in chosen if r.test is not None]
     constant = sum(t.constant_classes == len(t.per_class) > 0 for t in tests)
     if constant:

@@ -113,7 +113,6 @@ def _run_experiment(
     from labelattack.benchmark.tasks import Job
     from labelattack.benchmark.trackers import Trackers
     from labelattack.datasets import registry as datasets
-    from labelattack.defenses import registry as defenses
     from labelattack.robustness.settings import read_robustness
     from labelattack.training.device import resolve_device
 
@@ -145,6 +144,7 @@ def _run_experiment(
             what = f"reading {grid.dataset}"
             progress(what, 0, 1)
             splits = load(str(datasets.resolve(grid.dataset)))
+            splits.read_contents(progress)
             progress(what, 1, 1)
             notes += splits.warnings
             parts.append(grid.cells(splits.fingerprint))
@@ -187,12 +187,30 @@ def _run_experiment(
         tell(f"computed {computed} of {len(cells)} cells; {stored} were in '{how.out}' already")
     else:
         tell(f"nothing to compute: all {len(cells)} cells were in '{how.out}' already")
+    for line in _failures(failed):
+        tell(f"failed: {line}")
+    if failed:
+        tell("run the same command with --retry-failed to try them again")
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+def _failures(failed: list[Record]) -> list[str]:
+    """A line for each defense, attack and reason; what is alike is counted."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.defenses import registry as defenses
+
+    alike: dict[tuple[str, str], list[Record]] = {}
     for record in failed:
         cell = record.cell
         pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-        tell(f"failed: {pair}, lr {cell.recipe.lr:g}, seed {cell.seed}: {record.reason}")
-    if failed:
-        raise typer.Exit(EXIT_FAILED_CELLS)
+        alike.setdefault((pair, record.reason), []).append(record)
+    lines = []
+    for (pair, reason), records in alike.items():
+        first = records[0].cell
+        which = f"lr {first.recipe.lr:g}, seed {first.seed}"
+        more = f" and {len(records) - 1} more runs" if len(records) > 1 else ""
+        lines.append(f"{pair}, {which}{more}: {reason}")
+    return lines
 
 
 def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:

@@ -53,6 +53,7 @@ def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) 
 def print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
     from labelattack.benchmark.leaderboard import row_name
+    from labelattack.benchmark.selection import choice_text
     from labelattack.benchmark.tables import (
         COLUMNS,
         CURVE_COLUMNS,
@@ -67,7 +68,7 @@ def print_board(board: Board) -> None:
     doubts: list[str] = []
     rows = []
     for row in board.rows:
-        attack, defense, *numbers, positives, everything, seeds, lr, rule, _ = cells_of(row)
+        attack, defense, *numbers, positives, everything, seeds, lr, _, _ = cells_of(row)
         for note in row.notes:
             marks.setdefault(note, "*" * (len(marks) + 1))
         defense += "".join(f" {marks[note]}" for note in row.notes)
@@ -77,8 +78,8 @@ def print_board(board: Board) -> None:
         rows.append(("" if attack in rules else attack, defense, *numbers, seeds, lr))
         rules.setdefault(
             attack,
-            f"{positives} of the positives and {everything} of all labels removed; epoch and "
-            f"recipe chosen on validation labels, {rule}",
+            f"{positives} of the positives and {everything} of all labels removed; "
+            f"{choice_text(row.selection_rule)}",
         )
     columns = (*COLUMNS[:11], *COLUMNS[13:15])
     pixels = any(row.evasion or row.corruption for row in board.rows)

@@ -1,0 +1,65 @@
+"""Checks of a grid before anything is trained: all that can be known beforehand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.grid import Cell
+from labelattack.benchmark.loading import load
+from labelattack.benchmark.selection import check_choice
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import Task
+from labelattack.errors import LabelAttackError
+from labelattack.labels import PartialLabels
+from labelattack.models import registry as models
+from labelattack.torch_defaults import torch_defaults_kept
+
+
+def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
+    """Attacks the labels, binds every loss and builds every model, once each.
+
+    A plug-in that raises anything of its own is left alone: its cells fail one by one, at once and
+    with the reason, and the others go on.
+
+    Args:
+        cells: What is to be run.
+        build: Whether models are built, too; not where other machines build them.
+
+    Raises:
+        LabelAttackError: If an attack or a loss refuses these labels, a model cannot be built, or
+            validation labels cannot choose among the recipes.
+    """
+    by_dataset: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_dataset[cell.dataset].append(cell)
+    for dataset, members in by_dataset.items():
+        splits = load(dataset)
+        check_choice(splits.val.labels, len({cell.recipe for cell in members}))
+        for cell in {cell.attack: cell for cell in reversed(members)}.values():
+            with _of(f"attack '{cell.attack}'"):
+                attacks.create(cell.attack)(splits.train.labels, seed=cell.seed)
+        task = Task(
+            labels=PartialLabels.full(splits.train.labels),
+            expected_positives=splits.expected_positives,
+        )
+        for defense in dict.fromkeys(cell.defense for cell in members):
+            with _of(f"defense '{defense}'"):
+                defenses.create(defense).bind(task)
+        if build:
+            for model in dict.fromkeys(c.model for c in members if c.protocol == "finetune"):
+                with _of(f"model '{model}'"):
+                    models.create(model).build(len(splits.classes), seed=0)
+
+
+@contextmanager
+def _of(component: str) -> Iterator[None]:
+    try:
+        with torch_defaults_kept(component):
+            yield
+    except LabelAttackError:
+        raise
+    except (Exception, SystemExit):
+        pass  # a stranger's code; the cells that need it will say so
