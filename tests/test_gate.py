@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from labelattack import defenses
 from labelattack.benchmark import gate
 from labelattack.benchmark.baseline import (
     Baseline,
@@ -26,12 +28,13 @@ from labelattack.benchmark.baseline import (
 from labelattack.benchmark.gate import Limits, check_store, compare
 from labelattack.benchmark.gate_reports import to_markdown, to_text, write_junit
 from labelattack.benchmark.measures import value_of
+from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.store import RecordStore, Removal
+from labelattack.cli import main
 from labelattack.cli.checking import _update
 from labelattack.errors import StoreError
-from labelattack.registry import Registry
-from tests.conftest import SMALL_DIGITS
-from tests.test_benchmark import diagnosis, fake
+from labelattack.registry import Registry, load_plugin
+from tests.test_benchmark import cells, diagnosis, fake
 from tests.test_cli import run
 
 pytest_plugins = ["pytester"]
@@ -611,24 +614,29 @@ class Edited(PartialLabelLoss):
     def loss(self, logits, step):
         return assume_negative(logits, step).mean()
 """
-GRID = (
-    "bench", "--plugin", "loss.py", "--dataset", SMALL_DIGITS, "--defense", "edited", "--seeds", "3",
-    "--protocol", "linear", "--epochs", "3", "--lr", "0.03", "--batch-size", "16", "--jobs", "1",
-    "--no-reference", "--d-score", "none", "--out", "results",
-)  # fmt: skip
 
 
-def test_a_loss_is_edited_its_grid_run_again_and_checked(tmp_path):
+def test_a_loss_is_edited_its_grid_run_again_and_checked(tmp_path, monkeypatch, capsys):
     """A harmless edit first, then one that turns the loss round."""
+    monkeypatch.setattr(defenses.registry, "_classes", dict(defenses.registry._classes))
+    path, results, baseline = tmp_path / "loss.py", tmp_path / "results", tmp_path / "b.json"
 
     def edited(old, new):
         text = LOSS.replace(old, new)
-        (tmp_path / "loss.py").write_text(f"{text}# {new}\n", encoding="utf-8")
-        run(*GRID, cwd=tmp_path)
+        path.write_text(f"{text}# {new}\n", encoding="utf-8")
+        for name in [name for name in sys.modules if name.startswith("labelattack_plugin_loss")]:
+            del sys.modules[name]
+        load_plugin(path)
+        grid = cells(defenses=("edited",), seeds=(0, 1, 2), lrs=(0.03,), reference=False)
+        assert run_grid(grid, RecordStore(results)) == 3
 
     def checked(*more, code):
-        command = "check", "results", "--baseline", "b.json", "--plugin", "loss.py", *more
-        return run(*command, cwd=tmp_path, code=code).stdout
+        command = ["labelattack", "check", results, "--baseline", baseline, "--plugin", path, *more]
+        monkeypatch.setattr(sys, "argv", [*map(str, command)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == code
+        return capsys.readouterr().out
 
     edited("", "")
     checked("--update", code=0)
