@@ -13,6 +13,7 @@ from labelattack.cli.common import (
     Plugins,
     load_plugins,
     one_of,
+    print_json,
     print_table,
     say,
     stored_records,
@@ -90,7 +91,7 @@ def _check(
 
     found = check_store(results, baseline, limits)
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        print_json(found.model_dump_json(indent=1))
     else:
         _print(found)
     if junit is not None:
