@@ -26,13 +26,13 @@ from labelattack.benchmark.store import CleanScores, Record, RecordStore, Remova
 from labelattack.cli import main
 from labelattack.cli.boards import print_board
 from labelattack.cli.common import print_json, say
-from labelattack.cli.terminal import prepare_streams
 from labelattack.datasets.voc import VocBoxes
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
 from labelattack.registry import Spec
+from labelattack.terminal import prepare_streams
 from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc
 from tests.test_benchmark import fake

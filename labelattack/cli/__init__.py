@@ -23,9 +23,9 @@ from labelattack.cli.reporting import report
 from labelattack.cli.reproducing import reproduce
 from labelattack.cli.scoring import score
 from labelattack.cli.storing import store
-from labelattack.cli.terminal import prepare_streams
 from labelattack.errors import LabelAttackError
 from labelattack.storage import expanded
+from labelattack.terminal import prepare_streams
 
 app = typer.Typer(
     no_args_is_help=True,

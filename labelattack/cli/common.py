@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from labelattack.cli.terminal import json_for
 from labelattack.errors import printable, unknown
+from labelattack.terminal import json_for
 
 if TYPE_CHECKING:
     from labelattack.benchmark.store import Record
