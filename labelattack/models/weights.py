@@ -79,8 +79,8 @@ def fit(
 
 def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rule: str) -> str:
     """What stands before the names of the network's entries; of what comes nearest if none fits."""
-    prefixes = {"": None} | dict.fromkeys(
-        key[:end] for key in state for end in _ends_of_prefixes(key)
+    prefixes = list(
+        dict.fromkeys(["", *(key[:end] for key in state for end in _ends_of_prefixes(key))])
     )
     rests = {
         prefix: {key.removeprefix(prefix) for key in state if key.startswith(prefix)}
