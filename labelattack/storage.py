@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -15,9 +20,68 @@ from labelattack.errors import StoreError
 
 
 def cache_folder() -> Path:
-    """Folder of what is computed once: LABELATTACK_CACHE, else the platform's cache folder."""
+    """Folder of what is computed once: LABELATTACK_CACHE, else the platform's cache folder.
+
+    Without a home folder, or where nothing can be written there, it is a folder of this user among
+    the temporary files; a warning names it.
+
+    Raises:
+        StoreError: If LABELATTACK_CACHE names what is no folder and cannot become one.
+    """
     chosen = os.environ.get("LABELATTACK_CACHE")
-    return expanded(chosen) if chosen else user_cache_path("labelattack")
+    if not chosen:
+        usual = _usual()
+        return usual if usual is not None and not _obstacle(usual) else _temporary(usual)
+    folder = expanded(chosen)
+    # One that can only be read still serves who wants nothing new.
+    if not folder.is_dir() and (obstacle := _obstacle(folder)):
+        raise StoreError(f"LABELATTACK_CACHE must name a folder, got '{folder}': {obstacle}")
+    return folder
+
+
+def _usual() -> Path | None:
+    """The platform's cache folder; None where it would be in a home folder that is not there."""
+    try:
+        home, usual = expanded("~"), user_cache_path("labelattack")
+    except RuntimeError:  # no HOME, and nobody knows this user
+        return None
+    lost = not usual.is_absolute() or (home in usual.parents and not home.is_dir())
+    return None if lost else usual
+
+
+def _obstacle(folder: Path) -> str:
+    """Why a folder cannot be made or written; empty if it can. Nothing is made."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if is_there(path))
+        if not there.is_dir():
+            return f"'{there}' is no folder"
+        return "" if os.access(there, os.W_OK | os.X_OK) else f"'{there}' cannot be written"
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+@cache
+def _temporary(usual: Path | None) -> Path:
+    """The same folder in every process of a user, unless somebody else has made it theirs."""
+    mine = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"labelattack-{mine}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    try:
+        found = folder.lstat()
+        kept = stat.S_ISDIR(found.st_mode) and found.st_uid == mine and not found.st_mode & 0o077
+    except OSError:
+        kept = False
+    if not kept:
+        folder = Path(tempfile.mkdtemp(prefix="labelattack-"))
+    if parent_process() is None:
+        reason = "there is no home folder" if usual is None else f"'{usual}' cannot be written"
+        warnings.warn(
+            f"{reason}, so what is computed once is kept in '{folder}'; LABELATTACK_CACHE names "
+            "another folder",
+            stacklevel=3,
+        )
+    return folder
 
 
 def expanded(path: str) -> Path:

@@ -8,14 +8,15 @@ Run them on your own class, in a test:
     def test_contract(check):
         check()
 
-or on a file, from a shell: ``python -m labelattack.testing my_attack.py``.
+or on a file, from a shell: ``python -m labelattack.testing my_attack.py``. What must be told where
+its files lie is told so after the file: ``... my_dataset.py my-dataset:root=photos``.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,11 @@ import numpy as np
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.attacks.base import LabelAttack
-from labelattack.errors import LabelAttackError, ParameterError, PluginError
+from labelattack.errors import LabelAttackError, ParameterError, PluginError, printable, unknown
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.mutations.base import MutationOperator, Stage
 from labelattack.registry import Registry, Spec, load_plugin
+from labelattack.terminal import prepare_streams
 
 if TYPE_CHECKING:
     from labelattack.defenses.base import PartialLabelLoss
@@ -242,6 +244,7 @@ def dataset_checks(spec: str) -> Iterator[Check]:
         _require(fits, f"images must be uint8 [h, w, 3], got {image.dtype} {image.shape}")
 
     yield from _checks(spec, _named(loads_the_same_twice, splits_are_disjoint, images_are_pixels))
+    yield from _spec_checks("dataset", spec)
 
 
 def model_checks(spec: str) -> Iterator[Check]:
@@ -304,31 +307,57 @@ def mutation_checks(spec: str) -> Iterator[Check]:
     yield from _spec_checks("mutation", spec)
 
 
-def check_plugin(path: str) -> list[Check]:
-    """Loads a file and returns the checks of every attack, defense and mutation in it.
+def check_plugin(path: str, specs: Sequence[str] = ()) -> list[Check]:
+    """Loads a file and returns the checks of every component in it.
 
     Args:
         path: The file.
+        specs: Specs to check components of the file by, such as those of a dataset that must be
+            told where it lies; others are checked by their name alone.
 
     Raises:
-        PluginError: If it cannot be loaded or registers nothing that can be checked.
+        PluginError: If it cannot be loaded or registers nothing.
+        UnknownNameError: If a spec names something else.
     """
     kinds: list[tuple[Registry[Any], Callable[[str], Iterator[Check]]]] = [
         (attacks.registry, attack_checks),
         (defenses.registry, defense_checks),
+        (datasets.registry, dataset_checks),
+        (models.registry, model_checks),
         (mutations.registry, mutation_checks),
     ]
     before = [set(registry.names()) for registry, _ in kinds]
     load_plugin(path)
-    found: list[Check] = []
+    wanted = {Spec.parse(spec).name: spec for spec in specs}
+    found: dict[str, list[Check]] = {}
     for (registry, checks), known in zip(kinds, before, strict=True):
         for name in sorted(set(registry.names()) - known):
-            found += checks(name)
+            found.setdefault(name, []).extend(_checks_of(registry, checks, wanted.get(name, name)))
     if not found:
         raise PluginError(
-            f"plug-in '{path}' must register an attack, a defense or a mutation, got none"
+            f"plug-in '{path}' must register an attack, a defense, a dataset, a model or a "
+            "mutation, got none"
         )
-    return found
+    for name in wanted:
+        if name not in found:
+            raise unknown(f"component of '{path}'", name, found)
+    return [check for of_one in found.values() for check in of_one]
+
+
+def _checks_of(
+    registry: Registry[Any], checks: Callable[[str], Iterator[Check]], spec: str
+) -> list[Check]:
+    """The checks of a component, or one that says why it cannot be built."""
+    try:
+        registry.resolve(spec)
+    except LabelAttackError as error:
+        reason = f"{error}; give its spec after the file: {Spec.parse(spec).name}:key=value"
+
+        def can_be_built() -> None:
+            raise PluginError(reason)
+
+        return list(_checks(spec, _named(can_be_built)))
+    return list(checks(spec))
 
 
 def _named(*checks: Callable[[], None]) -> list[tuple[str, Callable[[], None]]]:
@@ -342,7 +371,10 @@ def _checks(spec: str, named: list[tuple[str, Callable[[], None]]]) -> Iterator[
 
 
 def _spec_checks(kind: str, spec: str) -> Iterator[Check]:
-    kinds = {"attack": attacks, "defense": defenses, "model": models, "mutation": mutations}
+    kinds = {
+        "attack": attacks, "defense": defenses, "dataset": datasets, "model": models,
+        "mutation": mutations,
+    }  # fmt: skip
     registry = kinds[kind].registry
 
     def rejects_unknown_parameters() -> None:
@@ -378,21 +410,35 @@ def _require(condition: bool, rule: str) -> None:
         raise PluginError(rule)
 
 
-def _main(paths: list[str]) -> int:
+def _main(arguments: list[str]) -> int:
+    files: dict[str, list[str]] = {}
+    for argument in arguments:
+        if argument.endswith(".py") or not files:
+            files[argument] = []
+        else:
+            files[next(reversed(files))].append(argument)
+    if not files:
+        raise PluginError("plug-in must be a Python file, got none; give one, and specs after it")
     broken = 0
-    for path in paths:
-        for check in check_plugin(path):
+    for path, specs in files.items():
+        for check in check_plugin(path, specs):
             try:
                 check()
-                sys.stdout.write(f"ok      {check}\n")
+                _write(f"ok      {check}")
             except Exception as error:
                 broken += 1
-                sys.stdout.write(f"BROKEN  {check}: {type(error).__name__}: {error}\n")
+                _write(f"BROKEN  {check}: {type(error).__name__}: {error}")
     return 1 if broken else 0
 
 
+def _write(text: str) -> None:
+    sys.stdout.write(f"{printable(text)}\n")
+
+
 if __name__ == "__main__":
+    prepare_streams()
     try:
         sys.exit(_main(sys.argv[1:]))
     except LabelAttackError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

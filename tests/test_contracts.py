@@ -3,8 +3,9 @@
 import pytest
 
 from labelattack import attacks, datasets, defenses, models, mutations
-from labelattack.errors import PluginError
+from labelattack.errors import PluginError, UnknownNameError
 from labelattack.testing import (
+    _main,
     attack_checks,
     check_plugin,
     dataset_checks,
@@ -96,3 +97,70 @@ def test_checks_can_fail(tmp_path):
     assert "known-only: accepts every attack" in failed
     for registry, name in ((attacks.registry, "unseeded"), (defenses.registry, "known-only")):
         del registry._classes[name]
+
+
+KINDS = '''
+"""A dataset that must be told where it lies, and a model."""
+from dataclasses import dataclass
+from labelattack import datasets, models
+from labelattack.datasets.digits import Digits
+from labelattack.models.tiny import Tiny
+
+@datasets.register("told-digits")
+@dataclass(frozen=True, kw_only=True)
+class ToldDigits(Digits):
+    """Digits of a place that has no default."""
+    place: str
+
+@models.register("told-tiny")
+@dataclass(frozen=True, kw_only=True)
+class ToldTiny(Tiny):
+    """Says more channels than it has."""
+    channels = 65
+'''
+
+
+@pytest.fixture
+def kinds(tmp_path, monkeypatch):
+    for kind in (datasets, models):
+        monkeypatch.setattr(kind.registry, "_classes", dict(kind.registry._classes))
+    path = tmp_path / "kinds.py"
+    path.write_text(KINDS, encoding="utf-8")
+    return str(path)
+
+
+def said_of(capsys, *arguments):
+    code = _main([*map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+def test_datasets_and_models_of_a_file_are_checked(kinds, capsys):
+    code, said = said_of(capsys, kinds, "told-digits:place=x,train=60,val=30,test=40")
+    assert code == 1
+    for line in ("ok      told-digits:place=x,train=60,val=30,test=40: splits are disjoint",
+                 "ok      told-tiny: is seeded", "BROKEN  told-tiny: maps images to logits"):  # fmt: skip
+        assert line in said
+
+
+def test_what_needs_a_parameter_says_so_once(kinds, capsys):
+    code, said = said_of(capsys, kinds)
+    assert code == 1
+    (line,) = [line for line in said.splitlines() if "told-digits" in line]
+    assert line.endswith(
+        "dataset 'told-digits' needs parameter 'place', got none; give its spec after the file: "
+        "told-digits:key=value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "must be a Python file, got none"), (["absent.py"], "which is not there")],
+)
+def test_nothing_to_check_is_an_error(arguments, message):
+    with pytest.raises(PluginError, match=message):
+        _main(arguments)
+
+
+def test_a_spec_of_another_component_is_named(kinds):
+    with pytest.raises(UnknownNameError, match="did you mean 'told-digits'"):
+        check_plugin(kinds, ["tld-digits:train=3"])

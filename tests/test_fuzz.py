@@ -20,17 +20,22 @@ from hypothesis import strategies as st
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.benchmark.grid import Grid
+from labelattack.benchmark.leaderboard import boards
 from labelattack.benchmark.spec import experiment, read_experiment, resolved, to_toml
 from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
 from labelattack.cli import main
+from labelattack.cli.boards import print_board
+from labelattack.cli.common import print_json, say
 from labelattack.datasets.voc import VocBoxes
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
 from labelattack.registry import Spec
+from labelattack.terminal import prepare_streams
 from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc
+from tests.test_benchmark import fake
 
 CASES = {
     "specs": 1100,
@@ -45,6 +50,7 @@ CASES = {
     "toml-keys": 700,
     "records": 800,
     "command-line": 50,
+    "terminal": 800,
 }
 TIMES = int(os.environ.get("LABELATTACK_FUZZ", "1"))
 
@@ -620,3 +626,63 @@ def test_command_line(folder, command):
             main()
     assert stopped.value.code in (0, 2), said.getvalue()
     assert "internal error" not in said.getvalue() and "Traceback" not in said.getvalue()
+
+
+# --- terminals
+
+ENCODINGS = (
+    "ascii", "latin-1", "cp1252", "cp437", "cp037", "shift_jis", "gb18030", "koi8-r", "utf-7", "utf-8",
+    "utf-8-sig", "utf-16", "utf-16-le", "utf-32",
+)  # fmt: skip
+NAMES = st.text(st.characters(), min_size=1, max_size=20) | st.sampled_from(
+    [
+        "± · × − – — ≤ … ‘x’ “x” ━│┌",
+        "犬",
+        "ÅÄÖ",
+        "🐕",
+        "\ud800",
+        "\x1b[31m",
+        "[red]x[/red]",
+        "\n\r",
+        "\0",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def board():
+    (found,) = boards([fake(0.5, 0.5, seed=seed) for seed in range(2)])
+    return found
+
+
+@given(dataset=NAMES, defense=NAMES, reason=NAMES, encoding=st.sampled_from(ENCODINGS))
+@fuzzed("terminal")
+def test_boards_on_terminals_of_odd_encodings(board, dataset, defense, reason, encoding):
+    """What cannot be written is written otherwise; what was written can be read as it was meant."""
+    row = board.rows[0].model_copy(
+        update={
+            "defense": f"d{defense}".replace(":", ""),
+            "worst_class": reason,
+            "worst_drop": 1.0,
+            "unreliable": [reason],
+        }
+    )
+    odd = board.model_copy(
+        update={
+            "dataset": f"d{dataset}".replace(":", ""),
+            "rows": [row],
+            "unranked": {row.attack: reason},
+        }
+    )
+    written, said = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdout", written)
+        patched.setattr(sys, "stderr", said)
+        prepare_streams()
+        print_board(odd)
+        print_json(json.dumps({"name": reason}, ensure_ascii=False))
+        say(f"d{dataset}")
+    text = written.buffer.getvalue().decode(encoding)
+    assert "50.0" in text and json.loads(text.rstrip("\n").rpartition("\n")[2]) == {"name": reason}
+    assert "\x1b" not in text and (encoding != "ascii" or text.isascii())
+    assert said.buffer.getvalue().decode(encoding).strip()

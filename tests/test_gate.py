@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from labelattack import defenses
 from labelattack.benchmark import gate
 from labelattack.benchmark.baseline import (
     Baseline,
@@ -23,12 +25,16 @@ from labelattack.benchmark.baseline import (
     summed_up,
     write_baseline,
 )
-from labelattack.benchmark.gate import Limits, compare
+from labelattack.benchmark.gate import Limits, check_store, compare
 from labelattack.benchmark.gate_reports import to_markdown, to_text, write_junit
 from labelattack.benchmark.measures import value_of
+from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.store import RecordStore, Removal
+from labelattack.cli import main
+from labelattack.cli.checking import _update
 from labelattack.errors import StoreError
-from tests.test_benchmark import diagnosis, fake
+from labelattack.registry import Registry, load_plugin
+from tests.test_benchmark import cells, diagnosis, fake
 from tests.test_cli import run
 
 pytest_plugins = ["pytester"]
@@ -205,11 +211,124 @@ def test_an_error_in_one_row_does_not_hide_a_regression_in_another():
         assert "REGRESSION" in text and "not run now" in text
 
 
-def test_other_versions_and_failed_seeds_are_said():
+def of_version(version, maps, kind="defense", labels="same", created=""):
+    """Records of one row, of which one component has another version."""
+    (of,) = {tuple(record.cell.versions.items()) for record in runs(maps)}
+    found = runs(maps, labels=labels, versions={**dict(of), kind: version})
+    return [record.model_copy(update={"created": created}) for record in found]
+
+
+def check_of(then, now, limits=FREE):
+    return compare(summed_up(then, ["map"]), summed_up(now, ["map"]), limits)
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        ([80.0, 81.0, 82.0], "equal"),
+        ([80.1, 80.9, 82.0], "not told from noise"),
+        ([75.0, 76.1, 77.3], "regression"),
+        ([84.0, 85.1, 86.3], "improved"),
+    ],
+)
+def test_an_edited_loss_is_compared_and_both_versions_are_shown(tmp_path, now, verdict):
+    check = check_of(runs([80.0, 81.0, 82.0]), of_version("2", now))
+    (found,) = check.changes
+    assert (found.verdict, found.test) == (verdict, "paired")
+    assert found.versions == ("attack 1, defense 1", "attack 1, defense 2")
+    write_junit(tmp_path / "j.xml", check)
+    written = (tmp_path / "j.xml").read_text(encoding="utf-8")
+    told = "versions attack 1, defense 1 then, attack 1, defense 2 now"
+    assert all(told in text for text in (to_text(check), to_markdown(check), written))
+    assert check.notes == []
+
+
+def test_another_version_of_the_attack_is_paired_where_labels_are_known_to_be_equal():
+    def test_of(labels):
+        return change_of(runs([80.0, 81.0]), of_version("2", [79.0, 80.5], "attack", labels)).test
+
+    assert [test_of(labels) for labels in ("same", "other", None)] == ["paired", "Welch", "Welch"]
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_another_version_of_dataset_or_model_cannot_be_compared(kind):
+    found = change_of(runs([80.0, 81.0]), of_version("2", [80.0, 81.0], kind))
+    assert found.verdict == "cannot compare" and f"{kind} 2" in found.reason
+
+
+def test_same_versions_is_the_strict_mode():
+    then, now = runs([80.0, 81.0, 82.0]), of_version("2", [80.0, 81.0, 82.0])
+    check = check_of(then, now, Limits(same_versions=True))
+    (found,) = check.changes
+    assert found.reason == "versions attack 1, defense 1 then, attack 1, defense 2 now"
+    assert check.exit_code == 2
+    assert check.notes == ["not in the baseline: an under targeted:rate=0.4; --update adds it"]
+    assert check_of(then, then, Limits(same_versions=True)).exit_code == 0
+
+
+def test_a_baseline_of_two_versions_of_a_row_is_read_and_the_one_at_hand_is_meant(tmp_path):
+    old, new = runs([80.0, 81.0, 82.0]), of_version("2", [70.0, 71.0, 72.0])
+    write_baseline(tmp_path / "b.json", summed_up([*old, *new], ["map"]))
+    then = read_baseline(tmp_path / "b.json")
+    assert len(then.boards[0].rows) == 2
+    assert [c.verdict for c in compare(then, summed_up(new, ["map"]), FREE).changes] == ["equal"]
+    third = compare(then, summed_up(of_version("3", [70.0, 71.0, 72.0]), ["map"]), FREE)
+    assert [change.verdict for change in third.changes] == ["regression", "equal"]
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """A baseline, and a store with a row from before an edit and from after it."""
+    write_baseline(tmp_path / "b.json", summed_up(runs([80.0, 81.0, 82.0]), ["map"]))
+
+    def store(before, after):
+        kept = RecordStore(tmp_path / "results")
+        for record in [*before, *after]:
+            kept.add(record)
+        return check_store(tmp_path / "results", tmp_path / "b.json", FREE)
+
+    return store
+
+
+@pytest.mark.parametrize("kind", ["defense", "attack", "dataset", "model"])
+def test_a_store_from_before_and_after_an_edit_is_compared_as_the_code_at_hand(
+    monkeypatch, edited, kind
+):
+    monkeypatch.setattr(Registry, "version", lambda self, name: "2" if self.kind == kind else "1")
+    lost = [70.0, 71.0, 72.5]
+    after = of_version("2", lost, kind, created="2001")
+    check = edited(of_version("1", [80.0, 81.0, 82.0], kind, created="2002"), after)
+    assert check.exit_code == (1 if kind in ("defense", "attack") else 2)
+    assert check.notes[-1] == (
+        f"an under targeted:rate=0.4: {kind} 2 is taken, {kind} 1 is left out"
+    )
+
+
+def test_where_no_version_is_at_hand_the_last_that_was_written_is_compared(monkeypatch, edited):
+    monkeypatch.setattr(Registry, "at_hand", lambda self, name: False)
+    before = of_version("1+b", [80.0, 81.0, 82.0], created="2001")
+    check = edited(before, of_version("1+a", [70.0, 71.0, 72.5], created="2002"))
+    (found,) = check.changes
+    assert found.versions == ("attack 1, defense 1", "attack 1, defense 1+a")
+
+
+def test_images_that_were_replaced_are_not_compared_with_what_was_left_of_the_old(edited):
+    before = [r.model_copy(update={"created": "2001"}) for r in runs([80.0, 81.0, 82.0])]
+    after = [r.model_copy(update={"created": "2002"}) for r in runs([80.0], fingerprint="x")]
+    (found,) = edited(before, after).changes
+    assert re.fullmatch(r"fingerprint \w+ then, x now", found.reason)
+
+
+def test_an_update_keeps_one_version_of_a_row(edited, stores, monkeypatch):
+    monkeypatch.setattr(Registry, "version", lambda self, name: "2" if name == "an" else "1")
+    edited(runs([80.0, 81.0, 82.0]), of_version("2", [70.0, 71.0, 72.5]))
+    _update(stores / "results", stores / "b.json", FREE)
+    (row,) = read_baseline(stores / "b.json").boards[0].rows
+    assert row.versions == "attack 1, defense 2"
+
+
+def test_failed_seeds_are_said():
     then = runs([80.0, 81.0, 82.0])
-    versions = {**then[0].cell.versions, "defense": "2"}
-    newer = change_of(then, runs([80.0, 81.0, 82.0], versions=versions))
-    assert newer.reason == "versions attack 1, defense 1 then, attack 1, defense 2 now"
     failed = then[1].model_copy(
         update={"status": "failed", "test": None, "reason": "TrainingDivergedError: infinite"}
     )
@@ -315,6 +434,14 @@ def test_differences_name_what_changed():
         "gone: an under random:rate=0.4",
         "changed: map of an under targeted:rate=0.4: 80.50 (2 seeds) -> 81.00 (2 seeds)",
         "new: an under single-positive",
+    ]
+
+
+def test_differences_name_a_row_by_attack_and_defense_whatever_its_version():
+    old, new = runs([80.0, 81.0]), of_version("2", [80.0, 82.0])
+    assert differences(summed_up(old, ["map"]), summed_up(new, ["map"])) == [
+        "changed: versions of an under targeted:rate=0.4: attack 1, defense 1 -> attack 1, defense 2",
+        "changed: map of an under targeted:rate=0.4: 80.50 (2 seeds) -> 81.00 (2 seeds)",
     ]
 
 
@@ -475,6 +602,52 @@ def test_check_exits_says_and_writes(stores):
     as_json = run("check", "worse", "--baseline", "b.json", "--json", cwd=stores, code=1)
     assert json.loads(as_json.stdout)["changes"][0]["verdict"] == "regression"
     assert run("check", "worse", "--baseline", "b.json", "--tolerance", 4, cwd=stores).stdout
+
+
+LOSS = """
+from labelattack import PartialLabelLoss, defenses
+from labelattack.defenses.base import assume_negative
+
+
+@defenses.register("edited")
+class Edited(PartialLabelLoss):
+    def loss(self, logits, step):
+        return assume_negative(logits, step).mean()
+"""
+
+
+def test_a_loss_is_edited_its_grid_run_again_and_checked(tmp_path, monkeypatch, capsys):
+    """A harmless edit first, then one that turns the loss round."""
+    monkeypatch.setattr(defenses.registry, "_classes", dict(defenses.registry._classes))
+    path, results, baseline = tmp_path / "loss.py", tmp_path / "results", tmp_path / "b.json"
+
+    def edited(old, new):
+        text = LOSS.replace(old, new)
+        path.write_text(f"{text}# {new}\n", encoding="utf-8")
+        for name in [name for name in sys.modules if name.startswith("labelattack_plugin_loss")]:
+            del sys.modules[name]
+        load_plugin(path)
+        grid = cells(defenses=("edited",), seeds=(0, 1, 2), lrs=(0.03,), reference=False)
+        assert run_grid(grid, RecordStore(results)) == 3
+
+    def checked(*more, code):
+        command = ["labelattack", "check", results, "--baseline", baseline, "--plugin", path, *more]
+        monkeypatch.setattr(sys, "argv", [*map(str, command)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == code
+        return capsys.readouterr().out
+
+    edited("", "")
+    checked("--update", code=0)
+    edited("return ", "return ")
+    assert re.search(r"3 paired +equal", checked(code=0))
+    edited("return ", "return -")
+    found = checked(code=1)
+    assert re.search(r"3 paired +REGRESSION", found)
+    then, now = re.search(r"versions .*(1\+\w+) then, .*(1\+\w+) now", found).groups()
+    assert then != now and f"defense {now} is taken, defense {then} is left out" in found
+    assert f"defense {then} then" in checked("--same-versions", code=2)
 
 
 def test_update_says_what_changed(stores):

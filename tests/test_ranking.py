@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from labelattack.benchmark.leaderboard import boards
 from labelattack.benchmark.ranking import Run, rank
 from labelattack.benchmark.store import CleanScores
+from labelattack.benchmark.tables import remarks, to_markdown
 from labelattack.benchmark.trust import doubts
 from labelattack.evaluation.average_precision import map_interval
 from labelattack.evaluation.statistics import holm, paired, rank_ranges
@@ -221,6 +222,58 @@ def test_other_attacked_labels_are_not_compared():
     assert rank("targeted", [one]).reason == "nothing to compare"
     unknown = ("1", {seed: Run(60.0 + seed, None) for seed in range(4)})
     assert rank("targeted", [one, unknown]).ranks == [(1, 1), (2, 2)]
+
+
+def test_one_row_that_failed_takes_no_rank_from_the_others():
+    rows = rows_of([[80.0, 81.0, 82.5], [70.0, 71.5, 72.0]])
+    found = rank("targeted", [rows[0], ("lost", {}), rows[1]])
+    assert found.ranks == [(1, 1), None, (2, 2)]
+    assert [(c.first, c.second) for c in found.comparisons] == [("0", "1")]
+    assert found.reason == "left out of the ranks: lost (0 seeds, ranks need 3)"
+
+
+def test_rows_in_most_of_the_bad_pairs_are_left_out_first():
+    whole = rows_of([[80.0] * 4, [70.0] * 4, [60.0] * 4])
+    other = ("other", {seed: Run(90.0, "same" if seed < 1 else "other") for seed in range(4)})
+    short = ("short", {seed: Run(90.0, "same") for seed in range(2)})
+    found = rank("targeted", [other, *whole, short])
+    assert found.ranks == [None, (1, 1), (2, 2), (3, 3), None]
+    assert found.reason == (
+        "left out of the ranks: other (1 seed with the same attacked labels in common, ranks need 3)"
+        ", short (2 seeds, ranks need 3)"
+    )
+
+
+@given(st.lists(st.sets(st.integers(0, 5)), min_size=2, max_size=6))
+def test_whatever_ran_only_rows_that_share_enough_are_ranked(ran):
+    rows = [(str(n), {s: Run(80.0 + s * n, "same") for s in seeds}) for n, seeds in enumerate(ran)]
+    found = rank("targeted", rows)
+    ranked = [seeds for seeds, of in zip(ran, found.ranks, strict=True) if of is not None]
+    assert all(len(one & two) >= 3 for one, two in combinations(ranked, 2))
+    possible = any(len(one & two) >= 3 for one, two in combinations(ran, 2))
+    assert len(ranked) >= 2 if possible else not ranked
+    assert bool(found.reason) == (len(ranked) < len(ran))
+
+
+@pytest.mark.parametrize("name", ["epr", "iu"])
+def test_a_board_says_who_is_left_out_and_ranks_the_rest(name):
+    done = [
+        judged(fake(value / 100, 0.5, seed=seed, defense=defense))
+        for defense, values in (("an", [80, 81, 82.5]), ("wan", [70, 71.5, 72]))
+        for seed, value in enumerate(values)
+    ]
+    lost = [
+        fake(0.5, 0.5, seed=seed, defense=name).model_copy(
+            update={"status": "failed", "test": None, "reason": "no number of positives"}
+        )
+        for seed in range(3)
+    ]
+    (board,) = boards([*done, *lost])
+    assert [row.rank is None for row in board.rows] == [False, False, True]
+    said = f"left out of the ranks: {name} (0 seeds, ranks need 3)"
+    assert list(board.unranked.values()) == [said]
+    assert f"under targeted:rate=0.4, {said}" in remarks(board)
+    assert said in to_markdown([board])
 
 
 def test_noise_alone_is_seldom_told_apart():

@@ -207,22 +207,27 @@ def differences(old: Baseline, new: Baseline) -> list[str]:
     before, after = _by_row(old), _by_row(new)
     found = []
     for key in dict.fromkeys([*before, *after]):
-        name = row_title(key[1])
         if key not in after:
-            found.append(f"gone: {name}")
+            found.append(f"gone: {row_title(before[key])}")
         elif key not in before:
-            found.append(f"new: {name}")
+            found.append(f"new: {row_title(after[key])}")
         elif before[key] != after[key]:
-            found += _changes(name, before[key], after[key])
+            found += _changes(row_title(after[key]), before[key], after[key])
     return found
 
 
-def _by_row(baseline: Baseline) -> dict[tuple[Identity, Pair], BaselineRow]:
-    return {(board.identity, row.pair): row for board in baseline.boards for row in board.rows}
+def _by_row(baseline: Baseline) -> dict[tuple[Identity, str, str], BaselineRow]:
+    return {
+        (board.identity, row.attack, row.defense): row
+        for board in baseline.boards
+        for row in board.rows
+    }
 
 
 def _changes(name: str, old: BaselineRow, new: BaselineRow) -> list[str]:
     found = []
+    if old.versions != new.versions:
+        found.append(f"changed: versions of {name}: {old.versions} -> {new.versions}")
     for measure in sorted({*old.scores, *new.scores}):
         one, two = old.scores.get(measure, {}), new.scores.get(measure, {})
         if one != two:
@@ -239,3 +244,9 @@ def _mean(scores: dict[int, float]) -> str:
 def row_title(pair: Pair) -> str:
     """``an under targeted:rate=0.4``."""
     return f"{defenses.short(pair.defense)} under {attacks.short(pair.attack)}"
+
+
+def some(names: Iterable[str]) -> str:
+    """The first of several names, and how many more there are."""
+    first, *rest = dict.fromkeys(names)
+    return f"{first} and {len(rest)} more" if rest else first

@@ -14,7 +14,7 @@ from labelattack.benchmark.leaderboard import Board, Row
 from labelattack.benchmark.shaking import SHAKES
 from labelattack.benchmark.tables import title
 from labelattack.defenses import registry as defenses
-from labelattack.diagnosis.pictures import plain
+from labelattack.diagnosis.pictures import empty_figure, plain, save_figure
 from labelattack.errors import StoreError
 
 MARKS = "osD^vPX*"
@@ -32,20 +32,13 @@ def draw_curves(path: Path, board: Board) -> None:
     Raises:
         StoreError: If the board has no curve, or the picture cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     families = list(dict.fromkeys(curve.attack for curve in board.curves))
     if not families:
         raise StoreError(
             "curves must come from an attack with a rate, such as targeted or random, got none"
         )
-    figure, panels = pyplot.subplots(
-        1, len(families), figsize=(4.6 * len(families), 4), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure = empty_figure(4.6 * len(families), 4)
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)
     names = sorted({curve.defense for curve in board.curves})
     reference = next((r for r in board.rows if (r.attack, r.defense) == ("none", REFERENCE)), None)
     for panel, family in zip(panels[0], families, strict=True):
@@ -62,7 +55,8 @@ def draw_curves(path: Path, board: Board) -> None:
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("test mAP (points)")
     panels[0][0].legend(fontsize=8, loc="lower left")
-    _save(figure, path, board)
+    figure.suptitle(plain(title(board)), fontsize=10)
+    save_figure(figure, path)
 
 
 def draw_pixels(path: Path, board: Board) -> None:
@@ -85,15 +79,8 @@ def draw_pixels(path: Path, board: Board) -> None:
             "a picture of changed pixels needs runs of bench --robustness evasion,corruption, got "
             "none"
         )
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(
-        2, 1 + len(shakes), figsize=(4.4 * (1 + len(shakes)), 7), sharex=True, sharey="row",
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
+    figure = empty_figure(4.4 * (1 + len(shakes)), 7)
+    panels = figure.subplots(2, 1 + len(shakes), sharex=True, sharey="row", squeeze=False)
     rows = [row for row in board.rows if row.positives_removed is not None]
     names = sorted({row.defense for row in rows if row.attack != "none"})
     _draw_rows(panels[0][0], names, [(row, row.map, row.interval) for row in rows])
@@ -113,7 +100,8 @@ def draw_pixels(path: Path, board: Board) -> None:
     panels[1][1].tick_params(labelleft=True)
     panels[1][0].axis("off")
     panels[1][0].legend(*panels[0][0].get_legend_handles_labels(), loc="center", fontsize=9)
-    _save(figure, path, board)
+    figure.suptitle(plain(title(board)), fontsize=10)
+    save_figure(figure, path)
 
 
 _BESIDE = 0.008  # of the axis of shares
@@ -165,16 +153,3 @@ def _draw(
         linestyle="-" if joined else "none",
         linewidth=1.5,
     )
-
-
-def _save(figure: Any, path: Path, board: Board) -> None:
-    from matplotlib import pyplot
-
-    figure.suptitle(plain(title(board)), fontsize=10)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"picture '{path}' cannot be written: {error}") from error
-    finally:
-        pyplot.close(figure)

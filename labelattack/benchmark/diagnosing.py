@@ -21,10 +21,11 @@ from labelattack.diagnosis.score import (
     shape_of,
 )
 from labelattack.diagnosis.settings import CHEAP_OPERATOR, DScoreSettings
-from labelattack.errors import StoreError
+from labelattack.errors import ModelError, StoreError
 from labelattack.evaluation.dscore import Looks
 from labelattack.models import registry as models
 from labelattack.models.base import Network
+from labelattack.models.weights import fit
 from labelattack.mutations.base import Stage
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
@@ -71,7 +72,8 @@ def looks_of(
 
 def protocol_of(state: Mapping[str, Tensor]) -> Protocol:
     """Under which protocol weights were trained: the linear one trains the head only."""
-    return "linear" if set(state) == {"weight", "bias"} else "finetune"
+    names = sorted(name.rpartition(".")[2] for name in state)
+    return "linear" if names == ["bias", "weight"] else "finetune"
 
 
 def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
@@ -89,10 +91,9 @@ def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
     linear = protocol_of(state) == "linear"
     network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
     try:
-        network.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(f"weights must fit model '{model}' on '{dataset}': {reason}") from error
+        fit(network, state, f"weights must fit model '{model}' on '{dataset}'")
+    except ModelError as error:
+        raise StoreError(str(error)) from error
     return network
 
 

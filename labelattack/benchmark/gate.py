@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,8 +15,10 @@ from labelattack.benchmark.baseline import (
     BaselineRow,
     read_baseline,
     row_title,
+    some,
     summed_up,
 )
+from labelattack.benchmark.current import current
 from labelattack.benchmark.identity import Identity, Pair
 from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import RecordStore
@@ -36,6 +38,7 @@ class Limits(BaseModel):
         alpha: Chance that pure noise anywhere in a check counts as one, in (0, 1).
         tolerance: Drop that is put up with however certain it is, in points.
         measures: What is compared; points are hundredths of its unit.
+        same_versions: Whether a row of another version of its attack or defense cannot be compared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +46,7 @@ class Limits(BaseModel):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("map",)
+    same_versions: bool = False
 
 
 class Change(BaseModel):
@@ -50,7 +54,8 @@ class Change(BaseModel):
 
     Attributes:
         board: What it was measured on.
-        pair: Attack and defense.
+        pair: Attack and defense, with their versions then.
+        versions: Those versions, then and now, if they are not the same.
         measure: What was measured.
         verdict: What came of it; ``regression`` and ``cannot compare`` fail a check.
         reason: Why it cannot be compared.
@@ -69,6 +74,7 @@ class Change(BaseModel):
 
     board: Identity
     pair: Pair
+    versions: tuple[str, str] | None = None
     measure: Measure
     verdict: Verdict
     reason: str = ""
@@ -121,11 +127,15 @@ def check_store(results: Path, baseline: Path, limits: Limits) -> Check:
         StoreError: If one of them cannot be read.
     """
     then = read_baseline(baseline)
-    return compare(then, summed_up(RecordStore(results, create=False), limits.measures), limits)
+    records, left_out = current(RecordStore(results, create=False))
+    found = compare(then, summed_up(records, limits.measures), limits)
+    return found.model_copy(update={"notes": [*found.notes, *left_out]})
 
 
 def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
     """Compares every row and measure of a baseline with what is there now.
+
+    A row is an attack and a defense on one board; it is the same one in another version of them.
 
     Args:
         then: The baseline.
@@ -136,7 +146,7 @@ def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
         The comparisons. Drops are tested one-sidedly and corrected (Holm 1979) over all rows and
         measures that can be compared; rises likewise, by themselves.
     """
-    found = list(_all(then, now, limits.measures))
+    found = list(_all(then, now, limits))
     tested = [each for each in found if isinstance(each, _Tested)]
     worse = iter(holm([each.worse for each in tested]))
     better = iter(holm([each.better for each in tested]))
@@ -146,7 +156,7 @@ def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
             each if isinstance(each, Change) else _judged(each, next(worse), next(better), limits)
             for each in found
         ],
-        notes=[*_versions(then, now), *_unknown(then, now)],
+        notes=[*_versions(then, now), *_unknown(then, now, limits)],
     )
 
 
@@ -171,45 +181,76 @@ def _judged(tested: _Tested, worse: float, better: float, limits: Limits) -> Cha
     return change.model_copy(update={"verdict": verdict, "p_corrected": worse})
 
 
-def _all(then: Baseline, now: Baseline, measures: Sequence[Measure]) -> Iterator[Change | _Tested]:
+def _all(then: Baseline, now: Baseline, limits: Limits) -> Iterator[Change | _Tested]:
     boards = {board.identity: board for board in now.boards}
     for old in then.boards:
         new = boards.get(old.identity)
-        rows = {row.pair: row for row in new.rows} if new else {}
-        for before in old.rows:
-            after = rows.get(before.pair)
-            for measure in measures:
+        for before, after in _matched(old.rows, new.rows if new else [], limits):
+            for measure in limits.measures:
                 change = Change(
                     board=old.identity, pair=before.pair, measure=measure, verdict="cannot compare"
                 )
-                if new is None:
-                    reason = _no_board(old.identity, list(boards))
-                elif after is None:
-                    reason = _no_row(before.pair, new)
-                else:
-                    reason = _obstacle(before, after, measure)
-                if reason or after is None:
+                if after is None:
+                    reason = _absent(old.identity, before.pair, now)
                     yield change.model_copy(update={"reason": reason})
                 else:
-                    yield _tested(change, _sides(before, after, measure))
+                    yield _compared(change, before, after)
 
 
-def _no_board(wanted: Identity, there: list[Identity]) -> str:
-    def differing(other: Identity) -> list[str]:
-        return [n for n in Identity.model_fields if getattr(wanted, n) != getattr(other, n)]
+def _matched(
+    old: list[BaselineRow], new: list[BaselineRow], limits: Limits
+) -> Iterator[tuple[BaselineRow, BaselineRow | None]]:
+    """Each row then with the one now, None if there is none.
 
-    if not there:
+    Of several versions of a row then, those that are not there now are passed over for one that is.
+    """
+    exact = {row.pair: row for row in new}
+    by_name = {_name(row): row for row in new}
+    settled = {_name(row) for row in old if row.pair in exact}
+    for before in old:
+        if limits.same_versions or before.pair in exact:
+            yield before, exact.get(before.pair)
+        elif _name(before) not in settled:
+            yield before, by_name.get(_name(before))
+
+
+def _name(row: Pair) -> tuple[str, str]:
+    return row.attack, row.defense
+
+
+def _absent(wanted: Identity, pair: Pair, now: Baseline) -> str:
+    """Why a row cannot be found now."""
+    if not now.boards:
         return "nothing was run"
-    nearest = min(there, key=lambda other: len(differing(other)))
-    told = (f"{n} {getattr(wanted, n)} then, {getattr(nearest, n)} now" for n in differing(nearest))
-    return "; ".join(told)
+    held = {b.identity: [r for r in b.rows if _name(r) == _name(pair)] for b in now.boards}
+    # The row itself on a board of other images or versions tells more than the board it left.
+    moved = [other for other, rows in held.items() if rows and _alike(other, wanted)]
+    nearest = min(moved or held, key=lambda other: len(_differing(wanted, other)))
+    told = _differing(wanted, nearest)
+    if not told and (rows := held[nearest]):
+        told = [f"versions {pair.versions} then, {rows[-1].versions} now"]
+    return "; ".join(told) or "not run now"
 
 
-def _no_row(wanted: Pair, board: BaselineBoard) -> str:
-    for row in board.rows:
-        if (row.attack, row.defense) == (wanted.attack, wanted.defense):
-            return f"versions {wanted.versions} then, {row.versions} now"
-    return "not run now"
+def _alike(one: Identity, other: Identity) -> bool:
+    free = {"fingerprint", "versions"}
+    return one.model_dump(exclude=free) == other.model_dump(exclude=free)
+
+
+def _differing(then: Identity, now: Identity) -> list[str]:
+    return [
+        f"{name} {old} then, {new} now"
+        for (name, old), (_, new) in zip(then, now, strict=True)
+        if old != new
+    ]
+
+
+def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change | _Tested:
+    if before.versions != after.versions:
+        change = change.model_copy(update={"versions": (before.versions, after.versions)})
+    if reason := _obstacle(before, after, change.measure):
+        return change.model_copy(update={"reason": reason})
+    return _tested(change, _sides(before, after, change.measure))
 
 
 def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
@@ -245,11 +286,16 @@ class _Sides(NamedTuple):
 
 
 def _sides(before: BaselineRow, after: BaselineRow, measure: Measure) -> _Sides:
-    """Seeds are the same if one side has no others and no attacked labels are known to differ."""
+    """Seeds are the same if one side has no others and no attacked labels are known to differ.
+
+    Those of another version of the attack must be known to be equal.
+    """
     old, new = before.scores[measure], after.scores[measure]
     both = sorted(old.keys() & new.keys())
     known = before.labels.keys() & after.labels.keys() & set(both)
     alike = all(before.labels[seed] == after.labels[seed] for seed in known)
+    if before.attack_version != after.attack_version:
+        alike = alike and len(known) == len(both)
     if alike and len(both) == min(len(old), len(new)):
         return _Sides([old[seed] for seed in both], [new[seed] for seed in both], True)
     return _Sides(list(old.values()), list(new.values()), False)
@@ -298,18 +344,12 @@ def _versions(then: Baseline, now: Baseline) -> list[str]:
     ]
 
 
-def _unknown(then: Baseline, now: Baseline) -> list[str]:
-    known = {(board.identity, row.pair) for board in then.boards for row in board.rows}
+def _unknown(then: Baseline, now: Baseline, limits: Limits) -> list[str]:
+    def key(board: BaselineBoard, row: BaselineRow) -> tuple[object, ...]:
+        return board.identity, row.pair if limits.same_versions else _name(row)
+
+    known = {key(board, row) for board in then.boards for row in board.rows}
     names = [
-        row_title(row.pair)
-        for board in now.boards
-        for row in board.rows
-        if (board.identity, row.pair) not in known
+        row_title(row) for board in now.boards for row in board.rows if key(board, row) not in known
     ]
     return [f"not in the baseline: {some(names)}; --update adds it"] if names else []
-
-
-def some(names: Iterable[str]) -> str:
-    """The first of several names, and how many more there are."""
-    first, *rest = dict.fromkeys(names)
-    return f"{first} and {len(rest)} more" if rest else first

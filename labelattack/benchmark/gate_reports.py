@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.baseline import row_title
+from labelattack.benchmark.baseline import row_title, some
 from labelattack.benchmark.extras import extra
-from labelattack.benchmark.gate import Change, Check, Verdict, some
+from labelattack.benchmark.gate import Change, Check, Verdict
 from labelattack.benchmark.tables import title, with_interval
 from labelattack.defenses import registry as defenses
 from labelattack.errors import printable
@@ -54,12 +54,21 @@ def remarks(check: Check) -> list[str]:
         "p: one-sided, Holm-corrected over all comparisons.",
         f"A regression has p < {limits.alpha:g} and a drop of more than {limits.tolerance:g}.",
     ]
-    reasons: dict[str, list[Change]] = {}
-    for change in check.of("cannot compare"):
-        reasons.setdefault(change.reason, []).append(change)
-    for reason, changes in reasons.items():
-        found.append(f"cannot compare {some(map(_name, changes))}: {reason}")
+    versions: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
+    for change in check.changes:
+        if change.versions is not None:
+            versions.setdefault(_versions(change), []).append(row_title(change.pair))
+        if change.verdict == "cannot compare":
+            reasons.setdefault(change.reason, []).append(_name(change))
+    found += [f"{some(names)}: {told}" for told, names in versions.items()]
+    found += [f"cannot compare {some(names)}: {reason}" for reason, names in reasons.items()]
     return [*found, *check.notes]
+
+
+def _versions(change: Change) -> str:
+    """The versions of a row where they have changed, else nothing."""
+    return "" if change.versions is None else "versions {} then, {} now".format(*change.versions)
 
 
 def _name(change: Change) -> str:
@@ -127,7 +136,8 @@ def write_junit(path: Path, check: Check) -> None:
         suite = junit.TestSuite(printable(name))
         for change in changes:
             case = junit.TestCase(printable(_name(change)), printable(name))
-            shown = ", ".join(f"{k} {v}" for k, v in zip(COLUMNS, cells(change), strict=True))
+            told = [f"{k} {v}" for k, v in zip(COLUMNS, cells(change), strict=True)]
+            shown = ", ".join(filter(None, [*told, _versions(change)]))
             if change.verdict == "regression":
                 case.result = [junit.Failure(printable(shown), change.verdict)]
             elif change.verdict == "cannot compare":

@@ -50,6 +50,11 @@ class Pair(BaseModel):
     defense: str
     versions: str
 
+    @property
+    def attack_version(self) -> str:
+        """The first of the versions."""
+        return self.versions.partition(", defense ")[0]
+
 
 def identity_of(record: Record) -> Identity:
     """The board that a record belongs to."""

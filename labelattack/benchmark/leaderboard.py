@@ -36,9 +36,9 @@ class Row(BaseModel):
         interval: Half-width of its 95 % Student-t interval over seeds; for a single seed that of
             the bootstrap over images, if it was asked for.
         interval_over: What the interval is over, ``seeds`` or ``images``; None if there is none.
-        rank: Best and worst rank among the defenses under the same attack that paired tests leave
-            open; None where there are too few seeds to test. Two that cannot be told apart share
-            a rank.
+        rank: Best and worst rank among the ranked defenses under the same attack that paired tests
+            leave open; None where it has too few seeds in common with others to test. Two that
+            cannot be told apart share a rank.
         to_reference: Mean difference from the full-label reference, paired by seed.
         to_reference_interval: Half-width of that difference's interval.
         robustness: Distance of attention from uniform, in [0, 1], lower is better; mean over seeds,
@@ -160,7 +160,7 @@ class Board(BaseModel):
         rows: By attack and falling mAP.
         curves: mAP against rate.
         comparisons: Paired comparisons of defenses under each attack.
-        unranked: Why the rows of an attack have no rank.
+        unranked: Why rows of an attack have no rank: all of them, or those that are named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from labelattack.evaluation.statistics import holm, paired, rank_ranges
 
 MIN_SEEDS = 3
 LEVEL = 0.05
+ALONE = "nothing to compare"
 
 
 class Run(NamedTuple):
@@ -53,7 +55,7 @@ class Comparison(BaseModel):
 
 
 class Ranking(NamedTuple):
-    """Comparisons and, in the order of the rows, ranks; or why there are none."""
+    """Comparisons and, in the order of the rows, ranks; why some rows have none, or all."""
 
     comparisons: list[Comparison]
     ranks: list[tuple[int, int] | None]
@@ -68,28 +70,78 @@ def rank(attack: str, rows: Sequence[tuple[str, Mapping[int, Run]]]) -> Ranking:
         rows: Name of each row, and its runs by seed.
 
     Returns:
-        The ranking. There is none if a pair shares fewer than three seeds with the same attacked
-        labels: with fewer, next to nothing can be told apart, and what seems to be is chance.
+        The ranking of the rows of which every pair shares at least three seeds with the same
+        attacked labels: with fewer, next to nothing can be told apart, and what seems to be is
+        chance. Rows that stand in the way are left out, those of most such pairs first.
     """
-    none: list[tuple[int, int] | None] = [None] * len(rows)
+    ranks: list[tuple[int, int] | None] = [None] * len(rows)
     if len(rows) < 2:
-        return Ranking([], none, "nothing to compare")
-    pairs = list(combinations(range(len(rows)), 2))
-    if (fewest := min(len(runs) for _, runs in rows)) < MIN_SEEDS:
-        return Ranking([], none, f"{fewest} seeds, ranks need {MIN_SEEDS}")
-    shared = [_shared(rows[a][1], rows[b][1]) for a, b in pairs]
-    if (fewest := min(map(len, shared))) < MIN_SEEDS:
-        what = "seeds with the same attacked labels in common"
-        return Ranking([], none, f"{fewest} {what}, ranks need {MIN_SEEDS}")
-    found = []
-    for (a, b), seeds in zip(pairs, shared, strict=True):
-        one, two = ([rows[row][1][seed].points for seed in seeds] for row in (a, b))
-        found.append(paired(one, two))
-    corrected = holm([each.p or 0.0 for each in found])
+        return Ranking([], ranks, ALONE)
+    shared = {(a, b): _shared(rows[a][1], rows[b][1]) for a, b in combinations(range(len(rows)), 2)}
+    kept, left_out = _rankable([len(runs) for _, runs in rows], shared)
+    if len(kept) < 2:
+        fewest = min(len(runs) for _, runs in rows), min(map(len, shared.values()))
+        return Ranking([], ranks, _too_few(*fewest))
+    comparisons, better = _compared(
+        attack, rows, {pair: shared[pair] for pair in combinations(kept, 2)}
+    )
+    places = {row: place for place, row in enumerate(kept)}
+    open_to = rank_ranges(len(kept), [(places[a], places[b]) for a, b in better])
+    for row, place in places.items():
+        ranks[row] = open_to[place]
+    told = ", ".join(f"{rows[row][0]} ({why})" for row, why in sorted(left_out.items()))
+    return Ranking(comparisons, ranks, f"left out of the ranks: {told}" if told else "")
+
+
+def _shared(one: Mapping[int, Run], two: Mapping[int, Run]) -> list[int]:
+    """Seeds of both whose labels are not known to differ."""
+    return sorted(
+        seed
+        for seed in one.keys() & two.keys()
+        if None in (one[seed].labels, two[seed].labels) or one[seed].labels == two[seed].labels
+    )
+
+
+def _rankable(
+    seeds: Sequence[int], shared: Mapping[tuple[int, int], Sequence[int]]
+) -> tuple[list[int], dict[int, str]]:
+    """Rows of which every pair shares enough seeds, and why each of the others is not among them.
+
+    Args:
+        seeds: How many each row has.
+        shared: Those that each pair of rows has in common.
+    """
+    kept, left_out = list(range(len(seeds))), dict[int, str]()
+    while short := [pair for pair in combinations(kept, 2) if len(shared[pair]) < MIN_SEEDS]:
+        stands_in = Counter(row for pair in short for row in pair)
+        worst = max(kept, key=lambda row: (stands_in[row], -seeds[row], row))
+        fewest = min(len(shared[pair]) for pair in short if worst in pair)
+        left_out[worst] = _too_few(seeds[worst], fewest)
+        kept.remove(worst)
+    return kept, left_out
+
+
+def _too_few(seeds: int, shared: int) -> str:
+    count, what = seeds, ""
+    if seeds >= MIN_SEEDS:
+        count, what = shared, " with the same attacked labels in common"
+    return f"{count} seed{'s' * (count != 1)}{what}, ranks need {MIN_SEEDS}"
+
+
+def _compared(
+    attack: str,
+    rows: Sequence[tuple[str, Mapping[int, Run]]],
+    shared: Mapping[tuple[int, int], Sequence[int]],
+) -> tuple[list[Comparison], list[tuple[int, int]]]:
+    """Paired tests of those pairs over the seeds that they share, and who is better in which."""
+    found = {
+        pair: paired(*([rows[row][1][seed].points for seed in seeds] for row in pair))
+        for pair, seeds in shared.items()
+    }
+    corrected = holm([each.p or 0.0 for each in found.values()])
     comparisons, better = [], []
-    for (a, b), each, p in zip(pairs, found, corrected, strict=True):
-        sign = -1 if each.difference.mean < 0 else 1
-        first, second = (a, b)[::sign]
+    for (pair, each), p in zip(found.items(), corrected, strict=True):
+        first, second = pair[::-1] if each.difference.mean < 0 else pair
         if p < LEVEL:
             better.append((first, second))
         comparisons.append(
@@ -106,13 +158,4 @@ def rank(attack: str, rows: Sequence[tuple[str, Mapping[int, Run]]]) -> Ranking:
                 distinct=p < LEVEL,
             )
         )
-    return Ranking(comparisons, list(rank_ranges(len(rows), better)), "")
-
-
-def _shared(one: Mapping[int, Run], two: Mapping[int, Run]) -> list[int]:
-    """Seeds of both whose labels are not known to differ."""
-    return sorted(
-        seed
-        for seed in one.keys() & two.keys()
-        if None in (one[seed].labels, two[seed].labels) or one[seed].labels == two[seed].labels
-    )
+    return comparisons, better

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.identity import Identity
 from labelattack.benchmark.leaderboard import Board, Curve, Row, row_name
-from labelattack.benchmark.ranking import Comparison
+from labelattack.benchmark.ranking import ALONE, LEVEL, Comparison
 from labelattack.benchmark.shaking import SHAKES, Shaken
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
@@ -97,13 +97,21 @@ def _each(joined: str, registry: Registry[Any]) -> str:
 def remarks(board: Board) -> list[str]:
     """What must be said of a board beside its numbers."""
     found = []
-    if any(row.rank for row in board.rows):
+    ranked = {row.attack for row in board.rows if row.rank}
+    if ranked:
         found.append(
             "rank: ranks that paired t-tests over seeds, Holm-corrected over the pairs of an "
-            "attack at 5 %, leave open"
+            f"attack at {100 * LEVEL:g} %, leave open"
         )
-    reasons = sorted({reason for reason in board.unranked.values() if "compare" not in reason})
-    found += [f"not ranked: {reason}" for reason in reasons]
+    found += sorted(
+        {
+            f"under {attacks.short(attack)}, {reason}"
+            if attack in ranked
+            else f"not ranked: {reason}"
+            for attack, reason in board.unranked.items()
+            if reason != ALONE
+        }
+    )
     for name in SHAKES:
         ways = {of.how for row in board.rows if (of := getattr(row, name)) is not None}
         found += [

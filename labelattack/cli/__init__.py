@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -23,6 +24,8 @@ from labelattack.cli.reproducing import reproduce
 from labelattack.cli.scoring import score
 from labelattack.cli.storing import store
 from labelattack.errors import LabelAttackError
+from labelattack.storage import expanded
+from labelattack.terminal import prepare_streams
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,8 +38,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: every error becomes one line and an exit code."""
+    prepare_streams()
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [_at_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     try:
         app(arguments, prog_name="labelattack")
@@ -57,9 +61,28 @@ def main() -> None:
         sys.exit(EXIT_BUG)
 
 
+def _at_home(argument: str) -> str:
+    """``~/x`` or ``--option=~/x`` with the home folder, which not every caller puts in."""
+    found = re.fullmatch(r"(--[^=]+=)?(~/.*)", argument, re.DOTALL)
+    return f"{found[1] or ''}{expanded(found[2])}" if found else argument
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("labelattack"))
+        raise typer.Exit
+
+
 @app.callback()
 def about(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "-V", "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
     """What remains of a multi-label classifier when part of its training labels disappears?
 
@@ -72,11 +95,6 @@ def about(
 
     Errors exit with 2 and one line; --debug adds the traceback.
     """
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("labelattack"))
-        raise typer.Exit
 
 
 app.command()(bench)

@@ -11,6 +11,7 @@ from labelattack.cli.common import (
     AsJson,
     Plugins,
     load_plugins,
+    print_json,
     print_table,
 )
 
@@ -49,7 +50,7 @@ def attack(
     except OSError as error:
         raise LabelError(f"manifest '{beside}' cannot be written: {error}") from error
     if as_json:
-        typer.echo(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
+        print_json(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
         return
     rows = [
         ("attack", account.attack),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from labelattack.cli.common import one_of, print_table, say, stored_records
+from labelattack.cli.common import one_of, print_json, print_table, say, stored_records
 from labelattack.cli.options import Mix, Results
+from labelattack.errors import printable
 
 if TYPE_CHECKING:
     from labelattack.benchmark.leaderboard import Board
@@ -42,12 +43,10 @@ def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) 
         if not found:
             say("no finished cell yet")
         return
-    render = {
-        "json": tables.to_json,
-        "csv": tables.to_csv,
-        "markdown": tables.to_markdown,
-    }[format]
-    typer.echo(render(found))
+    if format == "json":
+        print_json(tables.to_json(found))
+    else:
+        typer.echo(tables.to_csv(found) if format == "csv" else tables.to_markdown(found))
 
 
 def print_board(board: Board) -> None:
@@ -106,6 +105,6 @@ def print_board(board: Board) -> None:
             "the model looks." + " Its parts: show --format markdown." * pixels
         )
     for line in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
-        typer.echo(line)
+        typer.echo(printable(line))
     for attack, rule in rules.items():
-        typer.echo(f"{attack}: {rule}")
+        typer.echo(printable(f"{attack}: {rule}"))

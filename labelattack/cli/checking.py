@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelattack.cli.common import AsJson, one_of, print_table, say, stored_records, validated
+from labelattack.cli.common import (
+    AsJson,
+    Plugins,
+    load_plugins,
+    one_of,
+    print_json,
+    print_table,
+    say,
+    stored_records,
+    validated,
+)
 from labelattack.cli.options import Results
 from labelattack.errors import printable
 
@@ -39,21 +49,31 @@ def check(
     tolerance: Annotated[
         float, typer.Option(help="Points of a drop that are put up with, however certain.")
     ] = 0.5,
+    same_versions: Annotated[
+        bool, typer.Option("--same-versions", help="Refuse another version of attack or defense.")
+    ] = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE.xml", help="Write JUnit XML too.")
     ] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Compares a store with a baseline: is anything worse, beyond noise and tolerance?
 
-    Exits with 0 if nothing is, 1 if something is, 2 if something cannot be compared. Where
-    GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names.
+    A row whose loss or attack was edited is compared with what it was before, and both versions are
+    shown. Exits with 0 if nothing is worse, 1 if something is, 2 if something cannot be compared.
+    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names.
     """
     from labelattack.benchmark.gate import Limits
     from labelattack.errors import ParameterError
 
+    load_plugins(plugin)
     limits = validated(
-        Limits, alpha=alpha, tolerance=tolerance, measures=tuple(dict.fromkeys(measure or ["map"]))
+        Limits,
+        alpha=alpha,
+        tolerance=tolerance,
+        measures=tuple(dict.fromkeys(measure or ["map"])),
+        same_versions=same_versions,
     )
     if not update:
         _check(results, baseline, limits, junit, as_json)
@@ -71,7 +91,7 @@ def _check(
 
     found = check_store(results, baseline, limits)
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        print_json(found.model_dump_json(indent=1))
     else:
         _print(found)
     if junit is not None:
@@ -110,10 +130,12 @@ def _update(results: Path, path: Path, limits: Limits) -> None:
         summed_up,
         write_baseline,
     )
+    from labelattack.benchmark.current import current
     from labelattack.benchmark.gate import MIN_SEEDS
     from labelattack.errors import StoreError
 
-    new = summed_up(stored_records(results), limits.measures)
+    records, left_out = current(stored_records(results))
+    new = summed_up(records, limits.measures)
     rows = [row for board in new.boards for row in board.rows]
     if not any(row.scores for row in rows):
         raise StoreError(
@@ -126,8 +148,8 @@ def _update(results: Path, path: Path, limits: Limits) -> None:
         except StoreError as error:
             say(f"warning: {error}; it is replaced")
     write_baseline(path, new)
-    for change in changes:
-        typer.echo(printable(change))
+    for line in (*changes, *left_out):
+        typer.echo(printable(line))
     short = sum(len(scores) < MIN_SEEDS for row in rows for scores in row.scores.values())
     if short:
         say(f"warning: {short} scores are of one seed, which cannot tell a change from noise")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from labelattack.errors import printable, unknown
+from labelattack.terminal import json_for
 
 if TYPE_CHECKING:
     from labelattack.benchmark.store import Record
@@ -177,6 +178,11 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[what], completed=done)
 
         yield update
+
+
+def print_json(text: str) -> None:
+    """Prints JSON to standard output."""
+    typer.echo(json_for(sys.stdout, text))
 
 
 def say(text: str) -> None:

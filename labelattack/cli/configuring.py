@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from labelattack.cli.benching import experiment_of
-from labelattack.cli.common import AsJson, Plugins, load_plugins
+from labelattack.cli.common import AsJson, Plugins, load_plugins, print_json
 from labelattack.cli.options import Config, Crossing, Scale, Training, expanded
 
 
@@ -26,4 +26,7 @@ def config(
 
     load_plugins(plugin)
     found = resolved(experiment_of(config, scale, crossing, training))
-    typer.echo(found.model_dump_json(indent=1) if as_json else to_toml(found), nl=as_json)
+    if as_json:
+        print_json(found.model_dump_json(indent=1))
+    else:
+        typer.echo(to_toml(found), nl=False)

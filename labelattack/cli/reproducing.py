@@ -10,7 +10,7 @@ import typer
 
 from labelattack.cli.benching import experiment_of, run_experiment
 from labelattack.cli.boards import print_boards
-from labelattack.cli.common import one_of, print_table, say
+from labelattack.cli.common import one_of, print_json, print_table, say
 from labelattack.cli.options import Execution, Training, expanded
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> 
 
     found = reproduction.compare(wanted.title, wanted.reported, records)
     if form == "json":
-        typer.echo("[" + ",\n".join(c.model_dump_json(indent=1) for c in found) + "]")
+        print_json("[" + ",\n".join(c.model_dump_json(indent=1) for c in found) + "]")
     elif form == "markdown":
         typer.echo(reproduction.to_markdown(found))
     else:

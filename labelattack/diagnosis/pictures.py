@@ -12,6 +12,7 @@ from labelattack.datasets.base import Split
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError, printable
 from labelattack.evaluation.dscore import Looks
+from labelattack.storage import saved
 
 _HEAT = "cividis"  # perceptually uniform, and the same for colour-blind eyes
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -74,7 +75,7 @@ def draw_distributions(
         )
     ]
     figure.suptitle(f"{plain(title)}\n{', '.join(parts)}", fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_deletions(
@@ -125,7 +126,7 @@ def draw_deletions(
     if image is not None:
         figure.colorbar(image, ax=axes, label="logit lost when the cell is deleted", shrink=0.8)
     figure.suptitle(plain(title), fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
@@ -186,7 +187,7 @@ def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
         for i, name in enumerate(defenses)
     ]
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plain(text: str) -> str:
@@ -194,20 +195,30 @@ def plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def _figure(columns: int, *, width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+def empty_figure(width: float, height: float) -> Any:
+    """A figure of its own, in inches, which no window and no backend of the caller's knows of."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(width * columns, 5.5), height), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes.ravel()
+    return Figure(figsize=(width, height), layout="constrained", dpi=150)
 
 
-def _save(figure: Any, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise StoreError(f"picture '{path}' cannot be written: {error}") from error
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure whole or not at all, in the format that the path's suffix names.
+
+    Raises:
+        StoreError: If it cannot be written, or there is no such format.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise StoreError(f"picture '{path}' must end in .{', .'.join(sorted(known))}")
+    with saved(path, "picture") as part:
+        figure.savefig(part, format=kind)
+
+
+def _figure(columns: int, *, width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
+    figure = empty_figure(max(width * columns, 5.5), height)
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
 def _wrapped(text: str, width: int = 22) -> str:

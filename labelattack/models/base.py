@@ -6,15 +6,14 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple, final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from labelattack.errors import ModelError
-from labelattack.storage import expanded, is_file
+from labelattack.models.weights import load_weights as load_weights
+from labelattack.models.weights import read_weights as read_weights
 
 
 class Preprocessing(NamedTuple):
@@ -122,53 +121,6 @@ class Model(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.backbone()
-
-
-def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ()) -> None:
-    """Loads weights from a file without running code from it.
-
-    Args:
-        network: Receives the weights.
-        path: ``.safetensors``, or a state dict saved by torch.
-        ignore: Prefixes of entries that are dropped, such as the old head.
-
-    Raises:
-        ModelError: If the file is absent, unreadable, or does not fit.
-    """
-    file, state = expanded(path), read_weights(path)
-    state = {k: v for k, v in state.items() if not k.startswith(ignore)} if ignore else state
-    try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except Exception as error:
-        raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
-    missing = [name for name in missing if not (ignore and name.startswith(ignore))]
-    if missing or unexpected:
-        raise ModelError(
-            f"weights '{file}' must fit the model; missing {missing[:3]}, unexpected "
-            f"{unexpected[:3]}"
-        )
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Reads a state dict, ``.safetensors`` or saved by torch, without running code from it.
-
-    Raises:
-        ModelError: If the file is absent, unreadable, or holds anything else.
-    """
-    file = expanded(str(path))
-    if not is_file(file):
-        raise ModelError(f"weights must be a file, got '{file}', which is not there")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"weights '{file}' must hold a state dict, got {type(state).__name__}")
-    return state
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from labelattack.errors import ModelError
 from labelattack.models import register
-from labelattack.models.base import Model, Preprocessing, load_weights
+from labelattack.models.base import Model, Preprocessing
+from labelattack.models.weights import load_weights
 
 
 class _LastStage(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -16,8 +17,8 @@ from labelattack.models.base import (
     IMAGENET_STD,
     Model,
     Preprocessing,
-    load_weights,
 )
+from labelattack.models.weights import damage, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,12 @@ class _ResNet(Model):
                 state = published.get_state_dict(check_hash=True, weights_only=True)
                 network.load_state_dict(state)
             except Exception as error:
+                unread = isinstance(error, UnpicklingError)
+                reason = damage(error) if unread else f"{type(error).__name__}: {error}"
                 raise ModelError(
-                    f"ImageNet weights cannot be downloaded ({error}); give weights=PATH of a "
-                    "state dict, or weights=none"
-                ) from error
+                    f"ImageNet weights cannot be had: {reason}; give weights=PATH of a state "
+                    "dict, or weights=none"
+                ) from (None if unread else error)
         elif self.weights is not None:
             load_weights(network, self.weights, ignore=("fc.",))
         return nn.Sequential(*list(network.children())[:-2])  # without pooling and classifier

@@ -1,0 +1,81 @@
+"""Records of the versions that are meant where a store holds a row in several."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from labelattack import attacks, datasets, defenses, models
+from labelattack.benchmark.baseline import row_title, some
+from labelattack.benchmark.identity import pair_of
+from labelattack.benchmark.store import Record
+from labelattack.registry import Registry
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "dataset": datasets.registry,
+    "model": models.registry,
+    "attack": attacks.registry,
+    "defense": defenses.registry,
+}
+_State = tuple[tuple[str, str], ...]
+
+
+def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """Leaves out the records of versions of a row that are not meant.
+
+    A store often holds a row from before an edit and from after it. Meant are the versions that the
+    code at hand has, as far as they are known without running a plug-in that was not loaded; else
+    the last that were written.
+
+    Args:
+        records: Of a store, in any order.
+
+    Returns:
+        The records that stay, and a line on what is left out.
+    """
+    rows: dict[tuple[object, ...], dict[_State, list[Record]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for record in records:
+        rows[_row(record)][_state(record)].append(record)
+    kept: list[Record] = []
+    others: dict[str, list[str]] = defaultdict(list)
+    for states in rows.values():
+        meant = next(iter(states)) if len(states) == 1 else _meant(states)
+        kept += states[meant]
+        title = row_title(pair_of(states[meant][0]))
+        for state in states.keys() - {meant}:
+            what = f"{_told(meant, state)} is taken, {_told(state, meant)} is left out"
+            others[what].append(title)
+    return kept, [f"{some(titles)}: {what}" for what, titles in sorted(others.items())]
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    cell = record.cell
+    return (
+        cell.dataset, cell.model, cell.protocol, cell.recipe.epochs, cell.selection, cell.attack,
+        cell.defense,
+    )  # fmt: skip
+
+
+def _state(record: Record) -> _State:
+    """What an edit changes without changing a name."""
+    versions = {kind: record.cell.versions.get(kind, "") for kind in _REGISTRIES}
+    return (("fingerprint", record.cell.fingerprint), *versions.items())
+
+
+def _meant(states: dict[_State, list[Record]]) -> _State:
+    left: Collection[_State] = states
+    record = next(iter(states.values()))[0]
+    for kind, registry in _REGISTRIES.items():
+        name = str(getattr(record.cell, kind)).partition(":")[0]
+        if len({dict(state)[kind] for state in left}) > 1 and registry.at_hand(name):
+            version = registry.version(name)
+            left = [state for state in left if dict(state)[kind] == version] or left
+    return max(left, key=lambda state: (max(of.created for of in states[state]), state))
+
+
+def _told(state: _State, other: _State) -> str:
+    """In what a state differs from another."""
+    return ", ".join(f"{kind} {it}" for kind, it in state if (kind, it) not in other)

@@ -1,0 +1,130 @@
+"""Standard streams that take every text, whatever their encoding and whoever reads them."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from labelattack.errors import LabelAttackError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_MARKS = str.maketrans(
+    {
+        "±": "+-", "·": "-", "•": "-", "×": "x", "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-",
+        "…": "...", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "→": "->", "←": "<-", "‘": "'",
+        "’": "'", "“": '"', "”": '"', "\u00a0": " ", "✓": "x", "✗": "-",
+        **dict.fromkeys("─━╌╍═╸╺╴╶", "-"),
+        **dict.fromkeys("│┃║", "|"),
+        **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╞╡╪┏┓┗┛┡┩╇", "+"),
+        **dict.fromkeys("█▌▐▀▄░▒▓", "#"),
+    }
+)  # fmt: skip
+_ERRORS = "labelattack-marks"
+_ASCII = "ascii-marks"
+
+
+def prepare_streams() -> None:
+    """Makes printing safe: no text, encoding, closed stream or reader that has gone ends a command.
+
+    Characters that the encoding lacks are written as ASCII marks (``±`` as ``+-``) or escapes. What
+    is closed is the null device. A standard output that cannot be written, for instance because a
+    disk is full, raises LabelAttackError once.
+    """
+    codecs.register_error(_ERRORS, _marked)
+    codecs.register(_ascii)
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, _null())
+        elif name != "stdin":
+            setattr(sys, name, _lenient(stream, "" if name == "stderr" else "standard output"))
+
+
+def json_for(stream: TextIO, text: str) -> str:
+    """JSON that says the same in the encoding of a stream."""
+    return text if (stream.encoding or "").lower().startswith("utf") else _escaped(text)
+
+
+class _Outlet(io.FileIO):
+    """A descriptor that fails at most once; a reader that has gone is no failure.
+
+    Args:
+        descriptor: Stays open.
+        what: Name in the message; empty where nobody is left to read one.
+    """
+
+    def __init__(self, descriptor: int, what: str) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._what = what
+        self._lost = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Writes what it can.
+
+        Raises:
+            LabelAttackError: The first time that it cannot.
+        """
+        if not self._lost:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._lost = True
+                if self._what and not isinstance(error, BrokenPipeError):
+                    raise LabelAttackError(f"{self._what} cannot be written: {error}") from error
+        return memoryview(data).nbytes
+
+
+def _null() -> TextIO:
+    # The lowest free descriptor, so the one that was closed: a file that is opened later must not
+    # become the standard output of a library or of a process that is started.
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    os.set_inheritable(descriptor, descriptor <= 2)
+    return os.fdopen(descriptor, "r+" if descriptor == 0 else "w", encoding="utf-8", errors=_ERRORS)
+
+
+def _lenient(stream: Any, what: str) -> Any:
+    """The stream, or one in its place; what a test or a notebook put there stays."""
+    if not hasattr(stream, "reconfigure"):
+        return stream
+    ascii = codecs.lookup(stream.encoding).name == "ascii"
+    encoding = _ASCII if ascii else stream.encoding
+    buffer = stream.buffer
+    if not isinstance(getattr(buffer, "raw", buffer), io.FileIO):
+        stream.reconfigure(encoding=encoding, errors=_ERRORS)
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Outlet(stream.fileno(), what)),
+        encoding=encoding,
+        errors=_ERRORS,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return _escaped(lost.translate(_MARKS)), error.end
+
+
+def _escaped(text: str) -> str:
+    """Text in ASCII; other characters as JSON writes them, so that JSON stays JSON."""
+    return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+
+
+def _ascii(name: str) -> codecs.CodecInfo | None:
+    """ASCII by another name: a stream that says ASCII is written UTF-8 by Click."""
+    if name.replace("_", "-") != _ASCII:
+        return None
+    known = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        known.encode, known.decode, known.streamreader, known.streamwriter,
+        known.incrementalencoder, known.incrementaldecoder, name=_ASCII,
+    )  # fmt: skip
