@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import Annotated
 
 from platformdirs import user_cache_path
+from pydantic import AfterValidator
 
 from labelattack.errors import StoreError
 
@@ -87,6 +89,20 @@ def _temporary(usual: Path | None) -> Path:
 def expanded(path: str) -> Path:
     """A path with ``~`` replaced; that of a user who does not exist stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for such a user
+
+
+def absolute(path: str) -> str:
+    """A path with ``~`` replaced, from the root: it means the same in any folder. Empty stays so."""
+    return os.path.abspath(expanded(path)) if path else path  # noqa: PTH100  # links stay
+
+
+FilePath = Annotated[str, AfterValidator(absolute)]
+"""A parameter that is a path; a resolved spec holds it from the root."""
+
+
+def path_unless(*words: str) -> AfterValidator:
+    """Makes a parameter a path unless it is one of some words."""
+    return AfterValidator(lambda value: value if value in words else absolute(value))
 
 
 def is_there(path: Path) -> bool:

@@ -8,8 +8,10 @@ from typing import Any
 
 from labelattack import attacks, datasets, defenses, models
 from labelattack.benchmark.baseline import row_title, some
+from labelattack.benchmark.grid import CODE, CODE_OF, Cell
 from labelattack.benchmark.identity import pair_of
 from labelattack.benchmark.store import Record
+from labelattack.installation import edits_behind
 from labelattack.registry import Registry
 
 _REGISTRIES: dict[str, Registry[Any]] = {
@@ -61,19 +63,29 @@ def _row(record: Record) -> tuple[object, ...]:
 
 def _state(record: Record) -> _State:
     """What an edit changes without changing a name."""
-    versions = {kind: record.cell.versions.get(kind, "") for kind in _REGISTRIES}
+    versions = {kind: record.cell.versions.get(kind, "") for kind in (*_REGISTRIES, CODE)}
     return (("fingerprint", record.cell.fingerprint), *versions.items())
 
 
 def _meant(states: dict[_State, list[Record]]) -> _State:
     left: Collection[_State] = states
-    record = next(iter(states.values()))[0]
-    for kind, registry in _REGISTRIES.items():
-        name = str(getattr(record.cell, kind)).partition(":")[0]
-        if len({dict(state)[kind] for state in left}) > 1 and registry.at_hand(name):
-            version = registry.version(name)
+    cell = next(iter(states.values()))[0].cell
+    for kind in (*_REGISTRIES, CODE):
+        if len({dict(state)[kind] for state in left}) > 1:
+            version = _at_hand(cell, kind)
             left = [state for state in left if dict(state)[kind] == version] or left
     return max(left, key=lambda state: (max(of.created for of in states[state]), state))
+
+
+def _at_hand(cell: Cell, kind: str) -> str | None:
+    """The version that the code at hand has of a cell's component; None if that is not known."""
+    if kind == CODE:
+        return edits_behind(CODE_OF)
+    spec, registry = str(getattr(cell, kind)), _REGISTRIES[kind]
+    name = spec.partition(":")[0]
+    if not registry.at_hand(name):
+        return None
+    return registry.version(name if kind == "dataset" else spec)
 
 
 def _told(state: _State, other: _State) -> str:

@@ -12,6 +12,7 @@ from labelattack.errors import ModelError
 from labelattack.models import register
 from labelattack.models.base import Model, Preprocessing
 from labelattack.models.weights import load_weights
+from labelattack.storage import path_unless
 
 
 class _LastStage(nn.Module):
@@ -40,7 +41,7 @@ class EfficientNetLite0(Model):
     source: ClassVar[str] = "Tan and Le 2019, TensorFlow's Lite variant; Apache-2.0 weights"
     channels: ClassVar[int] = 1280
 
-    weights: str | None = "package"
+    weights: Annotated[str, path_unless("package")] | None = "package"
     size: Annotated[int, Field(ge=32)] = 224
 
     def backbone(self) -> nn.Module:

@@ -19,6 +19,7 @@ from labelattack.models.base import (
     Preprocessing,
 )
 from labelattack.models.weights import damage, load_weights
+from labelattack.storage import path_unless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class _ResNet(Model):
 
     source: ClassVar[str] = "He et al. 2016, torchvision"
 
-    weights: str | None = "imagenet"
+    weights: Annotated[str, path_unless("imagenet")] | None = "imagenet"
     size: Annotated[int, Field(ge=32)] = 448
 
     def _build(self, constructor: Callable[..., Any], published: Any) -> nn.Module:
