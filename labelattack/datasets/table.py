@@ -15,7 +15,8 @@ from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits
 from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.errors import DatasetError
-from labelattack.labels import read_array, read_labels
+from labelattack.labels import read_labels
+from labelattack.rawlabels import read_array
 from labelattack.seeding import permutation
 from labelattack.storage import is_there
 
