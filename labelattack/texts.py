@@ -46,6 +46,11 @@ def line_of(before: str) -> int:
     return len(_LINE_END.findall(before)) + 1
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, whichever system's line ends it has, blank ones included."""
+    return _LINE_END.split(text)
+
+
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
     """The lines of a UTF-8 file that are not blank: number, from 1, and text without outer spaces.
 
@@ -53,5 +58,5 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
         OSError: If it cannot be read.
         ValueError: If it is not text in UTF-8; names the line.
     """
-    lines = enumerate(_LINE_END.split(read_text(path)), start=1)
+    lines = enumerate(split_lines(read_text(path)), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]

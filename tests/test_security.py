@@ -177,7 +177,7 @@ def test_every_dataset_refuses_names_that_leave(tmp_path):
     for path in (tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main").glob("*_val.txt"):
         path.write_text(path.read_text().replace("5 ", "../../../secret "))
     (tmp_path / "y.csv").write_text(
-        "id,a\n" + "".join(f"../secret.jpg,{i % 2}\n" for i in range(9))
+        "id,a\n" + "".join(f"../{i}secret.jpg,{i % 2}\n" for i in range(9))
     )
     for spec in (
         f"coco:root={tmp_path}",

@@ -14,7 +14,7 @@ from labelattack.benchmark.leaderboard import Board, Row
 from labelattack.benchmark.shaking import SHAKES
 from labelattack.benchmark.tables import title
 from labelattack.defenses import registry as defenses
-from labelattack.diagnosis.pictures import plain
+from labelattack.diagnosis.pictures import plain, save_figure
 from labelattack.errors import StoreError
 
 MARKS = "osD^vPX*"
@@ -172,9 +172,6 @@ def _save(figure: Any, path: Path, board: Board) -> None:
 
     figure.suptitle(plain(title(board)), fontsize=10)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"picture '{path}' cannot be written: {error}") from error
+        save_figure(figure, path, dpi=150)
     finally:
         pyplot.close(figure)

@@ -12,6 +12,7 @@ from labelattack.datasets.base import Split
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.errors import StoreError, printable
 from labelattack.evaluation.dscore import Looks
+from labelattack.storage import saved
 
 _HEAT = "cividis"  # perceptually uniform, and the same for colour-blind eyes
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -74,7 +75,7 @@ def draw_distributions(
         )
     ]
     figure.suptitle(f"{plain(title)}\n{', '.join(parts)}", fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_deletions(
@@ -125,7 +126,7 @@ def draw_deletions(
     if image is not None:
         figure.colorbar(image, ax=axes, label="logit lost when the cell is deleted", shrink=0.8)
     figure.suptitle(plain(title), fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
@@ -186,7 +187,7 @@ def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
         for i, name in enumerate(defenses)
     ]
     axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plain(text: str) -> str:
@@ -202,11 +203,22 @@ def _figure(columns: int, *, width: float, height: float, rows: int = 1) -> tupl
     return figure, axes.ravel()
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path, **how: Any) -> None:
+    """Writes a figure of matplotlib whole or not at all; without a suffix it is a PNG.
+
+    Args:
+        figure: The figure.
+        path: Where to; its suffix is the format.
+        how: What matplotlib's ``savefig`` takes.
+
+    Raises:
+        StoreError: If it cannot be written, or matplotlib does not know the format.
+    """
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
+        with saved(path, "picture") as part:
+            figure.savefig(part, format=path.suffix[1:], **how)
+    except ValueError as error:
         raise StoreError(f"picture '{path}' cannot be written: {error}") from error
 
 
