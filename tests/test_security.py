@@ -343,7 +343,7 @@ def test_formulas_in_names_are_drawn_as_they_are(tmp_path):
 def test_two_classes_of_one_name_are_refused(tmp_path):
     (tmp_path / "y.csv").write_text("id,a,a\n" + "".join(f"{i},1,0\n" for i in range(9)))
     np.save(tmp_path / "x.npy", np.zeros((9, 4, 4), np.uint8))
-    with pytest.raises(DatasetError, match="classes must have different names, got 'a' twice"):
+    with pytest.raises(LabelError, match="must be a header .*: 'a' is there 2 times"):
         datasets.create(f"table:labels={tmp_path}/y.csv,images={tmp_path}/x.npy").load()
 
 
