@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,8 +37,10 @@ def canonical(name: str) -> str:
     return posixpath.normpath(name.replace("\\", "/")) if doubtful else name
 
 
-def repeats(names: Iterable[str]) -> list[tuple[int, int]]:
+def repeats(names: Sequence[str]) -> list[tuple[int, int]]:
     """Position of the first mention, and of the later one, of every name that was there before."""
+    if len(set(map(canonical, names))) == len(names):
+        return []  # as nearly always; where names stand would take more memory than they do
     first: dict[str, int] = {}
     pairs = ((first.setdefault(canonical(name), n), n) for n, name in enumerate(names))
     return [(before, again) for before, again in pairs if before != again]

@@ -5,10 +5,21 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 UTF8_BOM = codecs.BOM_UTF8
 _OTHER_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LINE_END = re.compile(r"\r\n?|\n")
+
+
+class Line(NamedTuple):
+    """One line: its number in the file, from 1, and its text without outer spaces."""
+
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.number}: '{self.text}'"
 
 
 def read_text(path: Path) -> str:
@@ -51,12 +62,12 @@ def split_lines(text: str) -> list[str]:
     return _LINE_END.split(text)
 
 
-def numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a UTF-8 file that are not blank: number, from 1, and text without outer spaces.
+def written_lines(path: Path) -> list[Line]:
+    """The lines of a UTF-8 file that are not blank.
 
     Raises:
         OSError: If it cannot be read.
         ValueError: If it is not text in UTF-8; names the line.
     """
-    lines = enumerate(split_lines(read_text(path)), start=1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
+    lines = enumerate(map(str.strip, split_lines(read_text(path))), start=1)
+    return [Line(number, text) for number, text in lines if text]

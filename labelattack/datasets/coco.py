@@ -238,7 +238,7 @@ def _named(path: Path, what: str, key: str) -> dict[int, str]:
         if not isinstance(names[-1], str) or not names[-1]:
             raise _refused(path, f"{place} must have a text as '{key}', got {shown(names[-1])}")
     for unique, values in (("id", list(map(str, ids))), (key, names)):
-        check_once(f"a '{unique}' of '{what}' in '{path}'", values, f"{what}[{{}}]".format)
+        check_once(f"'{path}': '{unique}' of '{what}'", values, f"{what}[{{}}]".format)
     return dict(zip(ids, names, strict=True))
 
 

@@ -15,7 +15,7 @@ from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
 from labelattack.seeding import permutation
 from labelattack.storage import is_there
-from labelattack.texts import numbered_lines
+from labelattack.texts import Line, written_lines
 
 
 class Listing(NamedTuple):
@@ -145,16 +145,6 @@ def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, S
     return everything.take(np.sort(order[cut:])), everything.take(np.sort(order[:cut]))
 
 
-class Line(NamedTuple):
-    """One line of a list: its number in the file, from 1, and its text without outer spaces."""
-
-    number: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"line {self.number}: '{self.text}'"
-
-
 def listed(path: Path, what: str) -> list[Line]:
     """The lines of a list that are not blank.
 
@@ -166,7 +156,7 @@ def listed(path: Path, what: str) -> list[Line]:
         DatasetError: If it cannot be read or is not UTF-8.
     """
     try:
-        return [Line(*line) for line in numbered_lines(path)]
+        return written_lines(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' must hold {what}: {error}") from error
 

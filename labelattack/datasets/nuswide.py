@@ -98,7 +98,7 @@ class NusWide(Dataset):
         """The lines of a list, each of which must be there once."""
         lines = listed(required("nus-wide", path, self.card().layout), f"{what}s, a line each")
         texts = [line.text for line in lines]
-        check_once(f"{what} of '{path}'", texts, lambda row: f"line {lines[row].number}")
+        check_once(f"'{path}': a line", texts, lambda row: f"line {lines[row].number}")
         return texts
 
     def _concepts(self) -> list[str]:

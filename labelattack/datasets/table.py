@@ -105,7 +105,7 @@ class Table(Dataset):
                 f"split file '{self.splits}' must be a CSV with image_id and split: {error}"
             ) from error
         places = [f"line {row.line}" for row in table.rows]
-        check_once(f"an image of split file '{self.splits}'", ids, places.__getitem__)
+        check_once(f"split file '{self.splits}': an image", ids, places.__getitem__)
         return dict(zip(map(canonical, ids), zip(splits, places, strict=True), strict=True))
 
     def _drawn(self, count: int) -> list[NDArray[np.int64]]:

@@ -147,7 +147,7 @@ class PascalVoc(Dataset):
                 raise DatasetError(f"'{path}' must hold signs -1, 0 or 1, got {line}")
             ids.append(image)
             signs.append(_SIGNS[rest[0]])
-        check_once(f"an image of '{path}'", ids, lambda row: f"line {lines[row].number}")
+        check_once(f"'{path}': an image", ids, lambda row: f"line {lines[row].number}")
         return ids, signs
 
 
