@@ -13,6 +13,7 @@ from typing import NamedTuple
 from labelattack.texts import read_text
 
 DELIMITERS = ",;\t"
+_FIRST = 100  # rows that tell which of them it is
 
 
 class Row(NamedTuple):
@@ -67,7 +68,7 @@ class Delimited(NamedTuple):
 def read_delimited(path: Path) -> Delimited:
     """Reads a table whose cells are divided by commas, semicolons or tabs.
 
-    Which of them it is, is told by the header. The names in it are not checked, see
+    The header and the first rows tell which of them it is. The names in it are not checked, see
     [check_header][labelattack.delimited.Delimited.check_header].
 
     Raises:
@@ -93,13 +94,20 @@ def _as_wide(rows: Iterator[Row], width: int) -> Iterator[Row]:
         yield row
 
 
-def _fit(text: str, sign: str) -> tuple[bool, int]:
-    """How well a delimiter divides header and first row: into equally many cells, into many."""
+def _fit(text: str, sign: str) -> tuple[bool, int, int]:
+    """How well a delimiter divides the first rows: the greater, the better.
+
+    Best is what divides all rows equally, then what leaves no quotes in the header, then what makes
+    many cells.
+    """
+    rows: list[Row] = []
     try:
-        widths = [len(row.cells) for row in islice(_rows(text, sign), 2)]
+        rows.extend(islice(_rows(text, sign), _FIRST))
     except ValueError:
-        return False, 0
-    return len(set(widths)) == 1 and widths[0] > 1, max(widths[:1], default=0)
+        rows.append(Row(0, []))
+    widths = [len(row.cells) for row in rows] or [0]
+    quotes = sum(cell.count('"') for cell in rows[0].cells) if widths[0] else len(text)
+    return len(set(widths)) == 1 and widths[0] > 1, -quotes, widths[0]
 
 
 def _rows(text: str, sign: str) -> Iterator[Row]:
@@ -111,7 +119,8 @@ def _rows(text: str, sign: str) -> Iterator[Row]:
     try:
         for raw in reader:
             cells = [cell.strip() for cell in raw]
-            if any(cells):
+            # Delimiters of another kind are nothing either, as which it is may not be known yet.
+            if any(cell.strip(DELIMITERS) for cell in cells):
                 yield Row(line, cells)
             line = reader.line_num + 1
     except csv.Error as error:

@@ -111,7 +111,7 @@ def _read_npz(path: Path, array: str) -> RawLabels:
             as_texts(np.atleast_1d(archive[key])) if key in archive else None
             for key in ("image_id", "classes", "encoding")
         )
-        return of_array(archive[array], ids, classes, encoding[0] if encoding else None)
+        return of_array(np.asarray(archive[array]), ids, classes, encoding[0] if encoding else None)
 
 
 # Names of a first column; others may be the name of an image, in a file without a header.
