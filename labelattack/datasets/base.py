@@ -166,7 +166,13 @@ class Splits:
 
 
 def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> None:
-    """Raises DatasetError if a name is there twice; see [repeated][labelattack.names.repeated]."""
+    """Raises DatasetError if a name is there twice.
+
+    Args:
+        what: What must occur once, for the message.
+        names: The names.
+        place: How to call the place of the name at a position.
+    """
     message = repeated(what, names, place)
     if message:
         raise DatasetError(message)
