@@ -213,7 +213,7 @@ def _kind(path: Path) -> tuple[Callable[..., RawLabels], Callable[..., None]]:
 
 def manifest_beside(path: Path) -> Path:
     """Where the manifest of an attacked label file is, unless its user chose another place."""
-    return path.with_name(f"{path.name}.manifest.json")
+    return path.parent / f"{path.name}.manifest.json"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
