@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -110,17 +111,17 @@ class PascalVoc(Dataset):
         return data_root(self.root) / "VOCdevkit" / f"VOC{self.year}"
 
     def _read(self, split: str) -> Listing:
-        ids, columns = self._signs(split, CLASSES[0])
-        signs = np.empty((len(ids), len(CLASSES)), dtype=np.int8)
-        signs[:, 0] = columns
-        for number, name in enumerate(CLASSES[1:], start=1):
-            others, signs_of = self._signs(split, name)
+        ids, first = self._signs(split, CLASSES[0])
+        columns = [first]
+        for name in CLASSES[1:]:
+            others, column = self._signs(split, name, ids)
             if others != ids:
                 raise DatasetError(
                     f"'{self._list(split, name)}' must list the same images as "
                     f"'{self._list(split, CLASSES[0])}', got {_difference(ids, others)}"
                 )
-            signs[:, number] = signs_of
+            columns.append(column)
+        signs = np.array(columns, dtype=np.int8).T
         annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
         return Listing(
             name=split,
@@ -134,8 +135,13 @@ class PascalVoc(Dataset):
     def _list(self, split: str, name: str) -> Path:
         return self._folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
 
-    def _signs(self, split: str, name: str) -> tuple[list[str], list[int]]:
-        """Images of one class list, and whether each shows the class: 1, -1, or 0 if difficult."""
+    def _signs(
+        self, split: str, name: str, known: Sequence[str] = ()
+    ) -> tuple[list[str], list[int]]:
+        """Images of one class list, and whether each shows the class: 1, -1, or 0 if difficult.
+
+        Those of a list that is known to name each image once need no other look.
+        """
         path = required("voc", self._list(split, name), self.card().layout)
         ids, signs = [], []
         lines = listed(path, "lines 'image sign'")
@@ -147,7 +153,8 @@ class PascalVoc(Dataset):
                 raise DatasetError(f"'{path}' must hold signs -1, 0 or 1, got {line}")
             ids.append(image)
             signs.append(_SIGNS[rest[0]])
-        check_once(f"'{path}': an image", ids, lambda row: f"line {lines[row].number}")
+        if ids != known:
+            check_once(f"'{path}': an image", ids, lambda row: f"line {lines[row].number}")
         return ids, signs
 
 
@@ -166,9 +173,10 @@ def _pictures(folder: Path, ids: list[str]) -> FileImages:
         DatasetError: If two files could be meant.
     """
     found = defaultdict(list)
-    for path in entries(folder):
-        if path.suffix.lower() in (".jpg", ".jpeg"):
-            found[path.stem].append(path.name)
+    for entry in entries(folder):
+        stem, _, suffix = entry.rpartition(".")
+        if suffix.lower() in ("jpg", "jpeg"):
+            found[stem].append(entry)
 
     def file(name: str) -> str:
         official, others = f"{name}.jpg", found.get(name, [])
