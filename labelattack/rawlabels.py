@@ -222,7 +222,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not is_file(beside):
         return {}
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        found = json.loads(beside.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LabelError(f"its manifest '{beside}' cannot be read: {error}") from error
     if not isinstance(found, dict):

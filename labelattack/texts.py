@@ -29,10 +29,10 @@ def read_text(path: Path) -> str:
         OSError: If it cannot be read.
         ValueError: If it is not text in UTF-8; names the line.
     """
-    raw = path.read_bytes()
+    raw = path.read_bytes().removeprefix(UTF8_BOM)
     check_utf8_mark(raw)
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"it must be UTF-8, got byte 0x{raw[error.start]:02x} at line "

@@ -83,6 +83,7 @@ REFUSED = [
     (PLAIN.encode("utf-16"), "UTF-8, got UTF-16 at line 1"),
     (PLAIN.encode("utf-16-le"), "zero byte at line 1.*UTF-16"),
     ("image_id,cat\nx,1\né,0\n".encode("latin-1"), "UTF-8, got byte 0xe9 at line 3"),
+    (b"\xef\xbb\xbfimage_id,cat\n\xe9,0\n", "UTF-8, got byte 0xe9 at line 2"),
     (b"image_id,cat\nx,1\ny\0,0\n", "zero byte at line 3"),
     ("image_id,cat,\nx,1,0\n", "line 1 must be a header .*column 3 has no name"),
     ("image_id,cat,dog,cat \nx,1,0,1\n", "line 1 must be a header .*'cat' is there 2 times"),
