@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,7 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from labelattack.errors import LabelError, unknown
+from labelattack.errors import LabelError, shown, unknown
+from labelattack.names import repeated
+from labelattack.rawlabels import manifest_beside, of_array, read_manifest, read_raw, write_raw
 
 BoolArray = NDArray[np.bool_]
 
@@ -144,24 +145,40 @@ def decode(array: NDArray[Any], encoding: Encoding) -> PartialLabels:
         LabelError: If the array is not a matrix or holds a value that the encoding does not know;
             the first such cell is named.
     """
-    positive, negative, hidden = _codes(encoding)
-    array = np.asarray(array)
+    raw = of_array(np.asarray(array))
+    return _decoded(raw.matrix, encoding, raw.cell)
+
+
+def _decoded(
+    array: NDArray[Any], encoding: Encoding, place: Callable[[int, int], str]
+) -> PartialLabels:
+    """The labels; ``place`` says value and place of a cell that the encoding does not know."""
+    check_encoding(encoding)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise LabelError(
             f"labels must be a numeric matrix [images, labels], got {array.dtype} {array.shape}"
         )
-    values = array == positive
-    observed = values | (array == negative)
-    legal = observed if hidden is None else observed | _is(array, hidden)
+    positive, negative, _ = _CODES[encoding]
+    legal = _legal(array, encoding)
     if not legal.all():
         row, column = (int(i) for i in np.argwhere(~legal)[0])
-        wanted = ", ".join(f"{code:g}" for code in _codes(encoding) if code is not None)
+        wanted = ", ".join(f"{code:g}" for code in _CODES[encoding] if code is not None)
+        fitting = [f"'{name}'" for name in _CODES if _legal(array, name).all()]
+        hint = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
         raise LabelError(
-            f"labels in encoding '{encoding}' must be one of {wanted}, got {array[row, column]:g} "
-            f"at row {row}, column {column} ({int((~legal).sum())} such cells); "
-            f"encodings: {', '.join(_CODES)}"
+            f"labels in encoding '{encoding}' must be one of {wanted}, got {place(row, column)} "
+            f"({int((~legal).sum())} such cells); "
+            f"{hint or 'encodings: ' + ', '.join(_CODES)}"
         )
-    return PartialLabels(values, observed)
+    values = array == positive
+    return PartialLabels(values, values | (array == negative))
+
+
+def _legal(array: NDArray[Any], encoding: str) -> BoolArray:
+    """Which cells hold a value of the encoding."""
+    known = [_is(array, code) for code in _CODES[encoding] if code is not None]
+    legal: BoolArray = np.logical_or.reduce(known)
+    return legal
 
 
 def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
@@ -177,7 +194,8 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
     Raises:
         LabelError: If something is hidden and the encoding is ``binary``.
     """
-    positive, negative, hidden = _codes(encoding)
+    check_encoding(encoding)
+    positive, negative, hidden = _CODES[encoding]
     if hidden is None and labels.hidden.any():
         raise LabelError(
             f"encoding 'binary' must have no hidden labels, got {int(labels.hidden.sum())}; "
@@ -193,9 +211,13 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
 def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> LabelTable:
     """Reads a label file.
 
+    A file that [write_labels][labelattack.labels.write_labels] or ``labelattack attack`` wrote says
+    in which encoding it is, itself or in the manifest beside it, and is read in no other.
+
     Args:
-        path: ``.csv`` (header; first column the image id, one column a class), ``.npy`` (matrix) or
-            ``.npz`` (a matrix and optionally ``image_id`` and ``classes``).
+        path: ``.csv`` (header; first column the image id, one column a class; divided by commas,
+            semicolons or tabs; 1 may be ``true``, 0 ``false``), ``.npy`` (matrix) or ``.npz`` (a
+            matrix and optionally ``image_id`` and ``classes``).
         encoding: What its values mean.
         array: Name of the matrix in an ``.npz``.
 
@@ -203,46 +225,53 @@ def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> Lab
         Labels, ids and classes; files without names get running numbers.
 
     Raises:
-        LabelError: If the file is absent, unreadable, of another kind, or holds other values.
+        LabelError: If the file is absent, unreadable, of another kind, holds other values, says
+            that it is in another encoding, or names an image or a class twice.
     """
-    reader = {".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz}.get(path.suffix.lower())
-    if reader is None:
-        raise LabelError(f"label file must end in .csv, .npy or .npz, got '{path}'")
+    check_encoding(encoding)
+    raw = read_raw(path, array)
     try:
-        matrix, ids, classes = reader(path, array)
-    except FileNotFoundError as error:
-        raise LabelError(f"label file '{path}' is not there") from error
-    except Exception as error:  # readers of archives raise nearly anything on a damaged one
-        raise LabelError(f"label file '{path}' cannot be read: {error}") from error
-    try:
-        labels = decode(matrix, encoding)
+        _check_declared(path, raw.encoding, encoding)
+        labels = _decoded(raw.matrix, encoding, raw.cell)
+        images, count = labels.shape
+        ids = raw.ids if raw.ids is not None else [str(i) for i in range(images)]
+        classes = raw.classes if raw.classes is not None else [str(i) for i in range(count)]
+        if (len(ids), len(classes)) != (images, count):
+            raise LabelError(
+                f"it must name every row and column of its {images} x {count} labels, got "
+                f"{len(ids)} ids and {len(classes)} classes"
+            )
+        check_names(ids, classes, raw.row)
     except LabelError as error:
         raise LabelError(f"label file '{path}': {error}") from error
-    images, count = labels.shape
-    ids = ids if ids is not None else [str(i) for i in range(images)]
-    classes = classes if classes is not None else [str(i) for i in range(count)]
-    if (len(ids), len(classes)) != (images, count):
-        raise LabelError(
-            f"label file '{path}' must name every row and column of its {images} x {count} labels, "
-            f"got {len(ids)} ids and {len(classes)} classes"
-        )
     return LabelTable(labels, ids, classes)
 
 
-def read_array(path: Path) -> NDArray[Any]:
-    """Reads the array of an ``.npy`` file, never unpickling.
+def check_names(
+    ids: Sequence[str], classes: Sequence[str], row: Callable[[int], str] = "row {}".format
+) -> None:
+    """Raises LabelError unless every id and class has a name of its own.
 
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it holds something else; a hostile one may raise any other exception too.
+    Args:
+        ids: Name of each image.
+        classes: Name of each class.
+        row: How to call the place of an image.
     """
-    with path.open("rb") as file:
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        return array
+    columns = "column {}".format
+    for what, names, place in (("an image", ids, row), ("a class", classes, columns)):
+        if "" in names:
+            raise LabelError(f"{what} must have a name, got none at {place(names.index(''))}")
+        message = repeated(what, names, place)
+        if message:
+            raise LabelError(message)
 
 
 def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
     """Writes a label file that [read_labels][labelattack.labels.read_labels] reads back.
+
+    It is written whole or not at all, and says in which encoding it is: in the first cell of a CSV
+    (``image_id (signed)``; a plain ``image_id`` is of ``binary``), under ``encoding`` in an
+    ``.npz``. An ``.npy`` cannot: the manifest of its attack, beside it, does.
 
     Args:
         path: Where to; ``.csv``, ``.npy`` (matrix only) or ``.npz``.
@@ -250,22 +279,12 @@ def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
         encoding: How to write the three states.
 
     Raises:
-        LabelError: If the suffix or the encoding cannot hold the labels, or writing fails.
+        LabelError: If suffix or encoding cannot hold the labels, or a name is there twice.
+        StoreError: If it cannot be written; what was there before then stays.
     """
     matrix = encode(table.labels, encoding)
-    try:
-        if path.suffix.lower() == ".csv":
-            path.write_text(_csv_text(matrix, table))
-        elif path.suffix.lower() == ".npy":
-            np.save(path, matrix)
-        elif path.suffix.lower() == ".npz":
-            np.savez_compressed(
-                path, labels=matrix, image_id=np.array(table.ids), classes=np.array(table.classes)
-            )
-        else:
-            raise LabelError(f"label file must end in .csv, .npy or .npz, got '{path}'")
-    except OSError as error:
-        raise LabelError(f"label file '{path}' cannot be written: {error}") from error
+    check_names(table.ids, table.classes)
+    write_raw(path, matrix, table.ids, table.classes, encoding)
 
 
 def check_encoding(encoding: str) -> None:
@@ -274,51 +293,26 @@ def check_encoding(encoding: str) -> None:
         raise unknown("label encoding", encoding, _CODES)
 
 
-def _codes(encoding: str) -> tuple[float, float, float | None]:
-    check_encoding(encoding)
-    return _CODES[encoding]
-
-
 def _is(array: NDArray[Any], code: float) -> BoolArray:
     return np.asarray(np.isnan(array) if np.isnan(code) else array == code, dtype=np.bool_)
 
 
-_Raw = tuple[NDArray[Any], list[str] | None, list[str] | None]
-
-
-def _read_npy(path: Path, _: str) -> _Raw:
-    return read_array(path), None, None
-
-
-def _read_npz(path: Path, array: str) -> _Raw:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        if array not in archive:
-            raise ValueError(f"expected an array '{array}', got {', '.join(archive.files)}")
-        names = [
-            [str(name) for name in archive[key]] if key in archive else None
-            for key in ("image_id", "classes")
-        ]
-        return archive[array], names[0], names[1]
-
-
-def _read_csv(path: Path, _: str) -> _Raw:
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    if not rows or len(rows[0]) < 2:
-        raise ValueError("expected a header: an id column and one column for each class")
-    header, body = rows[0], rows[1:]
-    for number, row in enumerate(body, start=2):
-        if len(row) != len(header):
-            raise ValueError(f"line {number} must have {len(header)} cells, got {len(row)}")
-    cells = [[cell or "nan" for cell in row[1:]] for row in body]
-    matrix = np.array(cells, dtype=np.float32).reshape(len(body), len(header) - 1)
-    return matrix, [row[0] for row in body], header[1:]
-
-
-def _csv_text(matrix: NDArray[Any], table: LabelTable) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", *table.classes])
-    for name, row in zip(table.ids, matrix.tolist(), strict=True):
-        writer.writerow([name, *("" if cell != cell else int(cell) for cell in row)])
-    return text.getvalue()
+def _check_declared(path: Path, own: str | None, asked: str) -> None:
+    """Raises LabelError if a label file says that it is in another encoding than asked for."""
+    account = read_manifest(path)
+    hides = account.get("removed_positives") or account.get("removed_negatives")
+    declared = account.get("encoding") if own is None else own
+    if declared == asked:
+        return
+    if declared is not None:
+        found = f"is in encoding {shown(declared)}"
+    elif asked == "binary" and hides:
+        found = "hides labels"
+    else:
+        return
+    place = "" if own is not None else f" in '{manifest_beside(path)}'"
+    attack = f", left by attack '{account['attack']}'" if "attack" in account else ""
+    clean = ": these are attacked labels, not clean ones" if asked == "binary" else ""
+    raise LabelError(
+        f"it must be in encoding '{asked}', but says{place} that it {found}{attack}{clean}"
+    )

@@ -115,6 +115,30 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  # pathlib's raises if it is too long
 
 
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, over links too; it need not be there."""
+    try:
+        return os.path.samefile(first, second)  # noqa: PTH121  # pathlib's takes the same care
+    except (OSError, ValueError):
+        return os.path.realpath(first) == os.path.realpath(second)
+
+
+def check_apart(what: str, path: Path, other: str, against: Path) -> None:
+    """Raises StoreError if what is to be written would take the place of another file.
+
+    Args:
+        what: What is to be written, for the message.
+        path: Where to.
+        other: What the other file is.
+        against: Where that is.
+    """
+    if same_file(path, against):
+        raise StoreError(
+            f"{what} must not be written over {other}, got '{path}', which is the same file as "
+            f"'{against}'; name another"
+        )
+
+
 PART = ".part-"
 
 
@@ -125,7 +149,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     It is on the disk, and not only in its cache, when the block has ended.
 
     Args:
-        path: The file to be; its folder is created if absent.
+        path: The file to be; its folder is created if absent. What a link leads to is replaced,
+            not the link; what is no file, such as ``/dev/stdout``, is written to as it is.
 
     Yields:
         Where to write: beside ``path``, which takes its place when the block ends. If it ends
@@ -134,6 +159,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be written.
     """
+    if is_there(path) and not (is_file(path) or path.is_dir()):
+        yield path
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # No suffix: what a killed process leaves is not taken for a finished file.
     part = path.with_name(f"{PART}{uuid.uuid4().hex}")

@@ -217,7 +217,7 @@ def test_attack_writes_labels_and_manifest(tmp_path):
     result = run(
         "attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out", out, "--json"
     )
-    left = read_labels(out, "signed")
+    left = read_labels(out, "missing")
     assert left.classes == list("abcdef")
     assert left.labels.positives.sum() == labels.sum() - round(0.5 * int(labels.sum()))
     account = json.loads((tmp_path / "attacked.csv.manifest.json").read_text())

@@ -41,6 +41,7 @@ CASES = {
     "specs": 1100,
     "labels": 800,
     "archives": 300,
+    "dialects": 2500,
     "table": 350,
     "coco": 250,
     "nus-wide": 200,
@@ -272,6 +273,61 @@ def test_archives(folder, content, encoding):
     path = folder / "archive.npz"
     path.write_bytes(content)
     check_labels(path, encoding)
+
+
+# --- dialects of label files
+
+NAMED = st.text(st.sampled_from("ab,;\t\"'\n\r.é 0-"), max_size=6).map(lambda t: f"n{t.strip()}z")
+SIGNS = {
+    1: ["1", "1.0", "true", "True", "TRUE", "+1", "01"],
+    0: ["0", "0.0", "false", "False", "-0", "0."],
+}
+
+
+@st.composite
+def dialects(draw):
+    """A table, and a text of it as one of many programs would write it."""
+    wide, high = draw(st.integers(1, 4)), draw(st.integers(0, 4))
+    classes = draw(st.lists(NAMED, min_size=wide, max_size=wide, unique=True))
+    ids = draw(st.lists(NAMED, min_size=high, max_size=high, unique=True))
+    values = draw(st.lists(st.lists(st.integers(0, 1), min_size=wide, max_size=wide), min_size=high, max_size=high))  # fmt: skip
+    sign, end = draw(st.sampled_from(",;\t")), draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    first = draw(
+        st.sampled_from(["image_id", "", "File Name", "id", "my images", "image_id (binary)"])
+    )
+    spellings = [[draw(st.sampled_from(SIGNS[value])) for value in row] for row in values]
+    rows = [[first, *classes], *([name, *row] for name, row in zip(ids, spellings, strict=True))]
+    pads = st.sampled_from(["", "", "", " ", "  "])
+    quoting = draw(st.booleans())
+
+    def cell(text):
+        if quoting or not text.isalnum():
+            quoted = text.replace('"', '""')
+            return f'{draw(pads)}"{quoted}"'
+        return f"{draw(pads)}{text}{draw(pads)}"
+
+    lines = [sign.join(map(cell, row)) for row in rows]
+    blanks = st.sampled_from(["", "", "", "", "  ", sign * wide, f" {sign} "])
+    for _ in range(draw(st.integers(0, 3))):
+        lines.insert(draw(st.integers(0, len(lines))), draw(blanks))
+    mark = draw(st.sampled_from(["", "\ufeff"]))
+    text = mark + end.join(lines) + draw(st.sampled_from(["", end, end * 3]))
+    return LabelTable(np.array(values, bool).reshape(high, wide), ids, classes), text
+
+
+@given(dialects(), st.data())
+@fuzzed("dialects")
+def test_dialects(folder, case, data):
+    """A table is read back equal from every dialect; a damaged one is, or says in a line why not."""
+    table, text = case
+    path = folder / "dialect.csv"
+    path.write_bytes(text.encode())
+    found = read_labels(path, "binary")
+    assert (found.ids, found.classes) == (table.ids, table.classes)
+    assert (found.labels.values == table.labels).all()
+    odd = [b";", b"\t", b"\r", b"True", b"-1", b"\xfe\xff", b"image_id", b" ", b'""']
+    path.write_bytes(data.draw(mutated([text.encode(), text.encode("utf-16")], odd)))
+    check_labels(path, data.draw(st.sampled_from(Encoding.__args__)))
 
 
 # --- datasets

@@ -9,7 +9,7 @@ from labelattack.datasets import coco as coco_file
 from labelattack.datasets.card import checksum
 from labelattack.errors import DatasetError
 from labelattack.testing import dataset_checks
-from tests.official import make_coco, make_nus_wide, make_voc
+from tests.official import make_coco, make_nus_wide, make_voc, picture
 
 
 @pytest.fixture
@@ -197,3 +197,170 @@ def make_nus_wide_lists(root, count):
             path.write_text("1\n0\n" * (count // 2))
         for name in names:
             (folder / "Flickr" / name.replace("\\", "/")).write_bytes(b"")
+
+
+# --- what people's copies look like
+
+
+def change(path, damage):
+    """Replaces the content of a JSON file."""
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def instances(root):
+    """The training annotations of a miniature of COCO."""
+    make_coco(root)
+    return root / "coco" / "annotations" / "instances_train2014.json"
+
+
+def as_texts(entries, *keys):
+    for entry in entries:
+        entry.update({key: f"{entry[key]:012d}" for key in keys})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: as_texts(c["images"], "id"),
+        lambda c: as_texts(c["annotations"], "image_id", "category_id"),
+        lambda c: as_texts(c["categories"], "id"),
+        lambda c: [a.update(image_id=float(a["image_id"])) for a in c["annotations"]],
+    ],
+)
+def test_coco_ids_may_be_numbers_or_texts(root, instances, damage):
+    before = datasets.create(f"coco:root={root}").load().fingerprint
+    change(instances, damage)
+    assert datasets.create(f"coco:root={root}").load().fingerprint == before
+
+
+def test_coco_may_begin_with_a_byte_order_mark(root, instances):
+    before = datasets.create(f"coco:root={root}").load().fingerprint
+    instances.write_bytes(b"\xef\xbb\xbf" + instances.read_bytes())
+    assert datasets.create(f"coco:root={root}").load().fingerprint == before
+    instances.write_text(instances.read_text("utf-8-sig"), "utf-16")
+    with pytest.raises(DatasetError, match="train2014.json' must be JSON.*got UTF-16"):
+        datasets.create(f"coco:root={root}").load()
+
+
+COCO_FAULTS = [
+    (lambda c: c["annotations"][2].update(image_id=999999), r"annotations\[2\] is of image 999999, .*1 such"),
+    (lambda c: c["annotations"][3].update(category_id=999), r"annotations\[3\] is of category 999"),
+    (lambda c: c["annotations"][0].update(image_id="x7"), r"annotations\[0\] .*'image_id', got 'x7'"),
+    (lambda c: c["annotations"][0].update(image_id=True), r"annotations\[0\] .*'image_id', got True"),
+    (lambda c: c["images"][1].pop("id"), r"images\[1\] must have a whole number as 'id', got None"),
+    (lambda c: c["images"][1].update(id=1.5), r"images\[1\] must have .*, got 1.5"),
+    (lambda c: c["images"][1].update(file_name=5), r"images\[1\] must have a text as 'file_name'"),
+    (lambda c: c["images"].append(dict(c["images"][0], file_name="x")), r"'id' of 'images' .*images\[0\] and .* images\[10\] .1 such"),
+    (lambda c: c["images"].append(dict(c["images"][0], id=1)), r"'file_name' of 'images' .*once.*images\[0\]"),
+    (lambda c: c["categories"].append(dict(c["categories"][0], id=95)), r"'name' of 'categories' .*once"),
+    (lambda c: c.pop("annotations"), r"has no annotations; .*instances_.*image_info"),
+    (lambda c: c.pop("categories"), r"has no categories; .*instances_.*captions"),
+    (lambda c: c["annotations"].append(7), r"annotations\[\d+\] must be an object, got 7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "message"), COCO_FAULTS)
+def test_coco_names_file_entry_and_value(root, instances, damage, message):
+    change(instances, damage)
+    with pytest.raises(DatasetError, match=f"instances_train2014.json.*{message}|{message}.*json"):
+        datasets.create(f"coco:root={root}").load()
+
+
+@pytest.fixture
+def voc(root):
+    """A miniature of VOC 2012."""
+    make_voc(root, "2012", {"train": [f"a{i}" for i in range(6)], "val": ["b1", "b2", "b3"]})
+    return root / "VOCdevkit" / "VOC2012"
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".Jpeg"])
+def test_voc_reads_images_whose_suffix_is_written_otherwise(root, voc, suffix):
+    for path in (voc / "JPEGImages").iterdir():
+        path.rename(path.with_suffix(suffix))
+    splits = datasets.create(f"voc:root={root},year=2012").load()
+    assert splits.test.ids == ["b1", "b2", "b3"] and splits.test.images[0].shape == (24, 40, 3)
+
+
+def test_voc_does_not_choose_between_two_files(root, voc):
+    image = voc / "JPEGImages" / "b2.jpg"
+    image.with_suffix(".JPG").write_bytes(b"")
+    assert datasets.create(f"voc:root={root},year=2012").load().test.images[1].any()
+    image.rename(image.with_suffix(".jpeg"))
+    with pytest.raises(DatasetError, match=r"'b2' must be one file of .*'b2.(JPG|jpeg)' and 'b2"):
+        datasets.create(f"voc:root={root},year=2012").load()
+
+
+def test_lists_may_begin_with_a_byte_order_mark(root, voc):
+    make_nus_wide(root)
+    lists = [voc / "ImageSets" / "Main" / "aeroplane_train.txt", *root.glob("NUS-WIDE/*/*.txt")]
+    specs = (f"voc:root={root},year=2012", f"nus-wide:root={root}")
+    before = [datasets.create(spec).load().fingerprint for spec in specs]
+    for path in (*lists, *root.glob("NUS-WIDE/*/*/*concept03_Test.txt")):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\r\n\r\n")
+    assert [datasets.create(spec).load().fingerprint for spec in specs] == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("b2", "b2 x", "lines 'image sign', got line 2: 'b2 x "),
+        ("b2 -1", "b2  7", "signs -1, 0 or 1, got line 2: 'b2  7'"),
+        ("b2 -1", "\nb2", "lines 'image sign', got line 3: 'b2'"),
+        ("b2", "b1", "once, got 'b1' at line 1 and 'b1' at line 2 .1 such"),
+        ("b2", "b9", "aeroplane_val.txt', got 'b9' for 'b2' at image 2"),
+        ("b2 -1\n", "", "aeroplane_val.txt', got 'b3' for 'b2' at image 2"),
+        ("b2 -1\n", "b2 -1\n\xe9 1\n", "got byte 0xe9 at line 3"),
+    ],
+)
+def test_voc_names_file_line_and_text(root, voc, old, new, message):
+    path = voc / "ImageSets" / "Main" / "bird_val.txt"
+    path.write_text(path.read_text().replace("b2  1", "b2 -1"))
+    path.write_bytes(path.read_text().replace(old, new).encode("latin-1"))
+    with pytest.raises(DatasetError, match=f"bird_val.txt'.*{message}"):
+        datasets.create(f"voc:root={root},year=2012").load()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ImageList/TestImagelist.txt", "a\\b.jpg\nc.jpg\n\na//b.jpg\n", r"'a\\b.jpg' at line 1 and 'a//b.jpg' at line 4"),
+        ("ConceptsList/Concepts81.txt", "x\ny\nx\n", "once, got 'x' at line 1 and 'x' at line 3"),
+        ("Groundtruth/TrainTestLabels/Labels_concept03_Test.txt", "1\n0\n\n1 0\n0\n", "a line 0 or 1 .*got line 4: '1 0'"),
+        ("Groundtruth/TrainTestLabels/Labels_concept03_Test.txt", "1\r\n0\r\nx1\r\n", "a line 0 or 1 .*got line 3: 'x1'"),
+    ],
+)  # fmt: skip
+def test_nus_wide_names_file_line_and_text(root, name, content, message):
+    make_nus_wide(root)
+    path = root / "NUS-WIDE" / name
+    path.write_bytes(content.encode())
+    with pytest.raises(DatasetError, match=f"{path.name}'.*{message}"):
+        datasets.create(f"nus-wide:root={root}").load()
+
+
+@pytest.mark.parametrize(
+    ("spec", "images", "first"),
+    [
+        ("voc:year=2012,", "VOCdevkit/VOC2012/JPEGImages/*.jpg", "a0.jpg"),
+        ("coco:", "coco/train2014/*.jpg", r"COCO_train2014_\d+.jpg"),
+        ("nus-wide:", "NUS-WIDE/Flickr/*/*_Train.jpg", "zoo/0000_Train.jpg"),
+    ],
+)
+def test_the_first_image_that_was_looked_for_is_named(root, voc, spec, images, first):
+    make_coco(root)
+    make_nus_wide(root)
+    paths = sorted(root.glob(images))
+    for path in paths:
+        path.rename(path.with_name(f"{path.stem}.PNG" if "voc" in spec else path.name.upper()))
+    hint = "" if "voc" in spec else ".*there is '.*JPG', whose name differs in case"
+    with pytest.raises(DatasetError, match=f"no image of .* first looked for is '.*{first}'{hint}"):
+        datasets.create(f"{spec}root={root}").load()
+
+
+def test_a_table_names_the_image_that_differs_in_case(tmp_path):
+    picture(tmp_path / "Sub" / "A.PNG", 0)
+    (tmp_path / "y.csv").write_text("image_id,cat\nsub\\a.png,1\n")
+    with pytest.raises(DatasetError, match="first '.*sub/a.png' .there is '.*Sub/A.PNG', whose"):
+        datasets.create(f"table:labels={tmp_path}/y.csv,images={tmp_path}").load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from labelattack.attacks.base import LabelAttack
-from labelattack.labels import BoolArray, PartialLabels
+from labelattack.labels import BoolArray, Encoding, PartialLabels
 
 
 class Manifest(BaseModel):
@@ -28,6 +28,8 @@ class Manifest(BaseModel):
         emptied_images: Images that had a positive and have none left.
         removed_per_class: Removed positives and negatives of each class.
         removed_per_image: Labels removed from each image.
+        encoding: [Encoding][labelattack.labels.Encoding] of the label file that it lies beside;
+            None if it is of no file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class Manifest(BaseModel):
     emptied_images: int
     removed_per_class: list[tuple[int, int]]
     removed_per_image: list[int]
+    encoding: Encoding | None = None
 
 
 def manifest(

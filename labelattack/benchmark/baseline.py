@@ -199,7 +199,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """
     text = baseline.model_dump_json(indent=1, exclude_defaults=True)
     with saved(path, "baseline") as part:
-        part.write_text(text + "\n")
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def differences(old: Baseline, new: Baseline) -> list[str]:

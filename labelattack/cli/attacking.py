@@ -27,28 +27,30 @@ def attack(
     array: Annotated[str, typer.Option(help="Name of the matrix in an .npz.")] = "labels",
     encoding: Annotated[
         str, typer.Option(help="Of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan.")
-    ] = "signed",
+    ] = "missing",
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Attacks a file of 0/1 labels; writes what is left, and a manifest of what was removed."""
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
-    from labelattack.errors import LabelError
-    from labelattack.labels import LabelTable, read_labels, write_labels
+    from labelattack.labels import LabelTable, check_encoding, read_labels, write_labels
+    from labelattack.rawlabels import manifest_beside
+    from labelattack.storage import saved
 
     load_plugins(plugin)
+    check_encoding(encoding)
+    beside = manifest or manifest_beside(out)
+    _check_places(labels, out, beside, encoding)
     chosen = attacks.create(attack)
     table = read_labels(labels, "binary", array=array)
     attacked = chosen(table.labels.values, seed=seed)
-    spec = str(attacks.resolve(attack))
-    account = account_of(chosen, spec, seed, table.labels.values, attacked)
+    account = account_of(
+        chosen, str(attacks.resolve(attack)), seed, table.labels.values, attacked
+    ).model_copy(update={"encoding": encoding})
     write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
-    beside = manifest or out.with_name(out.name + ".manifest.json")
-    try:
-        beside.write_text(account.model_dump_json() + "\n")
-    except OSError as error:
-        raise LabelError(f"manifest '{beside}' cannot be written: {error}") from error
+    with saved(beside, "manifest") as part:
+        part.write_text(account.model_dump_json() + "\n", encoding="utf-8")
     if as_json:
         print_json(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
         return
@@ -74,6 +76,24 @@ def attack(
         ("written", f"{out} ({encoding}), {beside}"),
     ]
     print_table("", ("", ""), rows)
+
+
+def _check_places(labels: Path, out: Path, manifest: Path, encoding: str) -> None:
+    """Raises if a file would take another's place, or one could not say that it was attacked."""
+    from labelattack.errors import LabelError
+    from labelattack.rawlabels import manifest_beside
+    from labelattack.storage import check_apart, same_file
+
+    check_apart("attacked labels", out, "the labels that are attacked", labels)
+    check_apart("the manifest", manifest, "the labels that are attacked", labels)
+    check_apart("the manifest", manifest, "the attacked labels", out)
+    silent = encoding == "signed" and out.suffix.lower() == ".npy"
+    if silent and not same_file(manifest, manifest_beside(out)):
+        raise LabelError(
+            f"the manifest of '{out}' must be '{manifest_beside(out)}', got '{manifest}': an .npy "
+            "in encoding 'signed' cannot say by itself that 0 is hidden; leave out --manifest, or "
+            "write .npz, .csv or encoding 'missing'"
+        )
 
 
 def _of(part: int, whole: int) -> str:

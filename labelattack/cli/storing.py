@@ -117,7 +117,10 @@ def merge(
     """
     from labelattack.benchmark.store import RecordStore
     from labelattack.benchmark.upkeep import merge as merged
+    from labelattack.storage import check_apart
 
+    for source in sources:
+        check_apart("the merged store", into, "a store that is read", source)
     read = [RecordStore(source, create=False) for source in sources]
     done = merged(read, RecordStore(into))
     say(f"copied {done.copied} records into '{into}', which had {done.present} of them already")
@@ -134,7 +137,9 @@ def export(
 ) -> None:
     """Writes one line a record, every plain value a column, for other tools."""
     from labelattack.benchmark.exporting import export as written
+    from labelattack.storage import check_apart
 
+    check_apart("the export", out, "the store that is read", results)
     records = stored_records(results)
     written(records, out)
     say(f"wrote {len(records)} records to '{out}'")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from labelattack.datasets.card import Card, Finding, counted
 from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeImages
-from labelattack.errors import DatasetError
+from labelattack.errors import DatasetError, shown
 from labelattack.labels import BoolArray, check_matrix
+from labelattack.names import repeated
 from labelattack.storage import expanded
 
 Progress = Callable[[str, int, int], None]
@@ -50,7 +52,7 @@ class Split:
     Attributes:
         images: The images.
         labels: bool ``[images, labels]``.
-        ids: Name of each image.
+        ids: Name of each image; all differ, also from those of the dataset's other splits.
         scored: Cells that count at evaluation, bool ``[images, labels]``; None means all.
         boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
             [0, 1] of the image; None if the dataset has none. Used for diagnosis only.
@@ -76,6 +78,10 @@ class Split:
             )
         if not len(self.images):
             raise DatasetError("a split must have at least one image, got none")
+        odd = next((name for name in self.ids if not isinstance(name, str)), None)
+        if odd is not None:
+            raise DatasetError(f"ids of a split must be text, got {shown(odd)}")
+        check_once("an id of a split", self.ids, "row {}".format)
         if self.scored is not None and self.scored.shape != self.labels.shape:
             raise DatasetError(
                 f"scored must have the shape of the labels, {self.labels.shape}, got "
@@ -139,15 +145,17 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        repeated = next((c for c, n in Counter(self.classes).items() if n > 1), None)
-        if repeated is not None:
-            raise DatasetError(f"classes must have different names, got '{repeated}' twice")
-        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+        twice = next((c for c, n in Counter(self.classes).items() if n > 1), None)
+        if twice is not None:
+            raise DatasetError(f"classes must have different names, got '{twice}' twice")
+        parts = (("train", self.train), ("val", self.val), ("test", self.test))
+        for name, split in parts:
             if split.labels.shape[1] != len(self.classes):
                 raise DatasetError(
                     f"{name} labels must have {len(self.classes)} columns, got "
                     f"{split.labels.shape[1]}"
                 )
+        _check_apart(parts)
         mask = True if self.test.scored is None else self.test.scored
         if not (self.test.labels & mask).any():
             raise DatasetError(
@@ -198,6 +206,30 @@ class Splits:
         if not names:
             return ""
         return f"{len(names)} classes: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+
+
+def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> None:
+    """Raises DatasetError if a name is there twice.
+
+    Args:
+        what: What must occur once, for the message.
+        names: The names.
+        place: How to call the place of the name at a position.
+    """
+    message = repeated(what, names, place)
+    if message:
+        raise DatasetError(message)
+
+
+def _check_apart(parts: Sequence[tuple[str, Split]]) -> None:
+    """Raises DatasetError if an image is in two of the splits, which are given with their names."""
+
+    def place(row: int) -> str:
+        places = (f"row {n} of {name}" for name, split in parts for n in range(len(split.ids)))
+        return next(islice(places, row, None))
+
+    ids = [name for _, split in parts for name in split.ids]
+    check_once("an image of a dataset", ids, place)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
 from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.streamed import items
-from labelattack.errors import DatasetError
+from labelattack.errors import DatasetError, shown
 from labelattack.labels import BoolArray
 from labelattack.storage import cache_folder, written_whole
 
@@ -30,6 +32,11 @@ _SIZES = {
     "val2017": (5000, 4952),
 }
 _CHECKSUMS = {"train2014": "30d99e7c0bf826050cd0efc95a72453069eceffb928662033620e98cb8f4de16"}
+
+
+_DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
+_CHECKS = 2
+"""Number of what is checked before labels are kept; raised whenever more is."""
 
 
 class _Annotations(NamedTuple):
@@ -100,7 +107,7 @@ class Coco(Dataset):
         if classes[0] != classes[1]:
             raise DatasetError(
                 f"the annotation files under '{self._folder / 'annotations'}' must have the same "
-                f"categories, got {len(classes[0])} and {len(classes[1])} that differ"
+                f"categories, got {_differing(*classes)}"
             )
         (learn, test), notes = assemble("coco", self.tolerance, listings)
         train, val = hold_out(learn, self.holdout, self.split_seed, "coco-holdout")
@@ -145,10 +152,18 @@ class Coco(Dataset):
         return listing, found.classes
 
 
+def _differing(train: list[str], val: list[str]) -> str:
+    """How the categories of the two files differ."""
+    alone = [[name for name in a if name not in b] for a, b in ((train, val), (val, train))]
+    if not any(alone):
+        return "the same in another order"
+    return f"{len(train)} and {len(val)}, with '{(alone[0] or alone[1])[0]}' in one alone"
+
+
 def _cached(path: Path) -> _Annotations:
     """The annotations, from the cache folder if this very file was read before."""
     about = path.stat()
-    text = f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
+    text = f"{_CHECKS} {path.resolve()} {about.st_size} {about.st_mtime_ns}"
     name = f"coco-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     kept = cache_folder() / "labels" / name
     found = _kept(kept)
@@ -185,18 +200,79 @@ def _kept(path: Path) -> _Annotations | None:
 
 
 def _parsed(path: Path) -> _Annotations:
-    try:
-        categories = {int(c["id"]): str(c["name"]) for c in items(path, "categories")}
-        files = {int(i["id"]): str(i["file_name"]) for i in items(path, "images")}
-        images = np.array(sorted(files), dtype=np.int64)
-        row = {image: number for number, image in enumerate(images.tolist())}
-        column = {category: number for number, category in enumerate(sorted(categories))}
-        labels = np.zeros((len(row), len(column)), dtype=np.bool_)
-        for annotation in items(path, "annotations"):
-            labels[row[annotation["image_id"]], column[annotation["category_id"]]] = True
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise DatasetError(
-            f"'{path}' must hold COCO's images, annotations and categories; got {error!r}"
-        ) from error
-    names = [categories[category] for category in sorted(categories)]
-    return _Annotations(names, images, [files[image] for image in images.tolist()], labels)
+    """Reads the file.
+
+    Raises:
+        DatasetError: If it is not one of COCO's instances, names something twice, or has an
+            annotation of something that it does not name.
+    """
+    categories = _named(path, "categories", "name")
+    files = _named(path, "images", "file_name")
+    columns, rows = sorted(categories), sorted(files)
+    column = {category: number for number, category in enumerate(columns)}
+    row = {image: number for number, image in enumerate(rows)}
+    labels = np.zeros((len(rows), len(columns)), dtype=np.bool_)
+    stray: list[str] = []
+    for place, entry in _entries(path, "annotations"):
+        image, category = (_id(path, place, entry, key) for key in ("image_id", "category_id"))
+        if image in row and category in column:
+            labels[row[image], column[category]] = True
+        else:
+            strange = f"image {image}" if image not in row else f"category {category}"
+            stray.append(f"{place} is of {strange}, which is not there")
+    if stray:
+        raise _refused(path, f"{stray[0]} ({len(stray)} such)")
+    names = [categories[category] for category in columns]
+    return _Annotations(
+        names, np.array(rows, dtype=np.int64), [files[image] for image in rows], labels
+    )
+
+
+def _named(path: Path, what: str, key: str) -> dict[int, str]:
+    """The names in one list of the file, by id; ids and names are all different."""
+    ids: list[int] = []
+    names: list[str] = []
+    for place, entry in _entries(path, what):
+        ids.append(_id(path, place, entry, "id"))
+        names.append(entry.get(key, ""))
+        if not isinstance(names[-1], str) or not names[-1]:
+            raise _refused(path, f"{place} must have a text as '{key}', got {shown(names[-1])}")
+    for unique, values in (("id", list(map(str, ids))), (key, names)):
+        check_once(f"'{path}': '{unique}' of '{what}'", values, f"{what}[{{}}]".format)
+    return dict(zip(ids, names, strict=True))
+
+
+def _entries(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in one list of the file, each with what to call it.
+
+    Raises:
+        DatasetError: If there are none, or one is something else.
+    """
+    empty = True
+    for number, entry in enumerate(items(path, what)):
+        if not isinstance(entry, dict):
+            raise _refused(path, f"{what}[{number}] must be an object, got {shown(entry)}")
+        empty = False
+        yield f"{what}[{number}]", entry
+    if empty:
+        raise _refused(
+            path,
+            f"it has no {what}; what is needed is an instances_*.json, no captions_*.json and no "
+            "image_info_*.json, which have no labels",
+        )
+
+
+def _id(path: Path, place: str, entry: dict[str, Any], key: str) -> int:
+    """An id: a whole number, which some programs write as a text or with a decimal point."""
+    value = entry.get(key)
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise _refused(path, f"{place} must have a whole number as '{key}', got {shown(value)}")
+    return value
+
+
+def _refused(path: Path, got: str) -> DatasetError:
+    return DatasetError(f"'{path}' must hold COCO's images, annotations and categories; {got}")

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
-from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.files import Listing, absent, assemble, hold_out, listed, required
 from labelattack.datasets.images import FileImages, inside
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
+from labelattack.texts import UTF8_BOM, check_utf8_mark, line_of, split_lines
 
 EXPECTED_POSITIVES = 1.9
 _LISTS = ("Train", "Test")
 _WHITE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
+_ENDS = np.frombuffer(b"\r\n", dtype=np.uint8)
 
 
 @register("nus-wide")
@@ -92,25 +94,26 @@ class NusWide(Dataset):
     def _list(self, split: str) -> Path:
         return self._folder / "ImageList" / f"{split}Imagelist.txt"
 
-    def _lines(self, path: Path) -> list[str]:
-        required("nus-wide", path, self.card().layout)
-        try:
-            return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"'{path}' must be a list, a line each: {error}") from error
+    def _lines(self, path: Path, what: str) -> list[str]:
+        """The lines of a list, each of which must be there once."""
+        lines = listed(required("nus-wide", path, self.card().layout), f"{what}s, a line each")
+        texts = [line.text for line in lines]
+        check_once(f"'{path}': a line", texts, lambda row: f"line {lines[row].number}")
+        return texts
 
     def _concepts(self) -> list[str]:
-        return self._lines(self._folder / "ConceptsList" / "Concepts81.txt")
+        return self._lines(self._folder / "ConceptsList" / "Concepts81.txt", "concept")
 
     def _read(self, split: str) -> Listing:
         # The lists come from Windows.
-        files = [line.replace("\\", "/") for line in self._lines(self._list(split))]
+        names = self._lines(self._list(split), "image")
+        files = [name.replace("\\", "/") for name in names]
         concepts = self._concepts()
         signs_folder = self._folder / "Groundtruth" / "TrainTestLabels"
-        names = [f"Labels_{concept}_{split}.txt" for concept in concepts]
-        inside(signs_folder, names)
+        columns = [f"Labels_{concept}_{split}.txt" for concept in concepts]
+        inside(signs_folder, columns)
         labels: BoolArray = np.zeros((len(files), len(concepts)), dtype=np.bool_)
-        for column, name in enumerate(names):
+        for column, name in enumerate(columns):
             path = required("nus-wide", signs_folder / name, self.card().layout)
             signs = _binary(path)
             if len(signs) != len(files):
@@ -127,11 +130,23 @@ class NusWide(Dataset):
 def _binary(path: Path) -> NDArray[np.bool_]:
     """Reads a file of lines 0 and 1, as bytes: there are twenty million of them."""
     try:
-        raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    except OSError as error:
+        content = path.read_bytes().removeprefix(UTF8_BOM)
+        check_utf8_mark(content)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' cannot be read: {error}") from error
-    digits = raw[~np.isin(raw, _WHITE)]
-    if not np.isin(digits, (48, 49)).all():
-        raise DatasetError(f"'{path}' must hold a line 0 or 1 for each image")
+    raw = np.frombuffer(content, dtype=np.uint8)
+    places = np.flatnonzero(~np.isin(raw, _WHITE))
+    digits = raw[places]
+    foreign = ~np.isin(digits, (48, 49))
+    # No two digits stand in one line: between them is an end of one.
+    ends = np.cumsum(np.isin(raw, _ENDS))[places]
+    foreign[1:] |= ends[1:] == ends[:-1]
+    if foreign.any():
+        before = content[: places[foreign.argmax()]].decode("latin-1")
+        line = line_of(before)
+        text = split_lines(content.decode("latin-1"))[line - 1]
+        raise DatasetError(
+            f"'{path}' must hold a line 0 or 1 for each image, got line {line}: '{text.strip()}'"
+        )
     signs: NDArray[np.bool_] = digits == 49
     return signs

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from labelattack.errors import DatasetError
+from labelattack.texts import UTF8_BOM, check_utf8_mark
 
 DEEPEST = 100
 """Most arrays and objects within each other; COCO has seven."""
@@ -27,9 +28,18 @@ def items(path: Path, key: str) -> Iterator[Any]:
 
     try:
         with path.open("rb") as file:
+            _skip_mark(file)
             yield from ijson.items(_Shallow(file), f"{key}.item", use_float=True)
     except (OSError, ValueError, OverflowError, ijson.JSONError) as error:
         raise DatasetError(f"'{path}' must be JSON: {error}") from error
+
+
+def _skip_mark(file: BinaryIO) -> None:
+    """Skips a byte-order mark."""
+    start = file.read(len(UTF8_BOM))
+    check_utf8_mark(start)
+    if start != UTF8_BOM:
+        file.seek(0)
 
 
 class _Shallow:

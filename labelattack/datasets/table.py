@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,10 +11,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.base import Dataset, Split, Splits, check_once
+from labelattack.datasets.files import absent_rows, looked_for
 from labelattack.datasets.images import ArrayImages, FileImages, Images
+from labelattack.delimited import read_delimited
 from labelattack.errors import DatasetError
-from labelattack.labels import read_array, read_labels
+from labelattack.labels import read_labels
+from labelattack.names import canonical
+from labelattack.rawlabels import read_array
 from labelattack.seeding import permutation
 from labelattack.storage import is_there
 
@@ -27,7 +30,8 @@ _NAMES = ("train", "val", "test")
 class Table(Dataset):
     """Your own data: labels from .csv, .npy or .npz; images from a folder or an .npy array.
 
-    Labels are 0 and 1. In a CSV, the first column names the image file relative to the folder.
+    Labels are 0 and 1. In a CSV, the first column names the image file relative to the folder;
+    cells are divided by commas, semicolons or tabs.
 
     Args:
         labels: Label file.
@@ -68,30 +72,41 @@ class Table(Dataset):
             return ArrayImages(pixels)
         if not is_there(path) or not path.is_dir():
             raise DatasetError(f"images must be a folder or an .npy file, got '{path}'")
-        images = FileImages(path, ids)
-        missing = [name for row, name in enumerate(ids) if not images.there(row)]
+        images = FileImages(path, [name.replace("\\", "/") for name in ids])
+        missing = absent_rows(images)
         if missing:
             raise DatasetError(
                 f"{len(missing)} of {len(ids)} images of '{self.labels}' are not there, the "
-                f"first '{path / missing[0]}'"
+                f"first {looked_for(images, missing[0])}"
             )
         return images
 
     def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
+        of = self._split_file()
+        found = [of.get(canonical(name), (None, "no line")) for name in ids]
+        bad = [row for row, (split, _) in enumerate(found) if split not in _NAMES]
+        if bad:
+            split, place = found[bad[0]]
+            raise DatasetError(
+                f"split file '{self.splits}' must give train, val or test for every image, got "
+                f"{split!r} for '{ids[bad[0]]}' ({len(bad)} such), {place}"
+            )
+        given = np.array([split for split, _ in found])
+        return [np.flatnonzero(given == name) for name in _NAMES]
+
+    def _split_file(self) -> dict[str, tuple[str, str]]:
+        """Split, and place in the file, of each image that the split file names."""
         try:
-            with Path(self.splits).open(newline="") as file:
-                of = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
-        except (OSError, ValueError, KeyError, csv.Error) as error:
+            table = read_delimited(Path(self.splits))
+            table.check_header()
+            ids, splits = table.column("image_id"), table.column("split")
+        except (OSError, ValueError) as error:
             raise DatasetError(
                 f"split file '{self.splits}' must be a CSV with image_id and split: {error}"
             ) from error
-        bad = [name for name in ids if of.get(name) not in _NAMES]
-        if bad:
-            raise DatasetError(
-                f"split file '{self.splits}' must give train, val or test for every image, got "
-                f"{of.get(bad[0])!r} for '{bad[0]}' ({len(bad)} such)"
-            )
-        return [np.array([i for i, n in enumerate(ids) if of[n] == s], np.int64) for s in _NAMES]
+        places = [f"line {row.line}" for row in table.rows]
+        check_once(f"split file '{self.splits}': an image", ids, places.__getitem__)
+        return dict(zip(map(canonical, ids), zip(splits, places, strict=True), strict=True))
 
     def _drawn(self, count: int) -> list[NDArray[np.int64]]:
         if self.val + self.test >= 1:

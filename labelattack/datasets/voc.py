@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -12,9 +14,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
-from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.files import (
+    Listing,
+    absent,
+    assemble,
+    entries,
+    hold_out,
+    listed,
+    required,
+)
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
 from labelattack.storage import is_file
@@ -26,6 +36,7 @@ CLASSES = (
 SIDES = ("width", "height")
 EXPECTED_POSITIVES = 1.5
 _LISTS = {"2007": ("trainval", "test"), "2012": ("train", "val")}
+_SIGNS = {"-1": -1, "0": 0, "1": 1, "+1": 1}
 _CHECKSUMS = {
     "trainval": "05c61b0e50b4a9dc893c5cf12de81439906d25e2fe144a17e3fcfe304dcaec7f",
     "test": "cfd95120cd534971d2687101874e255663bc029416665f18bbedd34c849a9211",
@@ -100,33 +111,85 @@ class PascalVoc(Dataset):
         return data_root(self.root) / "VOCdevkit" / f"VOC{self.year}"
 
     def _read(self, split: str) -> Listing:
-        columns: list[list[int]] = []
-        ids: list[str] = []
-        for name in CLASSES:
-            path = self._folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
-            required("voc", path, self.card().layout)
-            try:
-                rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-                column = [int(sign) for _, sign in rows]
-            except (OSError, ValueError) as error:
-                raise DatasetError(f"'{path}' must hold lines 'image sign': {error}") from error
-            if not set(column) <= {-1, 0, 1}:
-                raise DatasetError(f"'{path}' must hold signs -1, 0 or 1, got {set(column)}")
-            if columns and ids != [image for image, _ in rows]:
-                raise DatasetError(f"'{path}' must list the same images as the other classes")
-            ids = [image for image, _ in rows]
+        ids, first = self._signs(split, CLASSES[0])
+        columns = [first]
+        for name in CLASSES[1:]:
+            others, column = self._signs(split, name, ids)
+            if others != ids:
+                raise DatasetError(
+                    f"'{self._list(split, name)}' must list the same images as "
+                    f"'{self._list(split, CLASSES[0])}', got {_difference(ids, others)}"
+                )
             columns.append(column)
         signs = np.array(columns, dtype=np.int8).T
-        images = FileImages(self._folder / "JPEGImages", [f"{name}.jpg" for name in ids])
         annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
         return Listing(
             name=split,
-            images=images,
+            images=_pictures(self._folder / "JPEGImages", ids),
             ids=ids,
             labels=signs == 1,
             scored=signs != 0 if self.difficult == "ignore" else None,
             boxes=VocBoxes(annotations) if any(map(is_file, annotations)) else None,
         )
+
+    def _list(self, split: str, name: str) -> Path:
+        return self._folder / "ImageSets" / "Main" / f"{name}_{split}.txt"
+
+    def _signs(
+        self, split: str, name: str, known: Sequence[str] = ()
+    ) -> tuple[list[str], list[int]]:
+        """Images of one class list, and whether each shows the class: 1, -1, or 0 if difficult.
+
+        Those of a list that is known to name each image once need no other look.
+        """
+        path = required("voc", self._list(split, name), self.card().layout)
+        ids, signs = [], []
+        lines = listed(path, "lines 'image sign'")
+        for line in lines:
+            image, *rest = line.text.split()
+            if len(rest) != 1:
+                raise DatasetError(f"'{path}' must hold lines 'image sign', got {line}")
+            if rest[0] not in _SIGNS:
+                raise DatasetError(f"'{path}' must hold signs -1, 0 or 1, got {line}")
+            ids.append(image)
+            signs.append(_SIGNS[rest[0]])
+        if ids != known:
+            check_once(f"'{path}': an image", ids, lambda row: f"line {lines[row].number}")
+        return ids, signs
+
+
+def _difference(ids: list[str], others: list[str]) -> str:
+    """Where two lists of images part."""
+    for row, (one, other) in enumerate(zip(ids, others, strict=False), start=1):
+        if one != other:
+            return f"'{other}' for '{one}' at image {row}"
+    return f"{len(others)} images for {len(ids)}"
+
+
+def _pictures(folder: Path, ids: list[str]) -> FileImages:
+    """The images of a folder, whether their names end in ``.jpg``, ``.JPG`` or ``.jpeg``.
+
+    Raises:
+        DatasetError: If two files could be meant.
+    """
+    found = defaultdict(list)
+    for entry in entries(folder):
+        stem, _, suffix = entry.rpartition(".")
+        if suffix.lower() in ("jpg", "jpeg"):
+            found[stem].append(entry)
+
+    def file(name: str) -> str:
+        official, others = f"{name}.jpg", found.get(name, [])
+        if official in others or not others:
+            return official
+        if len(others) > 1:
+            raise DatasetError(
+                f"image '{name}' must be one file of '{folder}', got '{others[0]}' and "
+                f"'{others[1]}'"
+            )
+        return others[0]
+
+    return FileImages(folder, [file(name) for name in ids])
 
 
 @dataclass(frozen=True, eq=False)

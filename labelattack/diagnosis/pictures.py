@@ -203,11 +203,12 @@ def empty_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a figure whole or not at all, in the format that the path's suffix names.
+    """Writes a figure whole or not at all, in the format that the path's suffix names, else PNG.
 
     Raises:
         StoreError: If it cannot be written, or there is no such format.
     """
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
     kind = path.suffix.lower().removeprefix(".")
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
