@@ -92,7 +92,7 @@ def expanded(path: str) -> Path:
 
 
 def absolute(path: str) -> str:
-    """A path with ``~`` replaced, from the root: it means the same in any folder. Empty stays so."""
+    """A path from the root, with ``~`` replaced, which means the same in any folder; or nothing."""
     return os.path.abspath(expanded(path)) if path else path  # noqa: PTH100  # links stay
 
 

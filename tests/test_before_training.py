@@ -181,7 +181,7 @@ def test_an_edited_annotation_with_boxes_is_other_data(tmp_path):
 
 
 def test_a_loss_that_lacks_the_number_of_positives_is_refused_before_once(photos, told):
-    code, out, err = told(
+    code, _, err = told(
         *bench(photos.spec), "--defense", "an", "--defense", "role", "--defense", "epr",
         "--seeds", "3", "--lr", "0.1", "--lr", "0.01",
     )  # fmt: skip

@@ -126,7 +126,7 @@ def main() -> None:
         "| --- " * 6 + "|",
         *scatter(),
     ]
-    (HERE / "rates.md").write_text("\n".join(lines) + "\n")
+    (HERE / "rates.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,13 +32,15 @@ def lay_out(root, images):
     for name in ("ConceptsList", "ImageList", "Groundtruth/TrainTestLabels", "Flickr/zoo"):
         (folder / name).mkdir(parents=True)
     concepts = [f"concept{number}" for number in range(81)]
-    (folder / "ConceptsList" / "Concepts81.txt").write_text("\n".join(concepts))
+    (folder / "ConceptsList" / "Concepts81.txt").write_text("\n".join(concepts), encoding="utf-8")
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
     train = round(0.6 * images)
     for split, start, stop in (("Train", 0, train), ("Test", train, images)):
         names = [f"zoo\\{number:07d}_2124494179_b039ddccac_m.jpg" for number in range(start, stop)]
-        (folder / "ImageList" / f"{split}Imagelist.txt").write_text("\r\n".join(names))
+        (folder / "ImageList" / f"{split}Imagelist.txt").write_text(
+            "\r\n".join(names), encoding="utf-8"
+        )
         for concept in concepts:
             signs = np.full((stop - start, 2), (48, 10), dtype=np.uint8)
             signs[rng.random(len(signs)) < 0.023, 0] = 49

@@ -22,7 +22,7 @@ def rows(path):
     """Rows by what identifies them."""
     return {
         (board["dataset"], board["model"], board["protocol"], row["attack"], row["defense"]): row
-        for board in json.loads(Path(path).read_text())
+        for board in json.loads(Path(path).read_text(encoding="utf-8"))
         for row in board["rows"]
     }
 

@@ -133,7 +133,9 @@ def main():
 
     store = RecordStore(killed, create=False)
     stored = sum(1 for _ in store)
-    twice = [key for key, times in Counter(log.read_text().split()).items() if times > 1]
+    twice = [
+        key for key, times in Counter(log.read_text(encoding="utf-8").split()).items() if times > 1
+    ]
     bad = [f"{f.kind}: {f.path.name}" for f in findings(store) if "damaged" in f.kind]
     bad += [str(path.name) for path in (killed / "quarantine").glob("*")]
     same = board(killed) == board(whole)

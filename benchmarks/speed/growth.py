@@ -36,7 +36,7 @@ class Series:
 
 def peak():
     """Peak memory of this process; what resource tells begins with its parent's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 

@@ -81,9 +81,9 @@ def store(folder, shape):
             for made in [cell] + [("none", "bce", (1e-3, 16), cell[3])] * (cell[3] not in seeds):
                 found = record(*made, rng)
                 path = folder / "records" / f"{found.key}.json"
-                path.write_text(found.model_dump_json(indent=1))
+                path.write_text(found.model_dump_json(indent=1), encoding="utf-8")
             seeds.add(cell[3])
-        (folder / "store.json").write_text(f'{{"format": {FORMAT}}}')
+        (folder / "store.json").write_text(f'{{"format": {FORMAT}}}', encoding="utf-8")
     return folder
 
 

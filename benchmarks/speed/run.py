@@ -29,7 +29,7 @@ def machine():
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        lines = (line.partition(":") for line in info.read_text().splitlines())
+        lines = (line.partition(":") for line in info.read_text(encoding="utf-8").splitlines())
         model = next((value for name, _, value in lines if name.startswith("model name")), model)
     return (
         f"{model.strip()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread a process"
@@ -105,7 +105,7 @@ def main():
     sys.path.insert(0, str(HERE))
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "speed.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     from side_by_side import Row, lines
 
     for name in parts:
@@ -117,12 +117,12 @@ def main():
             print(name, json.dumps(asdict(result)), flush=True)
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     found["machine"] = machine()
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     rows = [row for name in PARTS for row in found.get(name, [])]
     series = found.get("growth", [])
     text = [found["machine"] + ".", "", *lines([Row(**row) for row in rows])]
     text += ["", *growth_lines(series)]
-    (chosen.out / "speed.md").write_text("\n".join(text) + "\n")
+    (chosen.out / "speed.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     draw(chosen.out / "speed.png", rows, series)
     print("\n".join(text))
 

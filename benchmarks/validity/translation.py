@@ -202,7 +202,9 @@ def main() -> None:
         for part in ("robustness", "fitness", "d_score")
     }
     result = {"correlations": correlations, "networks": rows}
-    (options.out / "translation.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "translation.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
+    )
     draw(rows, options.picture)
     for name, c in correlations.items():
         print(f"{name:28} {c['rho']:+.2f} [{c['low']:+.2f}, {c['high']:+.2f}]")

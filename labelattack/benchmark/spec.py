@@ -24,6 +24,7 @@ from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown, unknown
 from labelattack.models import registry as models
 from labelattack.registry import Spec, broken_rule
+from labelattack.texts import read_text
 from labelattack.training.recipe import Protocol, default_recipes
 
 Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
@@ -137,7 +138,7 @@ def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
         UnknownNameError: If it has no such scale.
     """
     try:
-        found = tomllib.loads(path.read_text())
+        found = tomllib.loads(read_text(path))
     except FileNotFoundError as error:
         raise ParameterError(f"config must be a TOML file, got '{path}', not there") from error
     # Not all that is wrong with a number or with nesting is a TOMLDecodeError.

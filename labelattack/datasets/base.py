@@ -44,6 +44,11 @@ class SomeBoxes:
     def __getitem__(self, index: int) -> NDArray[np.float64]:
         return self.boxes[int(self.rows[index])]
 
+    def fingerprint(self) -> str:
+        """Hash of all the boxes, where they are in files, and of which are taken."""
+        of_boxes = getattr(self.boxes, "fingerprint", str)
+        return hashlib.sha256(of_boxes().encode() + self.rows.tobytes()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -107,6 +112,9 @@ class Split:
         parts.update(np.packbits(self.labels).tobytes() + str(self.labels.shape).encode())
         if self.scored is not None:
             parts.update(np.packbits(self.scored).tobytes())
+        # Boxes that are drawn with the images need no hash of their own.
+        if (of_boxes := getattr(self.boxes, "fingerprint", None)) is not None:
+            parts.update(of_boxes().encode())
         return parts.hexdigest()[:16]
 
     def take(self, rows: NDArray[np.int64]) -> Split:

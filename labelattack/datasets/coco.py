@@ -21,7 +21,7 @@ from labelattack.datasets.images import FileImages
 from labelattack.datasets.streamed import items
 from labelattack.errors import DatasetError, shown
 from labelattack.labels import BoolArray
-from labelattack.storage import cache_folder, written_whole
+from labelattack.storage import FilePath, cache_folder, written_whole
 
 EXPECTED_POSITIVES = 2.9
 # Images listed, and images with at least one annotation.
@@ -70,7 +70,7 @@ class Coco(Dataset):
     source: ClassVar[str] = "Lin et al. 2014, cocodataset.org"
 
     year: Literal["2014", "2017"] = "2014"
-    root: str = ""
+    root: FilePath = ""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     empty: Literal["drop", "keep"] = "drop"
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -138,9 +138,17 @@ def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, S
         share: Share that validates.
         seed: Seed of the draw.
         name: Name of the draw's random stream.
+
+    Raises:
+        DatasetError: If one of them is left without an image.
     """
     order = permutation(len(split.labels), seed, name)
     cut = round(len(order) * share)
+    if not 0 < cut < len(order):
+        raise DatasetError(
+            f"a hold-out of {share:g} must leave images to train and to validate on, got {cut} of "
+            f"{len(order)} images"
+        )
     # Cells are left out at the final evaluation only.
     everything = Split(split.images, split.labels, split.ids, boxes=split.boxes)
     return everything.take(np.sort(order[cut:])), everything.take(np.sort(order[:cut]))

@@ -17,6 +17,7 @@ from labelattack.datasets.files import Listing, absent, assemble, hold_out, list
 from labelattack.datasets.images import FileImages, inside
 from labelattack.errors import DatasetError
 from labelattack.labels import BoolArray
+from labelattack.storage import FilePath
 from labelattack.texts import UTF8_BOM, check_utf8_mark, line_of, split_lines
 
 EXPECTED_POSITIVES = 1.9
@@ -44,7 +45,7 @@ class NusWide(Dataset):
 
     source: ClassVar[str] = "Chua et al. 2009"
 
-    root: str = ""
+    root: FilePath = ""
     images: str = "Flickr"
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -20,7 +20,7 @@ from labelattack.labels import read_labels
 from labelattack.names import canonical
 from labelattack.rawlabels import read_array
 from labelattack.seeding import permutation
-from labelattack.storage import is_there
+from labelattack.storage import FilePath, is_there
 
 _NAMES = ("train", "val", "test")
 
@@ -46,9 +46,9 @@ class Table(Dataset):
 
     source: ClassVar[str] = "yours"
 
-    labels: str
-    images: str
-    splits: str = ""
+    labels: FilePath
+    images: FilePath
+    splits: FilePath = ""
     val: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.25
     expected_positives: Annotated[float, Field(gt=0)] | None = None
@@ -59,6 +59,13 @@ class Table(Dataset):
         table = read_labels(Path(self.labels), "binary")
         whole = Split(self._find_images(table.ids), table.labels.values, table.ids)
         rows = self._given(table.ids) if self.splits else self._drawn(len(table.ids))
+        for name, part in zip(_NAMES, rows, strict=True):
+            if not len(part):
+                source = f"split file '{self.splits}'" if self.splits else "the draw"
+                raise DatasetError(
+                    f"{name} must have at least one of the {len(table.ids)} images of "
+                    f"'{self.labels}', got none by {source}"
+                )
         train, val, test = (whole.take(r) for r in rows)
         return Splits(table.classes, train, val, test, self.expected_positives)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from labelattack.content import content_digests
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
@@ -27,7 +28,8 @@ from labelattack.datasets.files import (
 )
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
-from labelattack.storage import is_file
+from labelattack.registry import digest
+from labelattack.storage import FilePath, is_file
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -65,7 +67,7 @@ class PascalVoc(Dataset):
     source: ClassVar[str] = "Everingham et al. 2015, host.robots.ox.ac.uk/pascal/VOC"
 
     year: Literal["2007", "2012"] = "2007"
-    root: str = ""
+    root: FilePath = ""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     difficult: Literal["ignore", "negative"] = "ignore"
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -197,6 +199,17 @@ class VocBoxes:
     """Boxes of objects that are not marked difficult, read from XML when they are asked for."""
 
     paths: list[Path]
+
+    def fingerprint(self) -> str:
+        """Hash of the contents of those files that are there."""
+        there = [path for path in self.paths if is_file(path)]
+        try:
+            digests = (
+                content_digests(there[0].parent, [path.name for path in there]) if there else []
+            )
+        except OSError as error:
+            raise DatasetError(f"annotation '{error.filename}' cannot be read: {error}") from error
+        return digest(digests)
 
     def __getitem__(self, index: int) -> NDArray[np.float64]:
         path = self.paths[index]

@@ -237,7 +237,7 @@ def _write(path: Path, key: str, images: int, parts: Iterable[dict[str, Features
             opened.close()
             contents = _contents(key, {name: _array_file(path, name) for name in files})
             with written_whole(path) as unfinished:
-                unfinished.write_text(contents.model_dump_json())
+                unfinished.write_text(contents.model_dump_json(), encoding="utf-8")
 
 
 @contextmanager

@@ -21,7 +21,9 @@ def last_level_cache(device: torch.device, folder: Path = Path("/sys/devices/sys
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return int(getattr(properties, "L2_cache_size", _USUAL_CACHE))
-    sizes = [path.read_text().strip() for path in folder.glob("cpu0/cache/index*/size")]
+    sizes = [
+        path.read_text(encoding="utf-8").strip() for path in folder.glob("cpu0/cache/index*/size")
+    ]
     return max((int(size[:-1]) * _UNITS[size[-1]] for size in sizes), default=_USUAL_CACHE)
 
 
@@ -30,7 +32,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # macOS and Windows tell otherwise
         return _USUAL_MEMORY
     told = dict(line.split(":", 1) for line in lines)
