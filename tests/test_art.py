@@ -116,7 +116,7 @@ def test_importing_leaves_home_and_logging_alone(tmp_path, chosen):
         {"ART_DATA_PATH": str(log) + "s"} if chosen else {}
     )
     ran = subprocess.run(
-        [sys.executable, "-c", TRACES, log], env=env, capture_output=True, text=True
+        [sys.executable, "-c", TRACES, log], env=env, capture_output=True, encoding="utf-8"
     )
     assert ran.returncode == 0, ran.stderr
     assert list(home.iterdir()) == []
@@ -129,7 +129,9 @@ def test_who_has_a_configuration_of_art_keeps_it(tmp_path):
     (tmp_path / ".art/config.json").write_text(f'{{"ART_DATA_PATH": "{tmp_path / "mine"}"}}')
     code = "import labelattack.interop.art; from art import config; print(config.ART_DATA_PATH)"
     env = os.environ | {"HOME": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, encoding="utf-8"
+    )
     assert ran.stdout.strip() == str(tmp_path / "mine"), ran.stderr
 
 
@@ -141,7 +143,9 @@ def test_without_art_it_says_so(tmp_path, there):
     hide = "" if there else "import importlib.util as u; u.find_spec = lambda name: None; "
     code = f"{hide}import labelattack.interop.art"
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, encoding="utf-8"
+    )
     told = f"got another package of that name in '{tmp_path / 'art'}'" if there else "got nothing"
     assert ran.returncode and told in ran.stderr
 
@@ -566,7 +570,7 @@ def test_the_example_runs(pytestconfig, tmp_path):
     ours = [line for line in text.splitlines() if "labelattack" in line and "import" in line]
     assert len(ours) == 1
     env = os.environ | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, path], env=env, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, path], env=env, capture_output=True, encoding="utf-8")
     assert ran.returncode == 0, ran.stderr
     scores = dict(line.split(" mAP: ") for line in ran.stdout.splitlines() if " mAP: " in line)
     assert float(scores["clean"]) > 85 and float(scores["robust"]) < float(scores["clean"]) - 20

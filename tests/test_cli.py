@@ -28,7 +28,7 @@ ONE = [*QUICK, "--defense", "an", "--seeds", "1", "--lr", "0.01"]
 
 def run(*arguments, cwd=None, code=0, **env):
     result = subprocess.run(
-        [sys.executable, "-m", "labelattack", *map(str, arguments)], cwd=cwd, text=True,
+        [sys.executable, "-m", "labelattack", *map(str, arguments)], cwd=cwd, encoding="utf-8",
         capture_output=True, timeout=300, env={**os.environ, "COLUMNS": "140", **env}, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert result.returncode == code, result.stderr + result.stdout
@@ -206,7 +206,7 @@ def test_wrong_input_is_one_clear_line(refused, tmp_path, arguments, message):
 
 def test_debug_shows_where(tmp_path):
     command = [sys.executable, "-m", "labelattack", "show", str(tmp_path), "--debug"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert "Traceback" in result.stderr
 
 
@@ -313,7 +313,7 @@ def start(cwd, *more):
         cwd=cwd,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         # A shell that has the tests in the background lets its children ignore interrupts.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )

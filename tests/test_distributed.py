@@ -45,7 +45,7 @@ def run(folder, name, *extra, start=(sys.executable, "-m")):
     (folder / "plain.py").write_text(PLAIN)
     command = [*start, "labelattack", *BENCH, "--plugin", "plain.py", "--out", name, *extra]
     result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300,
+        command, cwd=folder, capture_output=True, encoding="utf-8", timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return result
@@ -126,7 +126,7 @@ def test_no_thread_of_a_team_outlives_it(tmp_path):
     """One that wants the interpreter when that has ended aborts a process that has done its work."""
     (tmp_path / "leaves.py").write_text(LEAVES)
     result = subprocess.run(
-        [*TORCHRUN[:-1], tmp_path / "leaves.py"], capture_output=True, text=True, timeout=120,
+        [*TORCHRUN[:-1], tmp_path / "leaves.py"], capture_output=True, encoding="utf-8", timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]

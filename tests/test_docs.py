@@ -2,11 +2,22 @@
 
 import json
 import re
+import warnings
+from typing import get_args
 
 import pytest
 
 from labelattack import attacks, defenses
+from labelattack.benchmark import ranking, tables, trust
+from labelattack.benchmark.gate import Limits
+from labelattack.benchmark.gate_reports import COLUMNS
+from labelattack.benchmark.leaderboard import Board
+from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.tables import with_interval
+from labelattack.cli import main
+from labelattack.models.tiny import Tiny
+from labelattack.robustness.outcome import KEPT, Outcome
+from labelattack.robustness.settings import Corruption
 
 
 @pytest.fixture
@@ -105,3 +116,83 @@ def test_tables_of_changed_pixels_are_those_of_the_boards(pytestconfig, heading,
                 else share(found["kept_to_reference"], found["kept_to_reference_interval"], True),
             ]
         assert cells == expected, (attack, defense)
+
+
+# --- what pages repeat of the code
+
+
+@pytest.fixture
+def page(pytestconfig):
+    """A page's text on one line, without marks of emphasis."""
+
+    def text(name):
+        found = (pytestconfig.rootpath / "docs" / name).read_text(encoding="utf-8")
+        return " ".join(re.sub(r"[*`]", "", found).split())
+
+    return text
+
+
+@pytest.mark.parametrize("name", ["numbers.md", "pixel-robustness.md"])
+def test_the_share_in_brackets_is_explained_as_it_is_computed(page, name):
+    assert KEPT in page(name)
+    found = Outcome(images=1, clean=0.8, map=0.5, chance=0.2)
+    changed, clean, chance = found.map, found.clean, found.chance
+    assert found.kept == (changed - chance) / (clean - chance)
+    whole = found.model_copy(update={"map": clean})
+    assert (whole.kept, whole.model_copy(update={"map": chance}).kept) == (1, 0)
+
+
+def test_boards_explain_the_bracket_likewise(pytestconfig):
+    path = pytestconfig.rootpath / "benchmarks/results/pixels/digits.json"
+    (found,) = json.loads(path.read_text(encoding="utf-8"))
+    rows = [{k: v for k, v in row.items() if k != "d_score"} for row in found["rows"]]
+    assert any(KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows})))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("numbers.md", f"fewer than {ranking.MIN_SEEDS} seeds with the same attacked labels"),
+        ("numbers.md", f"Holm-corrected over all pairs of defenses under one attack at {100 * ranking.LEVEL:g} %"),
+        ("numbers.md", f"an assumed prior, {100 * Tiny().prior:g} % by default"),
+        ("leaderboards.md", f"every pair shares at least {ranking.MIN_SEEDS} seeds"),
+        ("leaderboards.md", f"noise stays at {100 * ranking.LEVEL:g} %"),
+        ("leaderboards.md", f"few seeds | fewer than {ranking.MIN_SEEDS} finished"),
+        ("leaderboards.md", f"more than {trust.FAR_OFF:g} times the share of positive test labels"),
+        ("leaderboards.md", f"corrected p below --alpha ({Limits().alpha:g})"),
+        ("leaderboards.md", f"more than --tolerance ({Limits().tolerance:g} points)"),
+        ("leaderboards.md", "--measure is " + " and ".join(Limits().measures) + " unless given"),
+    ],
+)  # fmt: skip
+def test_thresholds_are_those_of_the_code(page, name, sentence):
+    assert sentence in page(name)
+
+
+def test_every_measure_of_the_gate_is_documented(page):
+    text = page("leaderboards.md")
+    said = text[text.index("--measure is") :].partition("a point is a hundredth")[0]
+    assert all(measure in said for measure in get_args(Measure))
+
+
+def test_every_corruption_is_documented(page):
+    text = page("pixel-robustness.md").lower()
+    assert all(name.rpartition("-")[2] in text for name in get_args(Corruption))
+
+
+def test_the_walk_through_of_an_edited_loss_can_be_run(pytestconfig, capsys, monkeypatch, tmp_path):
+    """Its bench is planned, its edit is one of the example, its table has the columns of a check."""
+    text = (pytestconfig.rootpath / "docs/leaderboards.md").read_text(encoding="utf-8")
+    section = text.partition("### A loss is edited")[2]
+    command = re.search(r"(labelattack bench .*?--out results)", section, re.S)[1].replace(
+        "\\\n", " "
+    )
+    example = pytestconfig.rootpath / "examples" / "my_loss.py"
+    given = command.replace("my_loss.py", str(example)).split()
+    monkeypatch.setattr("sys.argv", [*given, "--dry-run"])
+    monkeypatch.setattr(defenses.registry, "_classes", dict(defenses.registry._classes))
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0 and "4 of 4 cells" in capsys.readouterr().out
+    assert "+ step.hidden" in example.read_text(encoding="utf-8")
+    assert " ".join(COLUMNS) in " ".join(section.split())

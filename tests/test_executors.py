@@ -84,7 +84,7 @@ def test_ray_survives_the_death_of_a_node_and_gives_the_same_board(wanted, local
     pytest.importorskip("ray")
     result = subprocess.run(
         [sys.executable, "-c", ON_RAY, str(tmp_path / "store"), str(tmp_path / "told")],
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, encoding="utf-8", timeout=240, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]

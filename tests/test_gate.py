@@ -725,7 +725,7 @@ def test_action_is_sound(pytestconfig):
         assert ("run" in step) != ("uses" in step)
         if "run" in step:
             assert step["shell"] == "bash" and "${{" not in step["run"]
-            subprocess.run(["bash", "-n"], input=step["run"], text=True, check=True)
+            subprocess.run(["bash", "-n"], input=step["run"], encoding="utf-8", check=True)
             for name in re.findall(r"\$\{?([A-Z_]+)", step["run"]):
                 assert name in step.get("env", {}) or name.startswith("GITHUB_")
         else:

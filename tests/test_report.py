@@ -321,7 +321,7 @@ def test_what_stands_in_the_way_is_said(tmp_path, monkeypatch):
 def command(*arguments):
     result = subprocess.run(
         [sys.executable, "-m", "labelattack", "report", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout, result.stderr

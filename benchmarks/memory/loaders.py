@@ -80,7 +80,9 @@ def step(what, root, count):
 def measured(what, root, count=0):
     """Peak of a step in a process of its own."""
     command = [sys.executable, __file__, what, str(root), str(count)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    )
 
 
 def main():

@@ -61,7 +61,7 @@ def main():
     for what in [*ATTACKS, "evaluate"]:
         command = [sys.executable, __file__, what]
         found = json.loads(
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
         )
         worst = max(worst, found["peak_mib"])
         print(f"{what:32} {found['peak_mib']:6} MiB {found['seconds']:8.2f} s")

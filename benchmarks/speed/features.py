@@ -132,7 +132,7 @@ def memory():
     for _ in range(RUNS):
         for count in SIZES:
             command = [sys.executable, __file__, str(count)]
-            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            told = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
             found[count].append(json.loads(told))
     return found
 

@@ -87,7 +87,7 @@ def point(cells, images, labels):
 
 def measured(**sizes):
     command = [sys.executable, __file__, json.dumps(FIXED | sizes)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     return json.loads(told)
 
 
@@ -115,7 +115,7 @@ def harness():
                 "--no-reference", "--d-score", "none", "--seeds", str(count), "--out",
                 str(Path(folder) / "store"),
             ]  # fmt: skip
-            done = subprocess.run(told, check=True, capture_output=True, text=True)
+            done = subprocess.run(told, check=True, capture_output=True, encoding="utf-8")
             took, most = json.loads(done.stderr.splitlines()[-1])
         seconds.append(took)
         peaks.append(most)

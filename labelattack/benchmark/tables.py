@@ -16,6 +16,7 @@ from labelattack.benchmark.shaking import SHAKES, Shaken
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
 from labelattack.registry import Registry
+from labelattack.robustness.outcome import KEPT
 
 _IMAGES = " (images)"  # an interval over seeds goes without saying
 _MANY = ("rows", "curves", "comparisons", "unranked", "libraries")
@@ -115,8 +116,7 @@ def remarks(board: Board) -> list[str]:
     for name in SHAKES:
         ways = {of.how for row in board.rows if (of := getattr(row, name)) is not None}
         found += [
-            f"{name}: mAP on changed test images, and how much that is of what was learned (100 % "
-            f"clean, 0 % chance); {how}"
+            f"{name}: mAP on changed test images, and in brackets {KEPT}; {how}"
             for how in sorted(ways)
         ]
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict
 from labelattack.robustness.settings import Corruption, CorruptionSettings, EvasionSettings, Table
 
 VERSION = 1
+KEPT = (
+    "how much of what was learned is left, (mAP changed - chance) / (mAP clean - chance): 100 % if "
+    "nothing was lost, 0 % at chance"
+)
+"""What ``Outcome.kept`` is, as boards and docs say it."""
 
 
 class Outcome(BaseModel):
