@@ -292,7 +292,10 @@ class Registry(Generic[T]):
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
         found = ""
         for key, value in spec.params:
-            path = expanded(value) if isinstance(value, str) and value else None
+            # A word such as ``dataset`` is none, whatever is called so in this folder.
+            path = (
+                expanded(value) if isinstance(value, str) and re.search(r"[./\\]", value) else None
+            )
             if path is not None and is_file(path):
                 try:
                     found += f"+{key}-{content_digest(path)[:12]}"

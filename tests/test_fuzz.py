@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.benchmark.grid import Grid
@@ -26,6 +27,7 @@ from labelattack.benchmark.store import CleanScores, Record, RecordStore, Remova
 from labelattack.cli import main
 from labelattack.cli.boards import print_board
 from labelattack.cli.common import print_json, say
+from labelattack.datasets.images import FileImages
 from labelattack.datasets.voc import VocBoxes
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
@@ -50,6 +52,7 @@ CASES = {
     "toml-text": 500,
     "toml-keys": 700,
     "records": 800,
+    "images": 1500,
     "command-line": 50,
     "terminal": 800,
 }
@@ -57,7 +60,7 @@ TIMES = int(os.environ.get("LABELATTACK_FUZZ", "1"))
 
 
 def test_there_are_enough_cases():
-    assert sum(CASES.values()) >= 5000
+    assert sum(CASES.values()) >= 10_000
 
 
 def fuzzed(name):
@@ -466,6 +469,68 @@ def test_annotations(folder, content):
     found = outcome(lambda: VocBoxes([path])[0])
     if found is not None:
         assert found.ndim == 2 and found.shape[1] == 4 and np.isfinite(found).all()
+
+
+# --- images
+
+
+def encoded(image, kind, **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+MODES = {
+    "1": ("PNG", "TIFF", "BMP", "PPM"), "L": ("PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG"),
+    "P": ("PNG", "GIF", "BMP", "TIFF"), "RGB": ("PNG", "TIFF", "BMP", "WEBP", "PPM", "JPEG"),
+    "RGBA": ("PNG", "TIFF", "WEBP"), "LA": ("PNG", "TIFF"), "CMYK": ("TIFF", "JPEG"),
+    "YCbCr": ("TIFF", "JPEG"), "I;16": ("PNG", "TIFF"), "I": ("TIFF",), "F": ("TIFF",),
+}  # fmt: skip
+EXACT = {"1", "L", "P", "RGB", "I;16"}
+
+
+@st.composite
+def image_files(draw):
+    """A file, and the pixels that it should show; None where only one clear line may come."""
+    mode = draw(st.sampled_from(sorted(MODES)))
+    kind = draw(st.sampled_from(MODES[mode]))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    numbers = np.random.default_rng(draw(st.integers(0, 99)))
+    grey = numbers.integers(0, 256, (height, width), dtype=np.uint8)
+    if mode == "I;16":
+        return encoded(Image.fromarray(grey.astype(np.uint16) * 257), kind), np.stack([grey] * 3, 2)
+    if mode in "IF":
+        return encoded(
+            Image.fromarray(grey.astype(np.int32 if mode == "I" else np.float32)), kind
+        ), None
+    image = Image.fromarray(numbers.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(
+        mode
+    )
+    seen = np.asarray(image.convert("RGB"))
+    return encoded(image, kind), seen if mode in EXACT and kind not in ("JPEG", "WEBP") else ...
+
+
+@given(case=image_files(), cut=st.integers(0, 60), flip=st.integers(0, 400))
+@fuzzed("images")
+def test_image_modes(folder, case, cut, flip):
+    """Whole files show what they should; damaged ones show something, or give one clear line."""
+    content, seen = case
+    if cut > 40:
+        content = content[: -(cut - 40)]
+    elif flip > 300 and len(content) > flip - 300:
+        content = (
+            content[: flip - 300] + bytes([content[flip - 300] ^ 0xFF]) + content[flip - 299 :]
+        )
+    whole = content == case[0]
+    (folder / "fuzzed").write_bytes(content)
+    found = outcome(lambda: FileImages(folder, ["fuzzed"])[0])
+    if found is None:
+        assert not whole or seen is None
+        return
+    assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3
+    if whole:
+        assert seen is not None
+        assert seen is ... or np.array_equal(found, seen)
 
 
 # --- experiments

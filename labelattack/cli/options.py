@@ -51,7 +51,11 @@ class Training:
     ] = None
     micro_batch: Annotated[
         int | None,
-        typer.Option("--micro-batch", min=1, help="Images per forward pass, to save memory."),
+        typer.Option(
+            "--micro-batch",
+            min=1,
+            help="Images per forward pass, to save memory; batch normalisation sees these alone.",
+        ),
     ] = None
 
 
