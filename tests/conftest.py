@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from labelattack import attacks, datasets, defenses, models
 from labelattack.cli import main
 from labelattack.installation import edits_behind
 
@@ -19,10 +20,27 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    """Tables are not squeezed into what the terminal that runs the tests happens to have."""
+    monkeypatch.setenv("COLUMNS", "140")
+
+
+@pytest.fixture(autouse=True)
 def _as_committed(monkeypatch):
     """Keys and versions in this process are those of the commit, whatever is being edited."""
     monkeypatch.setattr("labelattack.installation.edited_files", frozenset)
     edits_behind.cache_clear()
+
+
+@pytest.fixture
+def forgotten():
+    """What a test registers is gone after it."""
+    registries = [module.registry for module in (attacks, datasets, defenses, models)]
+    before = [set(registry._classes) for registry in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        for name in set(registry._classes) - known - set(registry._builtin.modules):
+            del registry._classes[name]
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError, LabelAttackError, StoreError
 from tests.conftest import SMALL_DIGITS
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
 
 @pytest.fixture
 def photos(tmp_path):

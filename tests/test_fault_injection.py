@@ -22,6 +22,7 @@ from labelattack.cli import main
 from labelattack.models import registry as models
 from tests.official import make_coco, make_voc
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 QUICK = "--model tiny --epochs 1 --seeds 1 --jobs 1 --d-score none --no-reference --lr 0.01"
 
 

@@ -194,5 +194,5 @@ def test_curves_are_drawn_or_refused(tmp_path):
     assert (tmp_path / "new" / "curves.png").stat().st_size > 10_000
     with pytest.raises(StoreError, match="must come from an attack with a rate"):
         draw_curves(tmp_path / "x.png", board.model_copy(update={"curves": []}))
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="must end in"):
         draw_curves(tmp_path / "x.nonsense", board)

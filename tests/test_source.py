@@ -15,6 +15,7 @@ from labelattack import defenses, models
 from labelattack.benchmark.grid import Grid
 from labelattack.registry import load_plugin
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 PACKAGE = Path(labelattack.__file__).parent
 ASK = """
 import json
@@ -96,14 +97,6 @@ def test_an_edited_installation_is_told_by_its_record(tmp_path):
 
 
 # --- components without a file, and what they use
-
-
-@pytest.fixture(autouse=True)
-def _forgotten():
-    """What a test registers is gone after it."""
-    yield
-    for name in set(defenses.registry._classes) - set(defenses.registry._builtin.modules):
-        del defenses.registry._classes[name]
 
 
 LOSS = """

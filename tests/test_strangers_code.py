@@ -29,6 +29,7 @@ from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
 from tests.test_before_training import SMALL_DIGITS, grid_of, told  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 LOSS = """
 from labelattack import PartialLabelLoss, defenses
 @defenses.register("{name}")
@@ -36,14 +37,6 @@ class {cls}(PartialLabelLoss):
     def loss(self, logits, step):
         return logits.mean() * {weight}
 """
-
-
-@pytest.fixture(autouse=True)
-def _forgotten():
-    yield
-    for registry in (attacks.registry, defenses.registry):
-        for name in set(registry._classes) - set(registry._builtin.modules):
-            del registry._classes[name]
 
 
 def plugin(folder, source, name="plug.py"):
