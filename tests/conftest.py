@@ -51,6 +51,18 @@ def data_root():
     return Path(root)
 
 
+def exit_code(patched, cwd, arguments):
+    """Exit code of the command line, run in this process and in some folder."""
+    patched.chdir(cwd)
+    patched.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
+    with warnings.catch_warnings():
+        try:
+            main()
+        except SystemExit as stopped:
+            return stopped.code or 0
+    return 0
+
+
 @pytest.fixture
 def refused(monkeypatch, capsys):
     """What the command line says to what it refuses; in this process, which has torch loaded."""

@@ -1,8 +1,6 @@
 """What can be known before training is said before, once; what is finished is kept."""
 
 import os
-import sys
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +14,9 @@ from labelattack.benchmark.leaderboard import boards
 from labelattack.benchmark.loading import load
 from labelattack.benchmark.runner import run_grid
 from labelattack.benchmark.store import RecordStore
-from labelattack.cli import main
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError, LabelAttackError, StoreError
-from tests.conftest import SMALL_DIGITS
+from tests.conftest import SMALL_DIGITS, exit_code
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -48,14 +45,7 @@ def told(monkeypatch, capsys, tmp_path):
     def run(*arguments):
         load.cache_clear()
         cells_module.prepared.cache_clear()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
-        with warnings.catch_warnings():
-            try:
-                main()
-                code = 0
-            except SystemExit as stopped:
-                code = stopped.code or 0
+        code = exit_code(monkeypatch, tmp_path, arguments)
         out, err = capsys.readouterr()
         assert "Traceback" not in err and "internal error" not in err
         return code, out, " ".join(err.split())

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from PIL import Image
 from labelattack.benchmark import cells as cells_module
 from labelattack.benchmark.loading import chosen_test, load
 from labelattack.benchmark.store import RecordStore
-from labelattack.cli import main
 from labelattack.models import registry as models
+from tests.conftest import exit_code
 from tests.official import make_coco, make_voc
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -169,17 +168,9 @@ def run(patched, root, command):
     for name in [name for name in sys.modules if name.startswith("labelattack_plugin_plug_")]:
         del sys.modules[name]
     said = io.StringIO()
-    patched.chdir(root)
-    patched.setattr(sys, "argv", ["labelattack", *command.split()])
     patched.setattr(sys, "stdout", io.StringIO())
     patched.setattr(sys, "stderr", said)
-    with warnings.catch_warnings():
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-    return code, said.getvalue()
+    return exit_code(patched, root, command.split()), said.getvalue()
 
 
 def contents(folder):
