@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from labelattack import storage
 from labelattack.errors import StoreError
-from labelattack.storage import _temporary, cache_folder
+from labelattack.storage import cache_folder
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,8 @@ def temporary(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
-    _temporary.cache_clear()
+    if hasattr(storage, "_temporary"):
+        storage._temporary.cache_clear()
     return tmp_path
 
 

@@ -16,7 +16,8 @@ from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.tables import with_interval
 from labelattack.cli import main
 from labelattack.models.tiny import Tiny
-from labelattack.robustness.outcome import KEPT, Outcome
+from labelattack.robustness import outcome
+from labelattack.robustness.outcome import Outcome
 from labelattack.robustness.settings import Corruption
 
 
@@ -134,7 +135,7 @@ def page(pytestconfig):
 
 @pytest.mark.parametrize("name", ["numbers.md", "pixel-robustness.md"])
 def test_the_share_in_brackets_is_explained_as_it_is_computed(page, name):
-    assert KEPT in page(name)
+    assert outcome.KEPT in page(name)
     found = Outcome(images=1, clean=0.8, map=0.5, chance=0.2)
     changed, clean, chance = found.map, found.clean, found.chance
     assert found.kept == (changed - chance) / (clean - chance)
@@ -146,7 +147,7 @@ def test_boards_explain_the_bracket_likewise(pytestconfig):
     path = pytestconfig.rootpath / "benchmarks/results/pixels/digits.json"
     (found,) = json.loads(path.read_text(encoding="utf-8"))
     rows = [{k: v for k, v in row.items() if k != "d_score"} for row in found["rows"]]
-    assert any(KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows})))
+    assert any(outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows})))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class Row(BaseModel):
         selection_rule: Validation cells that selection saw.
         recipes: Recipes searched for each seed.
         undefined_classes: Classes whose AP is undefined and left out.
+        saturated_classes: Classes positive on every test image: any model has an AP of 1.
         failed: Cells that failed.
         unreliable: Reasons not to trust the row; empty if there is none.
         notes: Privileges: oracle, told the number of positives, clean validation labels.
@@ -99,6 +100,7 @@ class Row(BaseModel):
     selection_rule: str
     recipes: int
     undefined_classes: int
+    saturated_classes: list[str] = []
     failed: int
     unreliable: list[str]
     notes: list[str]
@@ -374,6 +376,7 @@ def _row(
         selection_rule=", ".join(sorted({r.selection_rule for r in best})),
         recipes=len({r.cell.recipe for r in group}),
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
+        saturated_classes=sorted({c for r in best if r.test for c in r.test.saturated_classes}),
         failed=sum(r.status == "failed" for r in group),
         unreliable=doubts(group, best),
         notes=notes,

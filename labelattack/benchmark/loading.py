@@ -7,6 +7,7 @@ from functools import lru_cache
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Split, Splits
 from labelattack.diagnosis.score import choose_images
+from labelattack.errors import LabelAttackError, PluginError
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.protocols import Prepared, prepare
@@ -15,8 +16,21 @@ from labelattack.training.recipe import Protocol
 
 @lru_cache(maxsize=1)
 def load(dataset: str) -> Splits:
-    """Loads a dataset, keeping the last one."""
-    return datasets.create(dataset).load()
+    """Loads a dataset, keeping the last one.
+
+    Raises:
+        LabelAttackError: If it cannot be had.
+    """
+    try:
+        return datasets.create(dataset).load()
+    except (LabelAttackError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if datasets.is_builtin(dataset):
+            raise
+        raise PluginError(
+            f"dataset '{dataset}' failed to load: {type(error).__name__}: {error}"
+        ) from error
 
 
 @lru_cache(maxsize=2)

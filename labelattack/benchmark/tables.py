@@ -119,6 +119,13 @@ def remarks(board: Board) -> list[str]:
             f"{name}: mAP on changed test images, and in brackets {KEPT}; {how}"
             for how in sorted(ways)
         ]
+    if undefined := max((row.undefined_classes for row in board.rows), default=0):
+        found.append(f"mAP leaves out {undefined} classes without a positive in test")
+    if saturated := sorted({name for row in board.rows for name in row.saturated_classes}):
+        found.append(
+            f"mAP counts {', '.join(saturated)} with the AP of 1 that any model has on a class "
+            "without a negative in test"
+        )
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}
     found += [f"computed with several versions of {name}: {v}" for name, v in several.items()]
     return found
