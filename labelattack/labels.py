@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, shown, unknown
+from labelattack.label_files import manifest_beside, of_array, read_manifest, read_raw, write_raw
 from labelattack.names import repeated
-from labelattack.rawlabels import manifest_beside, of_array, read_manifest, read_raw, write_raw
 
 BoolArray = NDArray[np.bool_]
 

@@ -147,7 +147,9 @@ def test_boards_explain_the_bracket_likewise(pytestconfig):
     path = pytestconfig.rootpath / "benchmarks/results/pixels/digits.json"
     (found,) = json.loads(path.read_text(encoding="utf-8"))
     rows = [{k: v for k, v in row.items() if k != "d_score"} for row in found["rows"]]
-    assert any(outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows})))
+    assert any(
+        outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows}))
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def attack(
     """Attacks a file of 0/1 labels; writes what is left, and a manifest of what was removed."""
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
+    from labelattack.label_files import manifest_beside
     from labelattack.labels import LabelTable, check_encoding, read_labels, write_labels
-    from labelattack.rawlabels import manifest_beside
     from labelattack.storage import saved
 
     load_plugins(plugin)
@@ -81,7 +81,7 @@ def attack(
 def _check_places(labels: Path, out: Path, manifest: Path, encoding: str) -> None:
     """Raises if a file would take another's place, or one could not say that it was attacked."""
     from labelattack.errors import LabelError
-    from labelattack.rawlabels import manifest_beside
+    from labelattack.label_files import manifest_beside
     from labelattack.storage import check_apart, same_file
 
     check_apart("attacked labels", out, "the labels that are attacked", labels)

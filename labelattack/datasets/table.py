@@ -16,9 +16,9 @@ from labelattack.datasets.files import absent_rows, looked_for
 from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.delimited import read_delimited
 from labelattack.errors import DatasetError
+from labelattack.label_files import read_array
 from labelattack.labels import read_labels
 from labelattack.names import canonical
-from labelattack.rawlabels import read_array
 from labelattack.seeding import permutation
 from labelattack.storage import FilePath, is_there
 
