@@ -72,7 +72,7 @@ def content_digests(
 
 
 class _State(NamedTuple):
-    """What tells a file from what it was: size, times in nanoseconds, inode."""
+    """State of a file that an edit changes: size, times in nanoseconds, inode."""
 
     size: int
     changed: int
@@ -86,7 +86,7 @@ _last: tuple[Path, _State, _Known] | None = None
 
 
 def _known(path: Path) -> _Known:
-    """What is remembered of a folder; empty if nothing is, or it is damaged."""
+    """Remembered hashes of a folder; none if there are none, or they are damaged."""
     global _last
     try:
         state = _state(path)

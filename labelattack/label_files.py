@@ -1,4 +1,4 @@
-"""What label files hold: numbers and names, before an encoding says what the numbers mean."""
+"""Numbers and names in label files, before an encoding says what the numbers mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from labelattack.storage import is_file, is_there, saved
 
 
 class RawLabels(NamedTuple):
-    """What a label file holds.
+    """Content of a label file.
 
     Attributes:
         matrix: Numbers ``[images, labels]``, if the file is one of labels.
@@ -44,7 +44,7 @@ def of_array(
     classes: list[str] | None = None,
     encoding: str | None = None,
 ) -> RawLabels:
-    """What an array holds, with cells and images called by their positions."""
+    """Labels in an array, with cells and images called by their positions."""
 
     def cell(row: int, column: int) -> str:
         return f"{matrix[row, column]:g} at row {row}, column {column}"
@@ -160,7 +160,7 @@ def _numbers(table: Delimited) -> NDArray[np.float32]:
 
 
 def _number(cell: str) -> float | None:
-    """What a cell stands for: 1, 0, -1 or NaN; None if it is no label of any encoding."""
+    """Number that a cell stands for: 1, 0, -1 or NaN; None if it is no label of any encoding."""
     try:
         number = _WORDS[cell.lower()] if cell.lower() in _WORDS else float(cell)
     except ValueError:

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from labelattack.content import content_digest
 from labelattack.errors import LabelAttackError, ParameterError, PluginError, shown, unknown
 from labelattack.installation import edits_behind
-from labelattack.source import digest_of_class, file_of
+from labelattack.source import digest_of_class, file_of, is_in_file
 from labelattack.storage import expanded, is_file
 from labelattack.torch_defaults import torch_defaults_kept
 
@@ -200,7 +200,8 @@ class Registry(Generic[T]):
                 )
             _check_arguments(self.kind, name, cls)
             self._classes[name] = cls
-            if name not in self._builtin.modules and not file.startswith("<"):
+            self._sources.pop(name, None)
+            if name not in self._builtin.modules and is_in_file(cls):
                 # Now, as this is the code that will run; the file may be edited later.
                 self._sources[name] = digest_of_class(cls)
             return cls

@@ -86,7 +86,7 @@ def digest_of_class(cls: type[Any]) -> str:
     """
     module = sys.modules.get(cls.__module__)
     parts = hashlib.sha256()
-    if _in_file(cls):
+    if is_in_file(cls):
         own = cls.__module__.partition(".")[0]
         files = dependencies(cls.__module__, file_of(cls.__module__), _own_or_no_library(own))
         for value in list(vars(module).values()):
@@ -100,6 +100,15 @@ def digest_of_class(cls: type[Any]) -> str:
     else:
         _Live(parts.update).add(cls)
     return parts.hexdigest()[:12]
+
+
+def is_in_file(cls: type[Any]) -> bool:
+    """Whether the file of a class's module defines a class of its name."""
+    try:
+        tree = ast.parse(file_of(cls.__module__).read_bytes())
+    except Exception:  # no file, or none that is source
+        return False
+    return any(isinstance(n, ast.ClassDef) and n.name == cls.__name__ for n in ast.walk(tree))
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:
@@ -141,15 +150,6 @@ def _is_library(path: Path) -> bool:
     path = path.resolve()
     installed = {"site-packages", "dist-packages"} & set(path.parts)
     return bool(installed) or any(path.is_relative_to(folder) for folder in _library_folders())
-
-
-def _in_file(cls: type[Any]) -> bool:
-    """Whether the file of a class's module defines a class of its name."""
-    try:
-        tree = ast.parse(file_of(cls.__module__).read_bytes())
-    except Exception:  # no file, or none that is source
-        return False
-    return any(isinstance(n, ast.ClassDef) and n.name == cls.__name__ for n in ast.walk(tree))
 
 
 def _files_behind(value: Any, own: str) -> dict[str, Path]:
@@ -226,7 +226,7 @@ class _Live:
 
     def _class(self, cls: type[Any]) -> None:
         self._update(f"{cls.__module__}.{cls.__qualname__}\n".encode())
-        if _in_file(cls):
+        if is_in_file(cls):
             self._files(cls)
             return
         self._all(cls.__bases__)

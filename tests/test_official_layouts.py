@@ -1,4 +1,6 @@
+import gc
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -179,6 +181,8 @@ def test_loading_holds_names_and_labels_and_no_pixels(root):
     for count in (200, 2000):
         here = root / str(count)
         make_nus_wide_lists(here, count)
+        datasets.create(f"nus-wide:root={here},tolerance=0").load()  # what is imported stays
+        gc.collect()
         tracemalloc.start()
         splits = datasets.create(f"nus-wide:root={here},tolerance=0").load()
         sizes.append(tracemalloc.get_traced_memory()[1])
@@ -364,3 +368,17 @@ def test_a_table_names_the_image_that_differs_in_case(tmp_path):
     (tmp_path / "y.csv").write_text("image_id,cat\nsub\\a.png,1\n")
     with pytest.raises(DatasetError, match="first '.*sub/a.png' .there is '.*Sub/A.PNG', whose"):
         datasets.create(f"table:labels={tmp_path}/y.csv,images={tmp_path}").load()
+
+
+def test_coco_annotations_replaced_by_others_of_equal_size_are_read_anew(tmp_path):
+    make_coco(tmp_path, train=8, val=5)
+    path = tmp_path / "coco" / "annotations" / "instances_train2014.json"
+    spec = f"coco:root={tmp_path},tolerance=0.5"
+    before, about = datasets.create(spec).load(), path.stat()
+    (kind,) = (name for name in before.classes if name == before.classes[3])
+    path.write_text(path.read_text().replace(f'"{kind}"', f'"{kind[::-1]}"'))
+    other = tmp_path / "coco" / "annotations" / "instances_val2014.json"
+    other.write_text(other.read_text().replace(f'"{kind}"', f'"{kind[::-1]}"'))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert path.stat().st_size == about.st_size
+    assert kind[::-1] in datasets.create(spec).load().classes

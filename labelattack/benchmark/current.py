@@ -62,7 +62,7 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 def _state(record: Record) -> _State:
-    """What an edit changes without changing a name."""
+    """Data and versions of a record, which an edit changes without changing a name."""
     versions = {kind: record.cell.versions.get(kind, "") for kind in (*_REGISTRIES, CODE)}
     return (("fingerprint", record.cell.fingerprint), *versions.items())
 

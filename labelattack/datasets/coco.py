@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from labelattack.content import content_digest
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.card import Card, Finding, examined, there
@@ -21,6 +21,7 @@ from labelattack.datasets.images import FileImages
 from labelattack.datasets.streamed import items
 from labelattack.errors import DatasetError, shown
 from labelattack.labels import BoolArray
+from labelattack.registry import digest
 from labelattack.storage import FilePath, cache_folder, written_whole
 
 EXPECTED_POSITIVES = 2.9
@@ -161,10 +162,11 @@ def _differing(train: list[str], val: list[str]) -> str:
 
 
 def _cached(path: Path) -> _Annotations:
-    """The annotations, from the cache folder if this very file was read before."""
-    about = path.stat()
-    text = f"{_CHECKS} {path.resolve()} {about.st_size} {about.st_mtime_ns}"
-    name = f"coco-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    """The annotations, from the cache folder if a file of this content was read before."""
+    try:
+        name = f"coco-{digest([_CHECKS, content_digest(path)])}.npz"
+    except OSError as error:
+        raise DatasetError(f"'{path}' cannot be read: {error}") from error
     kept = cache_folder() / "labels" / name
     found = _kept(kept)
     if found is not None:

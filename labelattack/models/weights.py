@@ -78,7 +78,7 @@ def fit(
 
 
 def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rule: str) -> str:
-    """What stands before the names of the network's entries; of what comes nearest if none fits."""
+    """Prefix of the network's entries in a state dict; the one that comes nearest if none fits."""
     prefixes = list(
         dict.fromkeys(["", *(key[:end] for key in state for end in _ends_of_prefixes(key))])
     )
@@ -142,7 +142,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def not_weights(head: bytes) -> str:
-    """What a file is that begins so and holds no weights; empty if it may hold some."""
+    """Kind of a file that begins so and holds no weights; empty if it may hold some."""
     start = head.lstrip().lower()
     if not head:
         return "it is empty"

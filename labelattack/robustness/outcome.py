@@ -11,7 +11,7 @@ KEPT = (
     "how much of what was learned is left, (mAP changed - chance) / (mAP clean - chance): 100 % if "
     "nothing was lost, 0 % at chance"
 )
-"""What ``Outcome.kept`` is, as boards and docs say it."""
+"""Meaning of ``Outcome.kept``, as boards and docs say it."""
 
 
 class Outcome(BaseModel):
