@@ -39,10 +39,6 @@ def checks(dataset, model):
     def load():
         found["splits"] = datasets.create(dataset).load()
 
-    def parts():
-        splits = found["splits"]
-        return splits.train, splits.val, splits.test
-
     def bind():
         splits = found["splits"]
         labels = PartialLabels.full(splits.train.labels)
@@ -67,7 +63,7 @@ def checks(dataset, model):
     yield "every attack on the training labels", attack
     yield "every loss bound to them", bind
     yield "the model built", lambda: models.create(model).build(20, seed=0)
-    yield "every image decoded", lambda: verify(parts())
+    yield "every image decoded", lambda: verify(found["splits"])
 
 
 def main():

@@ -299,7 +299,7 @@ def _finish(
         **_measured(cell, network, measures, device),
     }
     splits = load(cell.dataset)
-    if not all(split.is_unchanged for split in (splits.train, splits.val, splits.test)):
+    if not all(split.is_unchanged for split in splits.parts.values()):
         raise DatasetError("images must stay as they are while a run lasts, but were replaced")
     return found
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -156,19 +156,23 @@ class Splits:
         twice = next((c for c, n in Counter(self.classes).items() if n > 1), None)
         if twice is not None:
             raise DatasetError(f"classes must have different names, got '{twice}' twice")
-        parts = (("train", self.train), ("val", self.val), ("test", self.test))
-        for name, split in parts:
+        for name, split in self.parts.items():
             if split.labels.shape[1] != len(self.classes):
                 raise DatasetError(
                     f"{name} labels must have {len(self.classes)} columns, got "
                     f"{split.labels.shape[1]}"
                 )
-        _check_apart(parts)
+        _check_apart(self.parts)
         mask = True if self.test.scored is None else self.test.scored
         if not (self.test.labels & mask).any():
             raise DatasetError(
                 "test labels must have a positive that counts, got none in any class"
             )
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The splits by name: ``train``, ``val``, ``test``."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
     def read_contents(self, progress: Progress = lambda what, done, total: None) -> None:
         """Hashes image files that were not hashed before, so that fingerprints are quick.
@@ -176,11 +180,9 @@ class Splits:
         Raises:
             DatasetError: If one cannot be read.
         """
-        for split in (self.train, self.val, self.test):
-            images = split.images
-            if isinstance(images, FileImages):
-                what = f"hashing images in {images.folder.name}"
-                images.fingerprint(lambda done, total, what=what: progress(what, done, total))  # type: ignore[misc]
+        for name, split in self.parts.items():
+            if isinstance(split.images, FileImages):
+                split.images.fingerprint(partial(progress, f"hashing {name}"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -229,14 +231,16 @@ def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> 
         raise DatasetError(message)
 
 
-def _check_apart(parts: Sequence[tuple[str, Split]]) -> None:
+def _check_apart(parts: Mapping[str, Split]) -> None:
     """Raises DatasetError if an image is in two of the splits, which are given with their names."""
 
     def place(row: int) -> str:
-        places = (f"row {n} of {name}" for name, split in parts for n in range(len(split.ids)))
+        places = (
+            f"row {n} of {name}" for name, split in parts.items() for n in range(len(split.ids))
+        )
         return next(islice(places, row, None))
 
-    ids = [name for _, split in parts for name in split.ids]
+    ids = [name for split in parts.values() for name in split.ids]
     check_once("an image of a dataset", ids, place)
 
 
@@ -269,7 +273,7 @@ class Dataset(ABC):
     def examine(self) -> list[Finding]:
         """Compares this copy with what is published, as far as it is there; decodes no image."""
         splits = self.load()
-        parts = (("train", splits.train), ("val", splits.val), ("test", splits.test))
+        parts = splits.parts.items()
         return [counted(f"{name}: images", None, len(split.ids)) for name, split in parts]
 
 

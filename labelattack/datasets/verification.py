@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from labelattack.datasets.base import Split, Splits
+from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.datasets.card import Finding, counted
 from labelattack.datasets.decoding import DECODING
 from labelattack.datasets.images import ArrayImages, FileImages, Images
@@ -19,6 +20,10 @@ from labelattack.storage import cache_folder, written_whole
 
 _AT_ONCE = 256
 Side = tuple[int, int]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody is told of."""
 
 
 class Verified(NamedTuple):
@@ -65,16 +70,11 @@ def verified(
     return Verified(sorted(sizes), unreadable)
 
 
-def verify(
-    splits: Iterable[Split],
-    *,
-    one_size: bool = False,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> None:
-    """Checks that every image of some splits can be read.
+def verify(splits: Splits, *, one_size: bool = False, progress: Progress = _silent) -> None:
+    """Checks that every image can be read.
 
     Args:
-        splits: The splits.
+        splits: The dataset.
         one_size: Whether all must have one height and width, as for a model that does not resize.
         progress: Told how many of how many are decoded.
 
@@ -82,13 +82,10 @@ def verify(
         DatasetError: If not; names the first, and says how many there are.
     """
     sizes: set[Side] = set()
-    for split in splits:
-        what = f"decoding {len(split.ids)} images"
-        found = verified(split.images, lambda done, total, what=what: progress(what, done, total))  # type: ignore[misc]
+    for name, split, found in _each(splits, progress):
         if found.unreadable:
-            more = len(found.unreadable) - 1
-            first = next(iter(found.unreadable.values()))
-            others = f" ({more} more of these {len(split.ids)} images cannot be read)"
+            first, more = next(iter(found.unreadable.values())), len(found.unreadable) - 1
+            others = f" ({more} more of the {len(split.ids)} images of {name} cannot be read)"
             raise DatasetError(first + others * bool(more))
         sizes |= set(found.sizes)
     if one_size and len(sizes) > 1:
@@ -99,19 +96,21 @@ def verify(
         )
 
 
-def readable(
-    splits: Splits, progress: Callable[[str, int, int], None] = lambda what, done, total: None
-) -> list[Finding]:
+def readable(splits: Splits, progress: Progress = _silent) -> list[Finding]:
     """For each split, how many of its images can be read; names the first that cannot."""
     splits.read_contents(progress)
-    found = []
-    for name, split in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
-        what, total = f"decoding {name}", len(split.ids)
-        bad = verified(split.images, lambda done, total, what=what: progress(what, done, total))  # type: ignore[misc]
-        finding = counted(f"{name}: images that can be read", total, total - len(bad.unreadable))
-        reason = next(iter(bad.unreadable.values()), "")
-        found.append(finding._replace(found=finding.found + f"; {reason}" * bool(reason)))
-    return found
+    findings = []
+    for name, split, found in _each(splits, progress):
+        total, bad = len(split.ids), found.unreadable
+        finding = counted(f"{name}: images that can be read", total, total - len(bad))
+        reason = next(iter(bad.values()), "")
+        findings.append(finding._replace(found=finding.found + f"; {reason}" * bool(reason)))
+    return findings
+
+
+def _each(splits: Splits, progress: Progress) -> Iterator[tuple[str, Split, Verified]]:
+    for name, split in splits.parts.items():
+        yield name, split, verified(split.images, partial(progress, f"decoding {name}"))
 
 
 def _sizes(images: Images) -> Iterator[Side | str]:

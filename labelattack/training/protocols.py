@@ -75,6 +75,6 @@ def prepare(
         heads = [FeatureInputs(f["features"], device) for f in found]
         return Prepared(heads[0], heads[1], heads[2], lambda seed: built.head(labels, seed=seed))
     # Features are read of every image before a head trains; here an epoch might pass first.
-    verify(parts, one_size=built.preprocessing.size is None, progress=progress)
+    verify(splits, one_size=built.preprocessing.size is None, progress=progress)
     train, val, test = (ImageInputs(p.images, built.preprocessing, device) for p in parts)
     return Prepared(train, val, test, lambda seed: built.build(labels, seed=seed))
