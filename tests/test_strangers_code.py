@@ -359,3 +359,20 @@ def test_a_component_of_the_main_script_is_refused_at_once(tmp_path, on_input, w
     done = run_script(tmp_path, PROCESSES.format(component=COMPONENT), on_input=on_input)
     last = done.stderr.splitlines()[-1]
     assert done.returncode and what in last and "attack 'mine'" in last and "memory" not in last
+
+
+def test_no_loss_is_shown_a_hidden_label_before_it_trains(tmp_path):
+    seen = []
+
+    class Looks(PartialLabelLoss):
+        def bind(self, task):
+            seen.append(task.labels)
+
+        def loss(self, logits, step):
+            return logits.mean()
+
+    defenses.register("looks")(Looks)
+    cells = grid_of(SMALL_DIGITS, "linear", attacks=("single-positive",), defenses=("looks",))
+    run_grid(cells, RecordStore(tmp_path / "store"))
+    assert len(seen) > 1 and all((labels.positives.sum(axis=1) <= 1).all() for labels in seen)
+    assert not any(labels.negatives.any() for labels in seen)

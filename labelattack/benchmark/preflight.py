@@ -38,16 +38,17 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
     for dataset, members in by_dataset.items():
         splits = load(dataset)
         check_choice(splits.val.labels, len({cell.recipe for cell in members}))
-        for cell in {cell.attack: cell for cell in reversed(members)}.values():
-            with _of(f"attack '{cell.attack}'"):
-                attacks.create(cell.attack)(splits.train.labels, seed=cell.seed)
-        task = Task(
-            labels=PartialLabels.full(splits.train.labels),
-            expected_positives=splits.expected_positives,
-        )
-        for defense in dict.fromkeys(cell.defense for cell in members):
-            with _of(f"defense '{defense}'"):
-                defenses.create(defense).bind(task)
+        attacked: dict[str, PartialLabels] = {}
+        for attack in dict.fromkeys(cell.attack for cell in members):
+            with _of(f"attack '{attack}'"):
+                attacked[attack] = attacks.create(attack)(splits.train.labels, seed=0)
+        # No loss is shown more than it will train on.
+        shown = {cell.defense: attacked.get(cell.attack) for cell in reversed(members)}
+        for defense, labels in shown.items():
+            if labels is not None:
+                task = Task(labels=labels, expected_positives=splits.expected_positives)
+                with _of(f"defense '{defense}'"):
+                    defenses.create(defense).bind(task)
         if build:
             for model in dict.fromkeys(c.model for c in members if c.protocol == "finetune"):
                 with _of(f"model '{model}'"):
