@@ -13,7 +13,14 @@ import pytest
 import labelattack
 from labelattack import defenses, models
 from labelattack.benchmark.grid import Grid
+from labelattack.benchmark.loading import load
+from labelattack.benchmark.measures import Measures
+from labelattack.benchmark.runner import run_grid
+from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.tasks import Job
+from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.registry import load_plugin
+from tests.conftest import SMALL_DIGITS
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 PACKAGE = Path(labelattack.__file__).parent
@@ -167,3 +174,35 @@ def test_weights_that_a_spec_names_are_part_of_the_version(tmp_path):
     before = models.registry.version(spec)
     (tmp_path / "w.pt").write_bytes(b"two")
     assert before != models.registry.version(spec)
+
+
+OPERATOR = """
+from labelattack import MutationOperator, mutations
+from labelattack.mutations.base import cell_masks
+from dataclasses import dataclass
+
+@mutations.register("mine")
+@dataclass(frozen=True, kw_only=True)
+class Mine(MutationOperator):
+    def deleted(self, stage, rng):
+        return cell_masks(stage)[:, None]  # {number}
+"""
+
+
+def test_a_d_score_of_an_edited_operator_is_measured_again(tmp_path):
+    store = RecordStore(tmp_path / "store")
+    job = Job(measures=Measures(d_score=DScoreSettings(operator="mine", images=10, grid=3)))
+    computed = []
+    for number in (1, 1, 2):
+        (tmp_path / "operator.py").write_text(OPERATOR.format(number=number))
+        for name in [
+            name for name in sys.modules if name.startswith("labelattack_plugin_operator")
+        ]:
+            del sys.modules[name]
+        load_plugin(tmp_path / "operator.py")
+        grid = Grid(
+            dataset=SMALL_DIGITS, model="tiny", protocol="linear", attacks=("none",),
+            defenses=("an",), seeds=(0,), epochs=1, lrs=(1e-3,), batch_sizes=(8,), reference=False,
+        )  # fmt: skip
+        computed.append(run_grid(grid.cells(load(SMALL_DIGITS).fingerprint), store, job))
+    assert computed == [1, 0, 1]

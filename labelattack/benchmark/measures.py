@@ -8,6 +8,7 @@ from labelattack.benchmark.spec import Measure
 from labelattack.benchmark.store import Record
 from labelattack.diagnosis import outcome as diagnosis
 from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.mutations import registry as mutations
 from labelattack.robustness import outcome as robustness
 from labelattack.robustness.settings import CorruptionSettings, EvasionSettings
 
@@ -34,12 +35,19 @@ class Measures(BaseModel):
         if record.status != "done" or record.test is None:
             return NOTHING_MORE
         there = {
-            "d_score": _is(record.diagnosis, self.d_score, diagnosis.VERSION),
+            "d_score": _is(record.diagnosis, self.d_score, diagnosis.VERSION)
+            and self._is_of_operator(record.diagnosis),
             "evasion": _is(record.evasion, self.evasion, robustness.VERSION),
             "corruption": _is(record.corruption, self.corruption, robustness.VERSION),
             "resamples": record.test.resamples == self.resamples,
         }
         return Measures(**{name: getattr(self, name) for name, is_ in there.items() if not is_})
+
+    def _is_of_operator(self, found: diagnosis.Diagnosis | None) -> bool:
+        """Whether a D-Score is of the mutation operator that is at hand, not of an edited one."""
+        if found is None or self.d_score is None:
+            return False
+        return found.operator_version == mutations.version(self.d_score.operator)
 
 
 _Outcome = diagnosis.Diagnosis | robustness.Evaded | robustness.Corrupted
@@ -75,4 +83,6 @@ def way_of(record: Record, measure: Measure) -> str:
     if record.diagnosis is None:
         return ""
     how = record.diagnosis.settings.changes()
-    return f"version {record.diagnosis.version}{how and f', {how}'}"
+    operator = record.diagnosis.operator_version
+    edited = f", operator version {operator}" * (operator != "1")
+    return f"version {record.diagnosis.version}{how and f', {how}'}{edited}"

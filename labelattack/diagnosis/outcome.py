@@ -17,6 +17,7 @@ class Diagnosis(BaseModel):
     Attributes:
         version: Version of the measurement.
         settings: How it was measured.
+        operator_version: Version of the mutation operator, with a hash of its code if edited.
         rows: Rows of the grid.
         columns: Columns of the grid.
         images: Number of images used.
@@ -33,6 +34,7 @@ class Diagnosis(BaseModel):
 
     version: int = VERSION
     settings: DScoreSettings
+    operator_version: str = "1"
     rows: int
     columns: int
     images: int

@@ -38,6 +38,7 @@ from labelattack.evaluation.dscore import (
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
 from labelattack.models.base import Network
+from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Stage
 from labelattack.registry import Spec
 from labelattack.seeding import generator, permutation
@@ -121,6 +122,7 @@ def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings)
     fit = fitness(attention, features, settings.distance)
     return Diagnosis(
         settings=settings,
+        operator_version=mutations.version(settings.operator),
         rows=stage.rows,
         columns=stage.columns,
         images=images,

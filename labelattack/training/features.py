@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from labelattack.datasets.base import Split
 from labelattack.errors import DatasetError, StoreError
+from labelattack.installation import edits_behind
 from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry import Spec, digest
@@ -100,6 +101,7 @@ def features(
             "version": models.version(model.name),
             "weights": weights_digest(network),
             "preprocessing": built.preprocessing._asdict(),
+            **_edited(readout),
             **readout.describe(),
         }
     )
@@ -125,6 +127,12 @@ def features(
     if found is None:
         raise StoreError(f"features must stay in '{path.parent}' as they were written there")
     return found
+
+
+def _edited(readout: Readout) -> dict[str, str]:
+    """Hashes of the edited code that features come from; none if it is as it was committed."""
+    modules = {__name__, type(readout).__module__}
+    return {name: edits for name in sorted(modules) if (edits := edits_behind(name))}
 
 
 @contextmanager
