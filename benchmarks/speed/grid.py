@@ -109,19 +109,19 @@ def rows(rounds=3):
     kinds = defaultdict(list)
     for cell in found:
         kinds[cell.defense, cell.recipe.batch_size].append(cell)
-    run_cells(found[:2]), plain(found[0])
+    list(run_cells(found[:2])), plain(found[0])
     choose = random.Random(0)
     sides = {name: [0.0] * rounds for name in ("together", "one", "plain", "bound")}
     for number in range(rounds):
         parts = groups(found)
         for place, part in enumerate(parts):
-            took, records = seconds(lambda part=part: run_cells(part))
+            took, records = seconds(lambda part=part: list(run_cells(part)))
             assert all(record.status == "done" for record in records)
             sides["together"][number] += took
             # In between, its share of what stands for the slow sides.
             for members in list(kinds.values())[place :: len(parts)]:
                 cell = choose.choice(members)
-                for name, side in (("one", lambda c: run_cells([c])), ("plain", plain)):
+                for name, side in (("one", lambda c: list(run_cells([c]))), ("plain", plain)):
                     took, _ = seconds(lambda side=side, cell=cell: side(cell))
                     sides[name][number] += len(members) * took
         sides["bound"][number] = sum(map(moved, found)) / bandwidth()
