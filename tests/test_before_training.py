@@ -43,8 +43,6 @@ def told(monkeypatch, capsys, tmp_path):
     """Exit code, standard output and standard error of a command in this process."""
 
     def run(*arguments):
-        load.cache_clear()
-        cells_module.prepared.cache_clear()
         code = exit_code(monkeypatch, tmp_path, arguments)
         out, err = capsys.readouterr()
         assert "Traceback" not in err and "internal error" not in err
@@ -108,6 +106,14 @@ def test_images_replaced_by_others_of_equal_size_are_other_data(photos, told):
     assert not {cell.key for cell in grid_of(photos.spec)} & set(keys)
     path.write_bytes(content)
     assert [cell.key for cell in grid_of(photos.spec)] == keys
+
+
+def test_images_replaced_between_two_commands_of_one_process_are_other_data(photos, told):
+    assert told(*bench(photos.spec))[0] == 0
+    path = photos.folder / "3.bmp"
+    path.write_bytes(path.read_bytes()[:-3] + b"\1\2\3")
+    _, _, err = told(*bench(photos.spec))
+    assert "computed 2 of 2 cells" in err
 
 
 def test_unchanged_images_are_read_once_to_be_told_apart(photos, monkeypatch):

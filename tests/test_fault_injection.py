@@ -14,8 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from labelattack.benchmark import cells as cells_module
-from labelattack.benchmark.loading import chosen_test, load
 from labelattack.benchmark.store import RecordStore
 from labelattack.models import registry as models
 from tests.conftest import exit_code
@@ -157,13 +155,8 @@ READ = {
 
 def run(patched, root, command):
     """Exit code and standard error of a command in this process, as if it were a new one."""
-    for cached in (load, chosen_test, cells_module.prepared):
-        cached.cache_clear()
-    from labelattack.benchmark import diagnosing, pixels
     from labelattack.defenses import registry as defenses
 
-    diagnosing._parts.cache_clear()
-    getattr(pixels, "_corrupted", {}).clear()
     defenses._classes.pop("plugged", None)
     for name in [name for name in sys.modules if name.startswith("labelattack_plugin_plug_")]:
         del sys.modules[name]

@@ -11,6 +11,7 @@ import os
 import shutil
 import statistics
 import tempfile
+from pathlib import Path
 
 from side_by_side import seconds, time_of
 
@@ -21,11 +22,18 @@ ATTACKS = "targeted", "single-positive", "random"
 def checks(dataset, model):
     """What is checked, and the call that checks it; each may use what those before it made."""
     from labelattack import attacks, datasets, defenses, models
+    from labelattack.benchmark.executors import executor
     from labelattack.benchmark.grid import Grid
+    from labelattack.benchmark.store import RecordStore
+    from labelattack.benchmark.trackers import Trackers
     from labelattack.datasets.verification import verify
     from labelattack.defenses.base import Task
+    from labelattack.diagnosis.looks import mutants
+    from labelattack.diagnosis.score import shape_of
+    from labelattack.diagnosis.settings import DScoreSettings
     from labelattack.installation import commit, edited_files
     from labelattack.labels import PartialLabels
+    from labelattack.training.device import resolve_device
 
     found = {}
     names = defenses.registry.names()
@@ -55,15 +63,28 @@ def checks(dataset, model):
         edited_files.cache_clear()
         commit(), edited_files()
 
+    def where():
+        executor("local"), Trackers([]), resolve_device("cpu")
+
+    def stage():
+        settings, cpu = DScoreSettings(), resolve_device("cpu")
+        mutants(
+            shape_of(found["splits"], models.registry.resolve(model), settings, device=cpu),
+            settings,
+        )
+
+    yield "device, executor and trackers", where
     yield "state of the package's source", git
     yield "every name and parameter of the grid, and its cells", cross
     yield "lists, labels and which image files are there", load
     yield "content of every image file", lambda: found["splits"].fingerprint
     yield "notes on classes and validation labels", lambda: found["splits"].warnings
+    yield "the results folder", lambda: RecordStore(Path(tempfile.mkdtemp()))
     yield "every attack on the training labels", attack
     yield "every loss bound to them", bind
     yield "the model built", lambda: models.create(model).build(20, seed=0)
     yield "every image decoded", lambda: verify(found["splits"])
+    yield "grid and operator of the D-Score on the model's last stage", stage
 
 
 def main():

@@ -8,7 +8,7 @@ from functools import lru_cache
 from torch import Tensor, nn
 
 from labelattack.benchmark.grid import Cell
-from labelattack.benchmark.loading import chosen_test, load
+from labelattack.benchmark.loading import chosen_test, load, on_forget
 from labelattack.datasets.base import Split
 from labelattack.diagnosis.looks import Parts, mutants
 from labelattack.diagnosis.outcome import Diagnosis
@@ -39,6 +39,9 @@ def _parts(dataset: str, model: Spec, settings: DScoreSettings, device: str) -> 
     stage = shape_of(load(dataset), model, settings, device=resolve_device(device))
     chosen = chosen_test(dataset, settings.images, settings.seed)
     return parts_of_backbone(chosen, model, stage, settings, device=device), stage
+
+
+on_forget(_parts.cache_clear)
 
 
 def looks_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from labelattack.datasets import registry as datasets
@@ -10,8 +11,22 @@ from labelattack.diagnosis.score import choose_images
 from labelattack.errors import LabelAttackError, PluginError
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
+from labelattack.training.features import frozen_network
 from labelattack.training.protocols import Prepared, prepare
 from labelattack.training.recipe import Protocol
+
+_others: list[Callable[[], None]] = [frozen_network.cache_clear]
+
+
+def on_forget(clear: Callable[[], None]) -> None:
+    """Names what else is to be cleared when data and models are forgotten."""
+    _others.append(clear)
+
+
+def forget() -> None:
+    """Drops what this process keeps of datasets and models, as their files may have changed."""
+    for clear in (load.cache_clear, chosen_test.cache_clear, prepared.cache_clear, *_others):
+        clear()
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from labelattack.benchmark.grid import Cell
-from labelattack.benchmark.loading import chosen_test
+from labelattack.benchmark.loading import chosen_test, on_forget
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.registry import Spec
@@ -55,6 +55,7 @@ def corruption_of(
 
 
 _corrupted: dict[tuple[object, ...], Inputs] = {}  # those that were asked for last
+on_forget(_corrupted.clear)
 
 
 def corrupted_inputs(

@@ -106,7 +106,7 @@ def _run_experiment(
 ) -> None:
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.executors import executor
-    from labelattack.benchmark.loading import load
+    from labelattack.benchmark.loading import forget, load
     from labelattack.benchmark.measures import Measures
     from labelattack.benchmark.runner import run_selected
     from labelattack.benchmark.store import RecordStore
@@ -117,6 +117,7 @@ def _run_experiment(
     from labelattack.training.device import resolve_device
 
     tell = say if leads else lambda text: None
+    forget()
     load_plugins(how.plugin)
     where, mirrors = executor(how.executor), Trackers(how.tracker or [])
     computed_on = str(resolve_device(how.device))

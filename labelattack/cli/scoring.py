@@ -52,7 +52,7 @@ def score(
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
     from labelattack.benchmark.diagnosing import prepare_d_score, protocol_of, rebuild
-    from labelattack.benchmark.loading import load
+    from labelattack.benchmark.loading import forget, load
     from labelattack.benchmark.scoring import score_network, usual_grids
     from labelattack.datasets import registry as datasets
     from labelattack.diagnosis.pictures import draw_deletions, draw_distributions, draw_scatter
@@ -60,6 +60,7 @@ def score(
     from labelattack.models.base import read_weights
     from labelattack.training.device import resolve_device, single_thread
 
+    forget()
     load_plugins(plugin)
     settings = d_score_settings(d_score or "default")
     computed_on = str(resolve_device(device))

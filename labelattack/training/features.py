@@ -181,7 +181,8 @@ def _extract(
 
 
 @cache
-def _network(model: Spec, device: str) -> torch.nn.Module:
+def frozen_network(model: Spec, device: str) -> torch.nn.Module:
+    """The frozen backbone of a model on a device, built once a process."""
     network = models.create(model).frozen().to(resolve_device(device))
     return network.to(memory_format=torch.channels_last)
 
@@ -190,7 +191,7 @@ def _network(model: Spec, device: str) -> torch.nn.Module:
 def _chunk_features(
     split: Split, model: Spec, readout: Readout, device: str
 ) -> dict[str, Features]:
-    network = _network(model, device)
+    network = frozen_network(model, device)
     inputs = ImageInputs(split.images, models.create(model).preprocessing, resolve_device(device))
     batches = split_batches(np.arange(len(split.ids)), _BATCH)
     kept = [readout(network, batch) for batch in inputs.stream(batches)]
