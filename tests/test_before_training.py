@@ -159,6 +159,19 @@ def test_images_replaced_while_they_are_read_give_no_features(photos, monkeypatc
     monkeypatch.undo()
 
 
+def test_images_replaced_while_a_run_lasts_fail_it(photos, tmp_path):
+    store = RecordStore(tmp_path / "store")
+    content = (photos.folder / "4.bmp").read_bytes()
+
+    def replace(record):
+        (photos.folder / "3.bmp").write_bytes(content)
+
+    assert run_grid(grid_of(photos.spec), store, finished=replace) == 2
+    done = [record for record in store if record.status == "done"]
+    (failed,) = (record for record in store if record.status == "failed")
+    assert len(done) == 1 and "were replaced" in failed.reason
+
+
 def test_an_edited_annotation_with_boxes_is_other_data(tmp_path):
     from labelattack.datasets.base import Split
     from labelattack.datasets.images import ArrayImages
