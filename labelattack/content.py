@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,11 +107,9 @@ def _known(path: Path) -> _Known:
 
 
 def _remember(path: Path, known: _Known) -> None:
-    try:
-        with written_whole(path) as part:
-            part.write_text(json.dumps(known), encoding="utf-8")
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    # A cache that cannot be written costs time, nothing else.
+    with suppress(OSError), written_whole(path) as part:
+        part.write_text(json.dumps(known), encoding="utf-8")
 
 
 def _place(folder: Path) -> Path:

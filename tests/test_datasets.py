@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from labelattack import datasets
+from labelattack.datasets.base import Split
+from labelattack.datasets.images import ArrayImages
 from labelattack.datasets.voc import CLASSES
 from labelattack.errors import DatasetError, LabelError, ParameterError
 
@@ -184,3 +186,13 @@ def test_classes_without_a_positive_are_reported(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((20, 6, 6), np.uint8))
     splits = datasets.create(f"table:labels={tmp_path}/y.npy,images={tmp_path}/x.npy").load()
     assert any("no positive in test for 1 classes: 1" in note for note in splits.warnings)
+
+
+def test_only_cells_that_count_make_a_class_saturated():
+    """Columns: all positive; positive where it counts; positive only where it does not; mixed."""
+    labels = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
+    scored = np.array([[1, 1, 0, 1], [1, 0, 0, 1]], bool)
+    images = ArrayImages(np.zeros((2, 4, 4), np.uint8))
+    split = Split(images, labels, ["a", "b"], scored)
+    assert split.saturated.tolist() == [True, True, False, False]
+    assert split.positives.tolist() == (labels & scored).tolist()

@@ -341,7 +341,6 @@ def _tested(
 def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:
     per_class = average_precision(scores, test.labels, scored=test.scored)
     defined = [None if np.isnan(value) else float(value) for value in per_class]
-    saturated = test.labels if test.scored is None else test.labels | ~test.scored
     micro, eleven = (
         mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
         for variant in ("micro", "voc-11-point")
@@ -357,5 +356,5 @@ def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) 
         mean_prediction=float(expit(scores).mean(dtype=np.float64)),
         prevalence=float(test.labels.mean()),
         constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
-        saturated_classes=tuple(np.array(classes, dtype=object)[saturated.all(axis=0)]),
+        saturated_classes=tuple(np.array(classes, dtype=object)[test.saturated]),
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import chosen_test, load, on_forget
-from labelattack.datasets.base import Split
+from labelattack.datasets.base import Progress, Split
 from labelattack.diagnosis.looks import Parts, mutants
 from labelattack.diagnosis.outcome import Diagnosis
 from labelattack.diagnosis.score import (
@@ -29,7 +29,6 @@ from labelattack.models.weights import fit
 from labelattack.mutations.base import Stage
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
-from labelattack.training.features import Progress
 from labelattack.training.inputs import ImageInputs
 from labelattack.training.recipe import Protocol
 

@@ -115,28 +115,33 @@ class Grid(BaseModel):
         pairs = list(product(self.attacks, self.defenses))
         if self.reference:
             pairs.insert(0, ("none", REFERENCE))
+        shared = {
+            "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
+            "model": models.version(model),
+            **code,
+        }
+        resolved = [_resolved(attack, defense) for attack, defense in pairs]
         found: dict[str, Cell] = {}
-        for seed, (attack, defense), recipe in product(self.seeds, pairs, recipes):
-            defended = defenses.resolve(defense)
-            oracle = defenses.get(defended.name).oracle
-            attacked = attacks.resolve("none" if oracle else attack)
+        for seed, (attacked, defended, versions), recipe in product(self.seeds, resolved, recipes):
             cell = Cell(
                 dataset=str(dataset),
                 model=str(model),
                 protocol=self.protocol,
-                attack=str(attacked),
-                defense=str(defended),
+                attack=attacked,
+                defense=defended,
                 recipe=recipe,
                 seed=seed,
                 selection=self.selection,
                 fingerprint=fingerprint,
-                versions={
-                    "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
-                    "model": models.version(model),
-                    "attack": attacks.version(attacked),
-                    "defense": defenses.version(defended),
-                    **code,
-                },
+                versions=shared | versions,
             )
             found.setdefault(cell.key, cell)
         return list(found.values())
+
+
+def _resolved(attack: str, defense: str) -> tuple[str, str, dict[str, str]]:
+    """A pair's resolved specs, and their versions."""
+    defended = defenses.resolve(defense)
+    attacked = attacks.resolve("none" if defenses.get(defended.name).oracle else attack)
+    versions = {"attack": attacks.version(attacked), "defense": defenses.version(defended)}
+    return str(attacked), str(defended), versions

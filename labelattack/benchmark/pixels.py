@@ -6,6 +6,7 @@ from torch import nn
 
 from labelattack.benchmark.grid import Cell
 from labelattack.benchmark.loading import chosen_test, on_forget
+from labelattack.datasets.base import Progress
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.registry import Spec
@@ -14,7 +15,7 @@ from labelattack.robustness.evasion import evaded
 from labelattack.robustness.outcome import Corrupted, Evaded
 from labelattack.robustness.settings import CorruptionSettings, EvasionSettings
 from labelattack.training.device import resolve_device
-from labelattack.training.features import Progress, features
+from labelattack.training.features import features
 from labelattack.training.fit import predict
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.recipe import Protocol

@@ -23,11 +23,11 @@ from labelattack.benchmark.pixels import corrupted_inputs, prepare_evasion
 from labelattack.benchmark.preflight import check_cells
 from labelattack.benchmark.store import Record, RecordStore
 from labelattack.benchmark.tasks import Job
+from labelattack.datasets.base import Progress
 from labelattack.models import registry as models
 from labelattack.registry import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.distributed import agreed, check_parallel, leads, size
-from labelattack.training.features import Progress
 from labelattack.training.heads import heads_at_once
 from labelattack.training.protocols import prepare
 from labelattack.training.workers import require_main_process

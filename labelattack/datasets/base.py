@@ -93,6 +93,17 @@ class Split:
                 f"{self.scored.shape}"
             )
 
+    @property
+    def positives(self) -> BoolArray:
+        """Positives that count at evaluation, bool ``[images, labels]``."""
+        return self.labels if self.scored is None else self.labels & self.scored
+
+    @property
+    def saturated(self) -> BoolArray:
+        """Classes with positives and no negative that count, bool ``[labels]``."""
+        full = self.labels if self.scored is None else self.labels | ~self.scored
+        return np.logical_and(full.all(axis=0), self.positives.any(axis=0))
+
     @cached_property
     def images_fingerprint(self) -> str:
         """Hash of the images, as they were when it was first asked for."""
@@ -163,8 +174,7 @@ class Splits:
                     f"{split.labels.shape[1]}"
                 )
         _check_apart(self.parts)
-        mask = True if self.test.scored is None else self.test.scored
-        if not (self.test.labels & mask).any():
+        if not self.test.positives.any():
             raise DatasetError(
                 "test labels must have a positive that counts, got none in any class"
             )
@@ -182,7 +192,9 @@ class Splits:
         """
         for name, split in self.parts.items():
             if isinstance(split.images, FileImages):
-                split.images.fingerprint(partial(progress, f"hashing {name}"))
+                # Where the cached property keeps it: asked for again, it looks at no file.
+                hashed = split.images.fingerprint(partial(progress, f"hashing {name}"))
+                vars(split)["images_fingerprint"] = hashed
 
     @cached_property
     def fingerprint(self) -> str:
@@ -199,14 +211,12 @@ class Splits:
             ("val", self.val, "they have no part in choosing epoch and recipe"),
             ("test", self.test, "their AP is undefined and left out"),
         ):
-            positive = split.labels if split.scored is None else split.labels & split.scored
+            positive = split.positives.any(axis=0)
             if not positive.any() and name == "val":
                 found.append("no positive in val: the last epoch is taken, nothing is chosen")
-            elif empty := self._classes(np.flatnonzero(~positive.any(axis=0))):
+            elif empty := self._classes(np.flatnonzero(~positive)):
                 found.append(f"no positive in {name} for {empty}; {so}")
-        scored = self.test.scored
-        always = (self.test.labels if scored is None else self.test.labels | ~scored).all(axis=0)
-        if full := self._classes(np.flatnonzero(always & self.test.labels.any(axis=0))):
+        if full := self._classes(np.flatnonzero(self.test.saturated)):
             found.append(f"no negative in test for {full}; any model has an AP of 1 there")
         return tuple(found)
 

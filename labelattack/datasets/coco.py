@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -172,17 +173,15 @@ def _cached(path: Path) -> _Annotations:
     if found is not None:
         return found
     found = _parsed(path)
-    try:
-        with written_whole(kept) as part, part.open("wb") as file:
-            np.savez_compressed(
-                file,
-                classes=np.array(found.classes),
-                images=found.images,
-                files=np.array(found.files),
-                labels=found.labels,
-            )
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    # A cache that cannot be written costs time, nothing else.
+    with suppress(OSError), written_whole(kept) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            classes=np.array(found.classes),
+            images=found.images,
+            files=np.array(found.files),
+            labels=found.labels,
+        )
     return found
 
 

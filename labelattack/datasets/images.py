@@ -17,7 +17,6 @@ from labelattack.datasets.decoding import DECODING, Pixels, decoded
 from labelattack.errors import DatasetError
 from labelattack.storage import is_file
 
-Progress = Callable[[int, int], None]
 # Roots, drives and parents, whichever the separator: lists come from Windows too, which also drops
 # dots and spaces at the end of a part. No file system holds an empty name or one with a zero.
 _LEAVES = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.[. ]*(?:[/\\]|$)|\0")
@@ -116,7 +115,7 @@ class FileImages:
         """The given rows, in that order."""
         return FileImages(self.folder, [self.names[row] for row in rows])
 
-    def fingerprint(self, progress: Progress = lambda done, total: None) -> str:
+    def fingerprint(self, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
         """Hash of names and contents, of which only those are read that were not before."""
         try:
             digests = content_digests(self.folder, self.names, progress)

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.datasets.card import Finding, counted
-from labelattack.datasets.decoding import DECODING
 from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.errors import DatasetError, LabelAttackError
 from labelattack.registry import digest
@@ -39,20 +39,21 @@ class Verified(NamedTuple):
 
 
 def verified(
-    images: Images, progress: Callable[[int, int], None] = lambda done, total: None
+    split: Split, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Verified:
     """Decodes images; of those that all could be read, this is remembered by their fingerprint.
 
     Args:
-        images: The images.
+        split: The images.
         progress: Told how many are decoded.
 
     Raises:
         DatasetError: If a file cannot be hashed.
     """
+    images = split.images
     if isinstance(images, ArrayImages):
         return Verified([images.pixels.shape[1:3]] if len(images) else [], {})
-    place = _place(images)
+    place = _place(split.images_fingerprint)
     known = _read(place)
     if known is not None:
         return Verified(known, {})
@@ -110,7 +111,7 @@ def readable(splits: Splits, progress: Progress = _silent) -> list[Finding]:
 
 def _each(splits: Splits, progress: Progress) -> Iterator[tuple[str, Split, Verified]]:
     for name, split in splits.parts.items():
-        yield name, split, verified(split.images, partial(progress, f"decoding {name}"))
+        yield name, split, verified(split, partial(progress, f"decoding {name}"))
 
 
 def _sizes(images: Images) -> Iterator[Side | str]:
@@ -132,10 +133,10 @@ def _sizes(images: Images) -> Iterator[Side | str]:
             yield from pool.map(size, range(first, min(first + _AT_ONCE, len(images))))
 
 
-def _place(images: Images) -> Path:
+def _place(fingerprint: str) -> Path:
     import PIL
 
-    key = digest([images.fingerprint(), DECODING, PIL.__version__])
+    key = digest([fingerprint, PIL.__version__])
     return cache_folder() / "verified" / f"{key}.json"
 
 
@@ -148,8 +149,6 @@ def _read(path: Path) -> list[Side] | None:
 
 
 def _write(path: Path, sizes: set[Side]) -> None:
-    try:
-        with written_whole(path) as part:
-            part.write_text(json.dumps({"sizes": sorted(sizes)}), encoding="utf-8")
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    # A cache that cannot be written costs time, nothing else.
+    with suppress(OSError), written_whole(path) as part:
+        part.write_text(json.dumps({"sizes": sorted(sizes)}), encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Split, Splits
+from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.diagnosis.looks import (
     Parts,
     PartsReadout,
@@ -42,7 +42,7 @@ from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Stage
 from labelattack.registry import Spec
 from labelattack.seeding import generator, permutation
-from labelattack.training.features import Progress, features
+from labelattack.training.features import features
 from labelattack.training.inputs import ImageInputs, Inputs, split_batches
 
 _BATCH = 50

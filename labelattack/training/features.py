@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Split
+from labelattack.datasets.base import Progress, Split
 from labelattack.errors import DatasetError, StoreError
 from labelattack.installation import edits_behind
 from labelattack.models import registry as models
@@ -29,7 +29,6 @@ from labelattack.training.inputs import ImageInputs, split_batches
 from labelattack.training.workers import in_order, worker_pool
 
 Features = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 # Larger batches are no faster on a CPU, and take more memory.
 _BATCH, _CHUNK = 16, 64
 

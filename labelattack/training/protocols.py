@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from labelattack.datasets.base import Splits
+from labelattack.datasets.base import Progress, Splits
 from labelattack.datasets.verification import verify
 from labelattack.models import registry as models
 from labelattack.registry import Spec
-from labelattack.training.features import Progress, features
+from labelattack.training.features import features
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.recipe import Protocol, check_protocol
 
