@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from labelattack.defenses.base import PartialLabelLoss as PartialLabelLoss
     from labelattack.defenses.base import Step as Step
     from labelattack.defenses.base import Task as Task
-    from labelattack.diagnosis.score import d_score as d_score
-    from labelattack.diagnosis.settings import DScoreSettings as DScoreSettings
     from labelattack.errors import LabelAttackError as LabelAttackError
-    from labelattack.evaluation.average_precision import average_precision as average_precision
     from labelattack.labels import PartialLabels as PartialLabels
+    from labelattack.measures._d_score.scoring import d_score as d_score
+    from labelattack.measures._d_score.settings import DScoreSettings as DScoreSettings
+    from labelattack.metrics.average_precision import average_precision as average_precision
     from labelattack.mutations.base import MutationOperator as MutationOperator
 
 _HOMES = {
@@ -25,16 +25,16 @@ _HOMES = {
     "PartialLabelLoss": "defenses.base",
     "Step": "defenses.base",
     "Task": "defenses.base",
-    "DScoreSettings": "diagnosis.settings",
+    "DScoreSettings": "measures._d_score.settings",
     "LabelAttackError": "errors",
     "MutationOperator": "mutations.base",
     "PartialLabels": "labels",
-    "average_precision": "evaluation.average_precision",
-    "d_score": "diagnosis.score",
+    "average_precision": "metrics.average_precision",
+    "d_score": "measures._d_score.scoring",
 }
 _MODULES = (
-    "attacks", "defenses", "datasets", "models", "mutations", "evaluation", "training", "testing",
-    "diagnosis",
+    "attacks", "defenses", "datasets", "models", "mutations", "metrics", "training", "testing",
+    "measures",
 )  # fmt: skip
 
 __all__ = [*_HOMES, *_MODULES]

@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, shown, unknown
-from labelattack.label_files import manifest_beside, of_array, read_manifest, read_raw, write_raw
-from labelattack.names import repeated
+from labelattack.files.label_files import (
+    manifest_beside,
+    of_array,
+    read_manifest,
+    read_raw,
+    write_raw,
+)
+from labelattack.files.names import repeated
 
 BoolArray = NDArray[np.bool_]
 

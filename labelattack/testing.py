@@ -28,7 +28,9 @@ from labelattack.attacks.base import LabelAttack
 from labelattack.errors import LabelAttackError, ParameterError, PluginError, printable, unknown
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.mutations.base import MutationOperator, Stage
-from labelattack.registry import Registry, Spec, load_plugin
+from labelattack.registry.plugins import load_plugin
+from labelattack.registry.registry import Registry
+from labelattack.registry.spec import Spec
 from labelattack.terminal import prepare_streams
 
 if TYPE_CHECKING:

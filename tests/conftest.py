@@ -8,7 +8,7 @@ import torch
 
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.cli import main
-from labelattack.installation import edits_behind
+from labelattack.registry.installation import edits_behind
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
@@ -28,7 +28,7 @@ def _wide_terminal(monkeypatch):
 @pytest.fixture(autouse=True)
 def _as_committed(monkeypatch):
     """Keys and versions in this process are those of the commit, whatever is being edited."""
-    monkeypatch.setattr("labelattack.installation.edited_files", frozenset)
+    monkeypatch.setattr("labelattack.registry.installation.edited_files", frozenset)
     edits_behind.cache_clear()
 
 

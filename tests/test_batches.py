@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.loading import load
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.images import ArrayImages
 from labelattack.defenses import create
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.models.base import Preprocessing
-from labelattack.training.fit import fit
 from labelattack.training.inputs import ImageInputs, split_batches
+from labelattack.training.loop import fit
 from labelattack.training.recipe import Recipe
 from tests.conftest import SMALL_DIGITS
 

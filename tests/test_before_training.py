@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from labelattack import datasets
-from labelattack.benchmark import cells as cells_module
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.loading import load
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.execution import run_cell as cells_module
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError, LabelAttackError, StoreError
 from tests.conftest import SMALL_DIGITS, exit_code
@@ -120,16 +120,16 @@ def test_unchanged_images_are_read_once_to_be_told_apart(photos, monkeypatch):
     for path in photos.folder.iterdir():
         os.utime(path, ns=(0, 0))
     # Times of inodes cannot be set back, so the clock is set forward.
-    monkeypatch.setattr("labelattack.content._TICK", -(10**18))
+    monkeypatch.setattr("labelattack.files.content._TICK", -(10**18))
     names = [path.name for path in photos.folder.iterdir()]
     first = FileImages(photos.folder, names).fingerprint()
-    monkeypatch.setattr("labelattack.content._digest", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("labelattack.files.content._digest", lambda path: pytest.fail("read again"))
     assert FileImages(photos.folder, names).fingerprint() == first
 
 
 def test_cached_features_are_of_the_images_that_are_there(photos):
     from labelattack.models import registry as models
-    from labelattack.training.features import features
+    from labelattack.training.feature_cache import features
 
     def extract():
         split = datasets.create(photos.spec).load().train
@@ -144,7 +144,7 @@ def test_cached_features_are_of_the_images_that_are_there(photos):
 
 def test_images_replaced_while_they_are_read_give_no_features(photos, monkeypatch):
     from labelattack.models import registry as models
-    from labelattack.training import features as module
+    from labelattack.training import feature_cache as module
 
     split = datasets.create(photos.spec).load().train
     extract = module._extract
@@ -303,8 +303,9 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
     from concurrent.futures import Future
     from contextlib import contextmanager
 
-    from labelattack.benchmark import executors, runner
-    from labelattack.benchmark.tasks import run_on_store
+    from labelattack.benchmark.execution import scheduler
+    from labelattack.benchmark.execution.executors import base
+    from labelattack.benchmark.execution.task import run_on_store
 
     class Pool:
         def submit(self, call, group):
@@ -316,7 +317,7 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
 
     @contextmanager
     def two(self, jobs, job, store):
-        yield executors.Lanes(Pool(), lambda group: run_on_store(group, job, store.folder), 2)
+        yield base.WorkerPool(Pool(), lambda group: run_on_store(group, job, store.folder), 2)
 
     def some_done(running, **_):
         future, call, group = pending.pop(0)
@@ -326,8 +327,8 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
             future.set_result(call(group))
         return SimpleNamespace(done={future})
 
-    monkeypatch.setattr(executors.Local, "open", two)
-    monkeypatch.setattr(runner, "wait", some_done)
+    monkeypatch.setattr(base.Local, "open", two)
+    monkeypatch.setattr(scheduler, "wait", some_done)
     store = RecordStore(tmp_path / "store")
     cells = grid_of(SMALL_DIGITS, seeds=(0, 1, 2, 3, 4, 5), defenses=("an",))
     with pytest.raises(LabelAttackError, match="stopped"):

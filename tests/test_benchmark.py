@@ -12,23 +12,27 @@ import torch
 
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
-from labelattack.benchmark import cells as running
-from labelattack.benchmark import leaderboard, runner, tables
-from labelattack.benchmark.cells import run_cell
-from labelattack.benchmark.executors import Lanes
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.loading import load
-from labelattack.benchmark.measures import Measures
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.selection import best_on_validation, validation_labels
-from labelattack.benchmark.store import FORMAT, CleanScores, Record, RecordStore
-from labelattack.benchmark.tasks import Job, run_task
+from labelattack.benchmark.boards import leaderboard
+from labelattack.benchmark.execution import run_cell as running
+from labelattack.benchmark.execution import scheduler
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.executors.base import WorkerPool
+from labelattack.benchmark.execution.run_cell import run_cell
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.execution.task import RunOptions, run_task
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.report import tables
+from labelattack.benchmark.selection import best_on_validation
+from labelattack.benchmark.store.measures import Measures
+from labelattack.benchmark.store.record import CleanScores, Record
+from labelattack.benchmark.store.store import FORMAT, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
-from labelattack.diagnosis.outcome import Diagnosis
-from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import ParameterError, StoreError
-from labelattack.evaluation.average_precision import average_precision
-from labelattack.storage import written_whole
+from labelattack.files.storage import written_whole
+from labelattack.measures._d_score.outcome import Diagnosis
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.metrics.average_precision import average_precision
+from labelattack.training.validation import validation_labels
 from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
 
@@ -95,7 +99,7 @@ def test_run_is_deterministic_and_survives_the_store(store):
 
 
 def test_test_scores_are_those_of_the_selected_epoch(monkeypatch):
-    """Recomputes the reported AP from the scores that the runner saw."""
+    """Recomputes the reported AP from the scores that the scheduler saw."""
     seen = []
     original = running.predict
     monkeypatch.setattr(
@@ -337,7 +341,7 @@ def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypa
     trained = []
     monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
     assert (
-        run_grid(wanted, store, Job(measures=Measures(d_score=QUICK_SCORE))) == len(wanted)
+        run_grid(wanted, store, RunOptions(measures=Measures(d_score=QUICK_SCORE))) == len(wanted)
         and not trained
     )
     later = {c.key: store.get(c.key) for c in wanted}
@@ -345,7 +349,7 @@ def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypa
         assert record.model_copy(update={"diagnosis": None}) == before[key]
         assert record.diagnosis.settings == QUICK_SCORE
     assert (
-        run_grid(wanted, store, Job(measures=Measures(d_score=QUICK_SCORE)))
+        run_grid(wanted, store, RunOptions(measures=Measures(d_score=QUICK_SCORE)))
         == 0
         == run_grid(wanted, store)
     )
@@ -356,16 +360,16 @@ def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypa
 
 def test_cells_without_weights_are_trained_again(store):
     (cell,) = cells(defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1, reference=False)
-    run_grid([cell], store, Job(keep_weights=False))
+    run_grid([cell], store, RunOptions(keep_weights=False))
     assert store.weights(cell.key) is None
-    run_grid([cell], store, Job(measures=Measures(d_score=QUICK_SCORE)))
+    run_grid([cell], store, RunOptions(measures=Measures(d_score=QUICK_SCORE)))
     assert store.get(cell.key).diagnosis is not None and store.weights(cell.key)
 
 
 def test_impossible_measurements_stop_before_training(store):
     wanted = cells(defenses=("an",), seeds=(0,))
     with pytest.raises(ParameterError, match="grid must be 2 to 6"):
-        run_grid(wanted, store, Job(measures=Measures(d_score=DScoreSettings(grid=20))))
+        run_grid(wanted, store, RunOptions(measures=Measures(d_score=DScoreSettings(grid=20))))
     assert not list(store)
 
 
@@ -443,11 +447,13 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
 
 
 def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
-    monkeypatch.setattr(runner, "heads_at_once", lambda *shape, device, processes: 12 // processes)
+    monkeypatch.setattr(
+        scheduler, "heads_at_once", lambda *shape, device, processes: 12 // processes
+    )
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = cells(attacks=("targeted", "random"), seeds=(0, 1, 2), batch_sizes=(8, 16))
     for jobs in (1, 2, 3):
-        divided = runner.groups(found, jobs)
+        divided = scheduler.groups(found, jobs)
         assert sorted(c.key for group in divided for c in group) == sorted(c.key for c in found)
         assert max(map(len, divided)) <= 12 // jobs
         for group in divided:
@@ -464,7 +470,7 @@ def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
                 fewest = ceil(sum(cells_of) / (12 // jobs))
                 assert sum(count > 0 for count in cells_of) == fewest
     whole = cells(protocol="finetune")
-    assert [len(group) for group in runner.groups(whole, 2)] == [1] * len(whole)
+    assert [len(group) for group in scheduler.groups(whole, 2)] == [1] * len(whole)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -474,7 +480,7 @@ def test_heads_may_be_sent_to_a_device_that_is_only_elsewhere(store):
         def open(self, jobs, job, store):
             assert job.device == "cuda"
             with worker_pool(1, ()) as pool:
-                yield Lanes(pool, lambda cells: run_task(cells, Job(), store), 64)
+                yield WorkerPool(pool, lambda cells: run_task(cells, RunOptions(), store), 64)
 
     wanted = cells()
-    assert run_grid(wanted, store, Job(device="cuda"), executor=Elsewhere()) == len(wanted)
+    assert run_grid(wanted, store, RunOptions(device="cuda"), executor=Elsewhere()) == len(wanted)

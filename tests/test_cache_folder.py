@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from labelattack import storage
 from labelattack.errors import StoreError
-from labelattack.storage import cache_folder
+from labelattack.files import storage
+from labelattack.files.storage import cache_folder
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from labelattack.benchmark.cards import cards, papers_in, write_cards
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.spec import experiment, paper_folder
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.paper.result_cards import cards, papers_in, write_cards
+from labelattack.benchmark.plan.config import experiment, paper_folder
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import ParameterError, StoreError
 from tests.test_benchmark import diagnosis, fake
 from tests.test_cli import run

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from labelattack.benchmark.store import RecordStore
-from labelattack.cli.common import MANY_ROWS, print_table
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.cli._console import MANY_ROWS, print_table
 from labelattack.labels import read_labels
 from tests.conftest import SMALL_DIGITS
 from tests.official import make_coco, make_nus_wide, make_voc

@@ -5,9 +5,9 @@ import tomllib
 
 import pytest
 
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.spec import experiment, read_experiment, resolved, to_toml
-from labelattack.benchmark.tables import to_csv, to_markdown
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.plan.config import experiment, read_experiment, resolved, to_toml
+from labelattack.benchmark.report.tables import to_csv, to_markdown
 from labelattack.errors import UnknownNameError
 from tests.test_benchmark import fake
 from tests.test_cli import run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.store.store import RecordStore
 
 PLAIN = '''
 """A network without batch normalisation, which alone depends on how a batch is divided."""

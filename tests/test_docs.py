@@ -8,17 +8,18 @@ from typing import get_args
 import pytest
 
 from labelattack import attacks, defenses
-from labelattack.benchmark import ranking, tables, trust
-from labelattack.benchmark.gate import Limits
-from labelattack.benchmark.gate_reports import COLUMNS
-from labelattack.benchmark.leaderboard import Board
-from labelattack.benchmark.spec import Measure
-from labelattack.benchmark.tables import with_interval
+from labelattack.benchmark.boards import ranking, reliability
+from labelattack.benchmark.boards.leaderboard import Board
+from labelattack.benchmark.boards.text import with_interval
+from labelattack.benchmark.gate.check import Limits
+from labelattack.benchmark.gate.formats import COLUMNS
+from labelattack.benchmark.plan.config import Measure
+from labelattack.benchmark.report import tables
 from labelattack.cli import main
+from labelattack.measures import _px_outcome
+from labelattack.measures._px_outcome import Outcome
+from labelattack.measures._px_settings import Corruption
 from labelattack.models.tiny import Tiny
-from labelattack.robustness import outcome
-from labelattack.robustness.outcome import Outcome
-from labelattack.robustness.settings import Corruption
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def page(pytestconfig):
 
 @pytest.mark.parametrize("name", ["numbers.md", "pixel-robustness.md"])
 def test_the_share_in_brackets_is_explained_as_it_is_computed(page, name):
-    assert outcome.KEPT in page(name)
+    assert _px_outcome.KEPT in page(name)
     found = Outcome(images=1, clean=0.8, map=0.5, chance=0.2)
     changed, clean, chance = found.map, found.clean, found.chance
     assert found.kept == (changed - chance) / (clean - chance)
@@ -148,7 +149,7 @@ def test_boards_explain_the_bracket_likewise(pytestconfig):
     (found,) = json.loads(path.read_text(encoding="utf-8"))
     rows = [{k: v for k, v in row.items() if k != "d_score"} for row in found["rows"]]
     assert any(
-        outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows}))
+        _px_outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows}))
     )
 
 
@@ -161,7 +162,7 @@ def test_boards_explain_the_bracket_likewise(pytestconfig):
         ("leaderboards.md", f"every pair shares at least {ranking.MIN_SEEDS} seeds"),
         ("leaderboards.md", f"noise stays at {100 * ranking.LEVEL:g} %"),
         ("leaderboards.md", f"few seeds | fewer than {ranking.MIN_SEEDS} finished"),
-        ("leaderboards.md", f"more than {trust.FAR_OFF:g} times the share of positive test labels"),
+        ("leaderboards.md", f"more than {reliability.FAR_OFF:g} times the share of positive test labels"),
         ("leaderboards.md", f"corrected p below --alpha ({Limits().alpha:g})"),
         ("leaderboards.md", f"more than --tolerance ({Limits().tolerance:g} points)"),
         ("leaderboards.md", "--measure is " + " and ".join(Limits().measures) + " unless given"),

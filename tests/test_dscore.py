@@ -13,21 +13,9 @@ from torch import nn
 from labelattack import datasets, models, mutations
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import ArrayImages
-from labelattack.diagnosis.looks import Parts, PartsReadout, mutants, without_cells
-from labelattack.diagnosis.score import (
-    choose_images,
-    d_score,
-    diagnose,
-    looks_of_head,
-    looks_of_network,
-    parts_of_backbone,
-)
-from labelattack.diagnosis.settings import DScoreSettings
-from labelattack.diagnosis.shifting import shift
-from labelattack.diagnosis.stage import mutated, stage_shape
 from labelattack.errors import DatasetError, ModelError, ParameterError, UnknownNameError
-from labelattack.evaluation.average_precision import mean_average_precision
-from labelattack.evaluation.dscore import (
+from labelattack.measures._d_score.ablation import Parts, PartsReadout, mutants, without_cells
+from labelattack.measures._d_score.distributions import (
     DScore,
     Looks,
     bootstrap_interval,
@@ -41,6 +29,18 @@ from labelattack.evaluation.dscore import (
     robustness,
     upsample,
 )
+from labelattack.measures._d_score.scoring import (
+    choose_images,
+    d_score,
+    diagnose,
+    looks_of_head,
+    looks_of_network,
+    parts_of_backbone,
+)
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures._d_score.stage import mutated, stage_shape
+from labelattack.measures._d_score.translation import shift
+from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.mutations.base import Stage, cell_masks
 from labelattack.training.inputs import ImageInputs
 

@@ -10,13 +10,13 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from labelattack.errors import LabelError, TrainingDivergedError, UnknownNameError
-from labelattack.evaluation import average_precision as module
-from labelattack.evaluation.average_precision import (
+from labelattack.metrics import average_precision as module
+from labelattack.metrics.average_precision import (
     average_precision,
     mean_average_precision,
     mean_average_precisions,
 )
-from labelattack.evaluation.statistics import estimate
+from labelattack.metrics.statistics import estimate
 
 
 @given(

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 
-from labelattack.benchmark.executors import Ray, Slurm, executor
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
-from labelattack.benchmark.tables import to_json
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.execution import executors
+from labelattack.benchmark.execution.executors.ray import Ray
+from labelattack.benchmark.execution.executors.slurm import Slurm
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.report.tables import to_json
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import LabelAttackError, ParameterError, UnknownNameError
 from tests.test_benchmark import cells
 from tests.test_cli import ONE, run
@@ -31,15 +33,15 @@ def local(wanted, tmp_path_factory):
 
 
 def test_executors_are_named_and_their_settings_checked():
-    assert executor("ray:address=127.0.0.1:6379,gpus=0.25,retries=1") == Ray(
+    assert executors.create("ray:address=127.0.0.1:6379,gpus=0.25,retries=1") == Ray(
         address="127.0.0.1:6379", gpus=0.25, retries=1
     )
     with pytest.raises(UnknownNameError, match="unknown executor 'rya'; did you mean 'ray'"):
-        executor("rya")
+        executors.create("rya")
     with pytest.raises(ParameterError, match="'gpus' of executor 'ray' must be greater than"):
-        executor("ray:gpus=-1")
+        executors.create("ray:gpus=-1")
     with pytest.raises(ParameterError, match="unknown parameter of executor 'slurm': 'gpu'"):
-        executor("slurm:gpu=1")
+        executors.create("slurm:gpu=1")
 
 
 ON_RAY = """
@@ -54,9 +56,9 @@ cluster = Cluster(
 )
 other = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
 ray.init(address=cluster.address, log_to_driver=False)
-from labelattack.benchmark.executors import Ray
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.execution.executors.base import Ray
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.store.store import RecordStore
 from tests.test_benchmark import cells
 
 stored, killed = [], []

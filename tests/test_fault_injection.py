@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.models import registry as models
 from tests.conftest import exit_code
 from tests.official import make_coco, make_voc

@@ -20,20 +20,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labelattack import attacks, datasets, defenses, models, mutations
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.spec import experiment, read_experiment, resolved, to_toml
-from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.plan.config import experiment, read_experiment, resolved, to_toml
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.record import CleanScores, Record, Removal
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli import main
-from labelattack.cli.boards import print_board
-from labelattack.cli.common import print_json, say
+from labelattack.cli._console import print_json, say
+from labelattack.cli.show import print_board
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.voc import VocBoxes
-from labelattack.diagnosis.outcome import Diagnosis
-from labelattack.diagnosis.settings import DScoreSettings
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
-from labelattack.registry import Spec
+from labelattack.measures._d_score.outcome import Diagnosis
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.registry.spec import Spec
 from labelattack.terminal import prepare_streams
 from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc

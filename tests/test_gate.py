@@ -18,22 +18,24 @@ from scipy import stats
 
 from labelattack import defenses
 from labelattack.benchmark import gate
-from labelattack.benchmark.baseline import (
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.gate.baseline import (
     Baseline,
     differences,
     read_baseline,
     summed_up,
     write_baseline,
 )
-from labelattack.benchmark.gate import Limits, check_store, compare
-from labelattack.benchmark.gate_reports import to_markdown, to_text, write_junit
-from labelattack.benchmark.measures import value_of
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore, Removal
+from labelattack.benchmark.gate.check import Limits, check_store, compare
+from labelattack.benchmark.gate.formats import to_markdown, to_text, write_junit
+from labelattack.benchmark.store.measures import value_of
+from labelattack.benchmark.store.record import Removal
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli import main
-from labelattack.cli.checking import _update
+from labelattack.cli.check import _update
 from labelattack.errors import StoreError
-from labelattack.registry import Registry, load_plugin
+from labelattack.registry.plugins import load_plugin
+from labelattack.registry.registry import Registry
 from tests.test_benchmark import cells, diagnosis, fake
 from tests.test_cli import run
 
@@ -554,16 +556,16 @@ def test_documented_rates_are_of_the_simulation(simulate, pytestconfig):
 
 
 def test_our_own_baseline_is_of_our_own_grid(pytestconfig):
-    from labelattack.benchmark.identity import identity_of
-    from labelattack.benchmark.spec import experiment, read_experiment
-    from labelattack.benchmark.store import Record
+    from labelattack.benchmark.boards.keys import board_key_of
+    from labelattack.benchmark.plan.config import experiment, read_experiment
+    from labelattack.benchmark.store.record import Record
 
     root = pytestconfig.rootpath / "benchmarks"
     (grid,) = experiment(read_experiment(root / "ci.toml")).grids()
     (board,) = read_baseline(root / "baselines" / "ci.json").boards
     cells = grid.cells(board.fingerprint)
     records = [Record(key=cell.key, cell=cell, status="done") for cell in cells]
-    assert {identity_of(record) for record in records} == {board.identity}
+    assert {board_key_of(record) for record in records} == {board.identity}
     rows = {(row.attack, row.defense) for row in board.rows}
     assert rows == {(cell.attack, cell.defense) for cell in cells}
     assert all(sorted(row.scores["map"]) == list(range(10)) for row in board.rows)
@@ -678,7 +680,9 @@ def test_check_errors_exit_with_two(refused, stores, arguments, message):
 
 
 def test_the_fixture_fails_a_test_with_what_moved(pytester, stores):
-    pytester.makeconftest("from labelattack.benchmark.pytest_plugin import assert_no_regression")
+    pytester.makeconftest(
+        "from labelattack.benchmark.gate.pytest_plugin import assert_no_regression"
+    )
     pytester.makepyfile(
         f"""
         def test_fine(assert_no_regression):

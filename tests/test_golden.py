@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from labelattack.benchmark.store import Record
+from labelattack.benchmark.store.record import Record
 from labelattack.seeding import generator
 from tests.conftest import exit_code
 from tests.golden.miniature import make_miniature

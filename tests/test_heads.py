@@ -8,17 +8,17 @@ from torch import nn
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Step, Task, positive_term
-from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.labels import encode
-from labelattack.training import heads, losses
-from labelattack.training.adam import adam_step
-from labelattack.training.fit import Fit, fit, predict
+from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.hardware import free_memory, last_level_cache
-from labelattack.training.heads import HeadRun, fit_heads
 from labelattack.training.inputs import FeatureInputs
-from labelattack.training.losses import Batched, together
+from labelattack.training.loop import Fit, fit, predict
+from labelattack.training.optimizer import adam_step
 from labelattack.training.recipe import Recipe
-from labelattack.training.recording import recorded
+from labelattack.training.vectorized import heads, loss
+from labelattack.training.vectorized.heads import HeadRun, fit_heads
+from labelattack.training.vectorized.loss import Batched, together
+from labelattack.training.vectorized.tracing import recorded
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -276,9 +276,9 @@ def recordings(monkeypatch):
         made.append(play is not None)
         return play
 
-    monkeypatch.setattr(losses, "_OF_A_RUN", 1)
-    monkeypatch.setattr(losses, "_OF_AN_EPOCH", 1)
-    monkeypatch.setattr(losses, "recorded", noted)
+    monkeypatch.setattr(loss, "_OF_A_RUN", 1)
+    monkeypatch.setattr(loss, "_OF_AN_EPOCH", 1)
+    monkeypatch.setattr(loss, "recorded", noted)
     return made
 
 
@@ -382,7 +382,7 @@ def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
     assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280)
     assert at_once(4_006, 20, 1_280, processes=4) == at_once(4_006, 20, 1_280, cache=16 << 20)
     assert at_once(4_006, 20, 1_280, cache=0) == 8
-    # NUS-WIDE on ResNet-50: eight heads whose losses learn a table of labels take 2.5 GB.
+    # NUS-WIDE on ResNet-50: eight heads whose loss learn a table of labels take 2.5 GB.
     assert at_once(161_789, 81, 2_048, memory=2 << 30) == 3
     assert at_once(161_789, 81, 2_048, memory=0) == 1
 

@@ -13,9 +13,9 @@ import pytest
 from labelattack import datasets
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
-from labelattack.diagnosis.pictures import Point, draw_scatter
 from labelattack.errors import LabelAttackError, LabelError
 from labelattack.labels import LabelTable, PartialLabels, decode, read_labels, write_labels
+from labelattack.measures._d_score.plots import Point, draw_scatter
 
 VALUES = [[1, 0], [0, 1]]
 PLAIN = "image_id,cat,dog\na.png,1,0\nb.png,0,1\n"

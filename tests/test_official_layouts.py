@@ -8,7 +8,7 @@ import pytest
 
 from labelattack import datasets
 from labelattack.datasets import coco as coco_file
-from labelattack.datasets.card import checksum
+from labelattack.datasets.dataset_card import checksum
 from labelattack.errors import DatasetError
 from labelattack.testing import dataset_checks
 from tests.official import make_coco, make_nus_wide, make_voc, picture

@@ -6,10 +6,10 @@ import matplotlib
 import pytest
 from matplotlib import pyplot
 
-from labelattack.benchmark.curves import draw_curves, draw_pixels
-from labelattack.benchmark.leaderboard import Board, boards
-from labelattack.diagnosis.pictures import Point, draw_scatter
+from labelattack.benchmark.boards.leaderboard import Board, boards
+from labelattack.benchmark.report.plots import draw_curves, draw_pixels
 from labelattack.errors import StoreError
+from labelattack.measures._d_score.plots import Point, draw_scatter
 from tests.test_gate import runs
 
 

@@ -10,13 +10,13 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 from statsmodels.stats.multitest import multipletests
 
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.ranking import Run, rank
-from labelattack.benchmark.store import CleanScores
-from labelattack.benchmark.tables import remarks, to_markdown
-from labelattack.benchmark.trust import doubts
-from labelattack.evaluation.average_precision import map_interval
-from labelattack.evaluation.statistics import holm, paired, rank_ranges
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.boards.ranking import Run, rank
+from labelattack.benchmark.boards.reliability import doubts
+from labelattack.benchmark.report.tables import remarks, to_markdown
+from labelattack.benchmark.store.record import CleanScores
+from labelattack.metrics.average_precision import map_interval
+from labelattack.metrics.statistics import holm, paired, rank_ranges
 from labelattack.seeding import bounded, generator
 from tests.test_benchmark import fake
 

@@ -7,7 +7,8 @@ import pytest
 
 from labelattack import attacks, defenses
 from labelattack.errors import ParameterError, PluginError, UnknownNameError
-from labelattack.registry import Spec, load_plugin
+from labelattack.registry.plugins import load_plugin
+from labelattack.registry.spec import Spec
 
 PLUGINS = Path(__file__).parent / "plugin_package"
 

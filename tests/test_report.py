@@ -18,18 +18,19 @@ import pytest
 
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
-from labelattack.benchmark.grid import Cell
-from labelattack.benchmark.leaderboard import boards, boards_with_records
-from labelattack.benchmark.loading import load
-from labelattack.benchmark.report import excerpts as excerpting
-from labelattack.benchmark.report.excerpts import excerpts
-from labelattack.benchmark.report.origins import duration, failures, origins
-from labelattack.benchmark.report.page import inert, write_report
-from labelattack.benchmark.store import CleanScores, Record, RecordStore, Removal
-from labelattack.cli.reporting import report
-from labelattack.diagnosis.outcome import Diagnosis
-from labelattack.diagnosis.settings import DScoreSettings
+from labelattack.benchmark.boards.leaderboard import boards, boards_with_records
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.report.html import label_samples as excerpting
+from labelattack.benchmark.report.html.label_samples import excerpts
+from labelattack.benchmark.report.html.page import inert, write_report
+from labelattack.benchmark.report.html.provenance import duration, failures, origins
+from labelattack.benchmark.store.record import CleanScores, Record, Removal
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.cli.report import report
 from labelattack.errors import LabelAttackError, StoreError
+from labelattack.measures._d_score.outcome import Diagnosis
+from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.training.recipe import Recipe
 from tests.conftest import SMALL_DIGITS
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelattack.benchmark.curves import draw_curves
-from labelattack.benchmark.leaderboard import boards
-from labelattack.benchmark.reproduction import compare, lines, to_markdown, verdict
-from labelattack.benchmark.spec import Reported, experiment, paper_folder, read_experiment
-from labelattack.benchmark.store import Removal
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.paper.comparison import compare, lines, to_markdown, verdict
+from labelattack.benchmark.plan.config import Reported, experiment, paper_folder, read_experiment
+from labelattack.benchmark.report.plots import draw_curves
+from labelattack.benchmark.store.record import Removal
 from labelattack.errors import ParameterError, StoreError, UnknownNameError
-from labelattack.evaluation.statistics import rank_agreement
+from labelattack.metrics.statistics import rank_agreement
 from tests.test_benchmark import diagnosis, fake
 
 PAPERS = sorted(path.stem for path in paper_folder().glob("*.toml"))

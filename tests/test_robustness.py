@@ -13,31 +13,34 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from labelattack.benchmark import cells as running
-from labelattack.benchmark import leaderboard, measures, pixels, tables
-from labelattack.benchmark.cells import run_cell
-from labelattack.benchmark.curves import draw_pixels
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.loading import chosen_test, load
-from labelattack.benchmark.measures import NOTHING_MORE, Measures
-from labelattack.benchmark.runner import run_grid, run_selected
-from labelattack.benchmark.store import RecordStore
-from labelattack.benchmark.tasks import Job
-from labelattack.benchmark.trackers import _results
+from labelattack.benchmark.boards import leaderboard
+from labelattack.benchmark.execution import pixels
+from labelattack.benchmark.execution import run_cell as running
+from labelattack.benchmark.execution.context import chosen_test, load
+from labelattack.benchmark.execution.run_cell import run_cell
+from labelattack.benchmark.execution.scheduler import run_grid, run_selected
+from labelattack.benchmark.execution.task import RunOptions
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.report import tables
+from labelattack.benchmark.report.plots import draw_pixels
+from labelattack.benchmark.store import measures
+from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.benchmark.store.trackers import _results
 from labelattack.datasets.images import ArrayImages
 from labelattack.errors import LabelAttackError, ParameterError, StoreError, UnknownNameError
-from labelattack.models import registry as models
-from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
-from labelattack.robustness.corruption import CorruptedImages, corrupted, corrupted_split
-from labelattack.robustness.corruptions import STRENGTHS, corrupt
-from labelattack.robustness.evasion import evaded
-from labelattack.robustness.settings import (
+from labelattack.measures._px_corruption import CorruptedImages, corrupted, corrupted_split
+from labelattack.measures._px_corruptions import STRENGTHS, corrupt
+from labelattack.measures._px_evasion import evaded
+from labelattack.measures._px_settings import (
     CORRUPTIONS,
     SEVERITIES,
     CorruptionSettings,
     EvasionSettings,
     read_robustness,
 )
+from labelattack.models import registry as models
+from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
 from tests.conftest import SMALL_DIGITS
 
 NOISY, BLUR, CONTRAST, JPEG, TRANSLATION, RESCALING = CORRUPTIONS
@@ -329,7 +332,7 @@ def test_pixels_are_changed_later_for_stored_weights(tmp_path, protocol, monkeyp
     trained = []
     monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
     monkeypatch.setattr(running, "fit_heads", lambda *a, **k: trained.append(1))
-    assert run_grid(wanted, store, Job(measures=QUICK)) == len(wanted) and not trained
+    assert run_grid(wanted, store, RunOptions(measures=QUICK)) == len(wanted) and not trained
     later = {cell.key: store.get(cell.key) for cell in wanted}
     for key, record in later.items():
         assert record.model_copy(update={"evasion": None, "corruption": None}) == before[key]
@@ -340,7 +343,7 @@ def test_pixels_are_changed_later_for_stored_weights(tmp_path, protocol, monkeyp
         assert QUICK.lacking(record) == NOTHING_MORE
         other = QUICK.model_copy(update={"evasion": EvasionSettings()})
         assert other.lacking(record) == Measures(evasion=EvasionSettings())
-    assert run_grid(wanted, store, Job(measures=QUICK)) == 0 == run_grid(wanted, store)
+    assert run_grid(wanted, store, RunOptions(measures=QUICK)) == 0 == run_grid(wanted, store)
     monkeypatch.undo()
     at_once = run_cell(wanted[0], measures=QUICK)
     assert at_once.evasion == later[wanted[0].key].evasion
@@ -371,18 +374,18 @@ def test_only_what_boards_show_is_attacked(tmp_path):
     def progress(what, done, total):
         seen.append(what)
 
-    computed = run_selected(wanted, store, Job(measures=QUICK), progress=progress)
+    computed = run_selected(wanted, store, RunOptions(measures=QUICK), progress=progress)
     assert computed == len(wanted) == 4
     records = [store.get(cell.key) for cell in wanted]
     attacked = {r.key for r in records if r.evasion is not None}
     assert attacked == {r.key for r in leaderboard.selected_runs(records)} and len(attacked) == 2
     assert all(r.corruption is not None for r in records) and "attacked" in seen
-    assert run_selected(wanted, store, Job(measures=QUICK)) == 0
+    assert run_selected(wanted, store, RunOptions(measures=QUICK)) == 0
     (board,) = leaderboard.boards(records)
     assert all(row.evasion is not None for row in board.rows)
     # Where weights are not kept there is nothing to come back to.
     other = _store(tmp_path / "other")
-    run_selected(wanted, other, Job(measures=QUICK, keep_weights=False))
+    run_selected(wanted, other, RunOptions(measures=QUICK, keep_weights=False))
     assert all(other.get(cell.key).evasion is not None for cell in wanted)
 
 

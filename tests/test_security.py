@@ -19,7 +19,7 @@ from PIL import Image
 
 from labelattack import attacks, datasets, models
 from labelattack.cli import main
-from labelattack.datasets import streamed
+from labelattack.datasets import json_stream
 from labelattack.datasets.coco import _cached
 from labelattack.datasets.decoding import MOST_PIXELS
 from labelattack.datasets.images import FileImages
@@ -293,8 +293,8 @@ def depth(value):
 def test_depth_is_followed_however_a_file_is_cut(value, size):
     with pytest.MonkeyPatch.context() as patched:
         for most in (depth(value), depth(value) - 1):
-            patched.setattr(streamed, "DEEPEST", most)
-            file = streamed._Shallow(io.BytesIO(json.dumps(value).encode()))
+            patched.setattr(json_stream, "DEEPEST", most)
+            file = json_stream._Shallow(io.BytesIO(json.dumps(value).encode()))
             with nullcontext() if most == depth(value) or most < 0 else pytest.raises(ValueError):
                 while file.read(size):
                     pass
@@ -334,7 +334,7 @@ def test_class_names_cannot_steer_the_terminal(tmp_path, monkeypatch, capsys):
 
 
 def test_formulas_in_names_are_drawn_as_they_are(tmp_path):
-    from labelattack.diagnosis.pictures import Point, draw_scatter
+    from labelattack.measures._d_score.plots import Point, draw_scatter
 
     names = r"a$\frac$b$", "\x00$x"
     draw_scatter(tmp_path / "a.png", [Point(*names, 0.5, 0.5, None, None)], r"$\nonsense$")

@@ -12,22 +12,22 @@ import pytest
 
 import labelattack
 from labelattack import defenses, models
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.loading import load
-from labelattack.benchmark.measures import Measures
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
-from labelattack.benchmark.tasks import Job
-from labelattack.diagnosis.settings import DScoreSettings
-from labelattack.registry import load_plugin
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.execution.task import RunOptions
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.measures import Measures
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.registry.plugins import load_plugin
 from tests.conftest import SMALL_DIGITS
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 PACKAGE = Path(labelattack.__file__).parent
 ASK = """
 import json
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.provenance import circumstances
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.provenance import circumstances
 cells = Grid(dataset="digits", model="tiny", protocol="finetune", attacks=("targeted",),
              defenses=("an", "wan"), seeds=(0,), reference=False).cells("")
 print(json.dumps([circumstances("cpu")["commit"], *(cell.key for cell in cells)]))
@@ -191,7 +191,7 @@ class Mine(MutationOperator):
 
 def test_a_d_score_of_an_edited_operator_is_measured_again(tmp_path):
     store = RecordStore(tmp_path / "store")
-    job = Job(measures=Measures(d_score=DScoreSettings(operator="mine", images=10, grid=3)))
+    job = RunOptions(measures=Measures(d_score=DScoreSettings(operator="mine", images=10, grid=3)))
     computed = []
     for number in (1, 1, 2):
         (tmp_path / "operator.py").write_text(OPERATOR.format(number=number))

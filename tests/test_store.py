@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from labelattack.benchmark.claims import Claims
-from labelattack.benchmark.exporting import export
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
-from labelattack.benchmark.tasks import Job
-from labelattack.benchmark.upkeep import collect, findings, merge
+from labelattack.benchmark.execution.leases import Leases
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.execution.task import RunOptions
+from labelattack.benchmark.store.export import export
+from labelattack.benchmark.store.maintenance import collect, findings, merge
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import ParameterError, StoreError
-from labelattack.storage import PART
+from labelattack.files.storage import PART
 from tests.test_benchmark import cells, numbers
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -26,7 +26,7 @@ def store(tmp_path):
 
 
 def hold(folder, key, taken, lease):
-    claims = Claims(folder, lease)
+    claims = Leases(folder, lease)
     assert claims.take(key)
     taken.set()
     time.sleep(60)
@@ -53,7 +53,7 @@ def holder(tmp_path):
 
 def test_a_claim_is_one_processs_until_it_is_dead(tmp_path, holder):
     other = holder("a")
-    with Claims(tmp_path / "claims") as claims:
+    with Leases(tmp_path / "claims") as claims:
         assert claims.take("b") and not claims.take("a")
         other.kill()
         other.join()
@@ -67,12 +67,12 @@ def test_a_claim_is_one_processs_until_it_is_dead(tmp_path, holder):
 def test_a_claim_of_another_machine_expires_when_nobody_renews_it(tmp_path):
     """As a machine leaves it that lost its power: no process here has it, and none renews it."""
     folder = tmp_path / "claims"
-    theirs = Claims(folder, 1.0)
+    theirs = Leases(folder, 1.0)
     assert theirs.take("a")
     theirs._known["a"]._stop_heartbeat()
     text = (folder / "a.claim").read_text()
     (folder / "a.claim").write_text(text.replace("host=", "host=elsewhere-"))
-    with Claims(folder, 1.0) as mine:
+    with Leases(folder, 1.0) as mine:
         began = time.monotonic()
         assert not mine.take("a")
         while not mine.take("a") and time.monotonic() < began + 20:
@@ -84,7 +84,7 @@ def test_claims_that_cannot_be_written_are_said(tmp_path):
     (tmp_path / "claims").write_text("a file")
     with (
         pytest.raises(StoreError, match="claim .* cannot be written"),
-        Claims(tmp_path / "claims") as claims,
+        Leases(tmp_path / "claims") as claims,
     ):
         claims.take("a")
 
@@ -219,7 +219,7 @@ def test_another_copy_of_the_data_is_refused(store):
     cell = cells()[0].model_copy(update={"fingerprint": "0123"})
     cell = type(cell)(**cell.model_dump())
     with pytest.raises(Exception, match="must have fingerprint 0123 .* got"):
-        run_grid([cell], store, Job())
+        run_grid([cell], store, RunOptions())
 
 
 def test_a_run_killed_while_it_writes_never_counts(filled, monkeypatch):

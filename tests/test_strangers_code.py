@@ -11,8 +11,8 @@ from torch import nn
 
 from labelattack import attacks, defenses
 from labelattack.attacks.targeted import TargetedAttack
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.base import Split
 from labelattack.datasets.table import Table
 from labelattack.defenses.an import SmoothedAssumeNegative
@@ -22,11 +22,11 @@ from labelattack.defenses.pseudo_history import PseudoHistory
 from labelattack.errors import DatasetError, DefenseError, ParameterError, PluginError
 from labelattack.labels import PartialLabels
 from labelattack.models.tiny import Tiny
-from labelattack.registry import load_plugin
-from labelattack.training import adam
-from labelattack.training.heads import HeadRun, fit_heads
+from labelattack.registry.plugins import load_plugin
+from labelattack.training import optimizer
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
+from labelattack.training.vectorized.heads import HeadRun, fit_heads
 from tests.test_before_training import SMALL_DIGITS, grid_of, told  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -302,18 +302,18 @@ def stepped(make_step):
 
 
 def test_heads_train_without_the_private_kernel(monkeypatch):
-    wanted = stepped(adam.adam_step)
-    monkeypatch.setattr(adam, "torch", WithoutKernel())
-    if hasattr(adam, "_kernel_is_known"):
-        adam._kernel_is_known.cache_clear()
-    assert torch.equal(stepped(adam.adam_step), wanted)
-    adam._kernel_is_known.cache_clear()
+    wanted = stepped(optimizer.adam_step)
+    monkeypatch.setattr(optimizer, "torch", WithoutKernel())
+    if hasattr(optimizer, "_kernel_is_known"):
+        optimizer._kernel_is_known.cache_clear()
+    assert torch.equal(stepped(optimizer.adam_step), wanted)
+    optimizer._kernel_is_known.cache_clear()
 
 
 def test_corrupted_images_made_before_are_those_that_are_measured():
-    from labelattack.benchmark.pixels import corrupted_inputs
+    from labelattack.benchmark.execution.pixels import corrupted_inputs
+    from labelattack.measures._px_settings import CorruptionSettings
     from labelattack.models import registry as models
-    from labelattack.robustness.settings import CorruptionSettings
 
     what = SMALL_DIGITS, models.resolve("tiny"), "finetune", CorruptionSettings(images=10), "cpu"
     warmed = corrupted_inputs(*what, jobs=1, progress=lambda what, done, total: None)

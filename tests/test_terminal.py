@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli import main
 from tests.test_benchmark import fake
 

@@ -12,8 +12,8 @@ import pytest
 
 import labelattack
 from labelattack import datasets, models
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.spec import experiment, read_experiment
+from labelattack.benchmark.plan.config import experiment, read_experiment
+from labelattack.benchmark.plan.grid import Grid
 
 PACKAGE = Path(labelattack.__file__).parent
 TEXT_CALLS = {"read_text", "write_text", "open", "fdopen", "NamedTemporaryFile", "TextIOWrapper"}
@@ -49,7 +49,7 @@ def test_nothing_is_opened_in_the_encoding_of_the_locale():
 LATIN = """
 import json, pathlib
 from labelattack import datasets
-from labelattack.benchmark.spec import read_experiment
+from labelattack.benchmark.plan.config import read_experiment
 from labelattack.labels import LabelTable, read_labels, write_labels
 table = read_labels(pathlib.Path("labels.csv"), "binary")
 write_labels(pathlib.Path("again.csv"), LabelTable(table.labels, table.ids, table.classes), "binary")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from labelattack.benchmark.cells import run_cell
-from labelattack.benchmark.runner import run_grid
-from labelattack.benchmark.store import RecordStore
-from labelattack.benchmark.trackers import Tracker, Trackers
+from labelattack.benchmark.execution.run_cell import run_cell
+from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.benchmark.store.trackers import Tracker, Trackers
 from labelattack.errors import ParameterError, UnknownNameError
 from tests.test_benchmark import cells
 

@@ -23,12 +23,12 @@ from labelattack.errors import (
     StoreError,
     TrainingDivergedError,
 )
-from labelattack.storage import PART, written_whole
-from labelattack.training import features as feature_cache
+from labelattack.files.storage import PART, written_whole
+from labelattack.training import feature_cache as feature_cache
 from labelattack.training.device import resolve_device
-from labelattack.training.features import cache_folder
-from labelattack.training.fit import fit, predict
+from labelattack.training.feature_cache import cache_folder
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
+from labelattack.training.loop import fit, predict
 from labelattack.training.recipe import Recipe
 from labelattack.training.workers import in_order, worker_pool
 from tests.conftest import SMALL_DIGITS

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from labelattack.benchmark.diagnosing import rebuild
+from labelattack.benchmark.execution.diagnosing import rebuild
 from labelattack.errors import LabelAttackError, ModelError
 from labelattack.models.base import load_weights, read_weights
 from tests.conftest import SMALL_DIGITS

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelattack.benchmark.baseline import Baseline, read_baseline
-from labelattack.benchmark.gate import Check, Limits, compare
+from labelattack.benchmark.gate.baseline import Baseline, read_baseline
+from labelattack.benchmark.gate.check import Check, Limits, compare
 
 HERE = Path(__file__).parent
 POOLS = tuple(read_baseline(HERE / f"{name}.json") for name in ("pool", "rerun"))

@@ -36,7 +36,7 @@ def step(what):
     clean = labels()
     start = time.perf_counter()
     if what == "evaluate":
-        from labelattack.evaluation.average_precision import mean_average_precision
+        from labelattack.metrics.average_precision import mean_average_precision
 
         scores = np.random.default_rng(1).random(clean.shape, dtype=np.float32)
         start = time.perf_counter()

@@ -8,12 +8,12 @@ takes the runs of seed 0 with full labels and under targeted:rate=0.4; prints te
 import sys
 from pathlib import Path
 
-from labelattack.benchmark.cells import measured_again
-from labelattack.benchmark.measures import Measures
-from labelattack.benchmark.store import RecordStore
+from labelattack.benchmark.execution.run_cell import measured_again
+from labelattack.benchmark.store.measures import Measures
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.defenses import registry as defenses
-from labelattack.registry import Spec
-from labelattack.robustness.settings import EvasionSettings
+from labelattack.measures._px_settings import EvasionSettings
+from labelattack.registry.spec import Spec
 from labelattack.training.device import single_thread
 
 WAYS = [

@@ -24,8 +24,8 @@ WORKERS = 4
 
 
 def cells(seeds):
-    from labelattack.benchmark.grid import Grid
-    from labelattack.benchmark.loading import load
+    from labelattack.benchmark.execution.context import load
+    from labelattack.benchmark.plan.grid import Grid
 
     grid = Grid(
         dataset=DATASET,
@@ -41,8 +41,8 @@ def cells(seeds):
 
 
 def work(folder, seeds, log):
-    from labelattack.benchmark.runner import run_grid
-    from labelattack.benchmark.store import RecordStore
+    from labelattack.benchmark.execution.scheduler import run_grid
+    from labelattack.benchmark.store.store import RecordStore
 
     def finished(record):
         with log.open("a") as lines:  # one short write: lines of several processes do not mix
@@ -52,9 +52,9 @@ def work(folder, seeds, log):
 
 
 def board(folder):
-    from labelattack.benchmark.leaderboard import boards
-    from labelattack.benchmark.store import RecordStore
-    from labelattack.benchmark.tables import to_json
+    from labelattack.benchmark.boards.leaderboard import boards
+    from labelattack.benchmark.report.tables import to_json
+    from labelattack.benchmark.store.store import RecordStore
 
     return to_json(boards(RecordStore(folder, create=False)))
 
@@ -78,7 +78,9 @@ def main():
     told = parser.parse_args()
     rng = random.Random(told.seed)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["labelattack.benchmark.runner", "sklearn.datasets"])
+    context.set_forkserver_preload(
+        ["labelattack.benchmark.execution.scheduler", "sklearn.datasets"]
+    )
     deadline = time.monotonic() + 60 * told.minutes
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     whole, killed, log = folder / "whole", folder / "killed", folder / "log"
@@ -128,8 +130,8 @@ def main():
     if kills < told.kills:
         wrong.append(f"only {kills} of {told.kills} kills: give it more --seeds or --minutes")
 
-    from labelattack.benchmark.store import RecordStore
-    from labelattack.benchmark.upkeep import findings
+    from labelattack.benchmark.store.maintenance import findings
+    from labelattack.benchmark.store.store import RecordStore
 
     store = RecordStore(killed, create=False)
     stored = sum(1 for _ in store)

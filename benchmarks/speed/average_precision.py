@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 from torchmetrics.functional.classification import multilabel_average_precision
 
 from labelattack import average_precision
-from labelattack.evaluation.average_precision import (
+from labelattack.metrics.average_precision import (
     mean_average_precision,
     mean_average_precisions,
 )

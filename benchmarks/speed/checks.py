@@ -22,17 +22,17 @@ ATTACKS = "targeted", "single-positive", "random"
 def checks(dataset, model):
     """What is checked, and the call that checks it; each may use what those before it made."""
     from labelattack import attacks, datasets, defenses, models
-    from labelattack.benchmark.executors import executor
-    from labelattack.benchmark.grid import Grid
-    from labelattack.benchmark.store import RecordStore
-    from labelattack.benchmark.trackers import Trackers
+    from labelattack.benchmark.execution import executors
+    from labelattack.benchmark.plan.grid import Grid
+    from labelattack.benchmark.store.store import RecordStore
+    from labelattack.benchmark.store.trackers import Trackers
     from labelattack.datasets.verification import verify
     from labelattack.defenses.base import Task
-    from labelattack.diagnosis.looks import mutants
-    from labelattack.diagnosis.score import shape_of
-    from labelattack.diagnosis.settings import DScoreSettings
-    from labelattack.installation import commit, edited_files
     from labelattack.labels import PartialLabels
+    from labelattack.measures._d_score.ablation import mutants
+    from labelattack.measures._d_score.scoring import shape_of
+    from labelattack.measures._d_score.settings import DScoreSettings
+    from labelattack.registry.installation import commit, edited_files
     from labelattack.training.device import resolve_device
 
     found = {}
@@ -64,7 +64,7 @@ def checks(dataset, model):
         commit(), edited_files()
 
     def where():
-        executor("local"), Trackers([]), resolve_device("cpu")
+        executors.create("local"), Trackers([]), resolve_device("cpu")
 
     def stage():
         settings, cpu = DScoreSettings(), resolve_device("cpu")

@@ -6,10 +6,10 @@ from side_by_side import compare
 from torch import Tensor, nn
 
 from labelattack import datasets, models
-from labelattack.diagnosis.looks import mutants, regions, shown_alone, without_cells
-from labelattack.diagnosis.score import looks_of_network
-from labelattack.diagnosis.settings import DScoreSettings
-from labelattack.diagnosis.stage import stage_shape
+from labelattack.measures._d_score.ablation import mutants, regions, shown_alone, without_cells
+from labelattack.measures._d_score.scoring import looks_of_network
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures._d_score.stage import stage_shape
 from labelattack.training.inputs import ImageInputs
 
 SETTINGS = DScoreSettings(resamples=0)

@@ -1,6 +1,6 @@
-"""Extracting features from image files against the bare backbone, and the memory it takes.
+"""Extracting feature_cache from image files against the bare backbone, and the memory it takes.
 
-    python benchmarks/speed/features.py
+    python benchmarks/speed/feature_cache.py
 
 VOC 2007 (LABELATTACK_DATA), or made-up JPEG files of the same size. One process with one thread on
 one core, decoding included, under the same settings of malloc; the bare side has normalised images
@@ -80,7 +80,7 @@ def rows():
     import torch
 
     from labelattack import datasets, models
-    from labelattack.training import features
+    from labelattack.training import feature_cache
     from labelattack.training.device import single_thread
     from labelattack.training.inputs import ImageInputs, split_batches
 
@@ -90,12 +90,12 @@ def rows():
         digits = built.preprocessing.size is None
         split = datasets.create("digits").load().test if digits else images(IMAGES)
         inputs = ImageInputs(split.images, built.preprocessing, torch.device("cpu"))
-        ready = list(inputs.stream(split_batches(np.arange(len(inputs)), features._BATCH)))
+        ready = list(inputs.stream(split_batches(np.arange(len(inputs)), feature_cache._BATCH)))
         network = built.frozen().to(memory_format=torch.channels_last)
 
         def extraction(split=split, spec=spec):
             with empty_cache():
-                features.features(split, spec)
+                feature_cache.features(split, spec)
 
         @torch.inference_mode()
         def bare(network=network, ready=ready):
@@ -111,16 +111,16 @@ def rows():
 
 
 def point(count):
-    """Prints the peak memory in bytes of extracting each cell's share of pooled features."""
+    """Prints the peak memory in bytes of extracting each cell's share of pooled feature_cache."""
     from labelattack import models
-    from labelattack.diagnosis.looks import PartsReadout
-    from labelattack.diagnosis.settings import DScoreSettings
-    from labelattack.diagnosis.stage import Stage
-    from labelattack.training.features import features
+    from labelattack.measures._d_score.ablation import PartsReadout
+    from labelattack.measures._d_score.settings import DScoreSettings
+    from labelattack.measures._d_score.stage import Stage
+    from labelattack.training.feature_cache import feature_cache
 
-    readout = PartsReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(features="boxes"))
+    readout = PartsReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(feature_cache="boxes"))
     with empty_cache():
-        found = features(
+        found = feature_cache(
             images(count), models.registry.resolve("efficientnet-lite0"), readout=readout
         )
         print(json.dumps([peak(), sum(values.nbytes for values in found.values())]))

@@ -6,11 +6,11 @@ from side_by_side import compare
 
 from labelattack import datasets, defenses, models
 from labelattack.defenses.base import Task, to_step
-from labelattack.evaluation.average_precision import mean_average_precision
 from labelattack.labels import PartialLabels
+from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.seeding import permutation
-from labelattack.training.fit import adam, fit
 from labelattack.training.inputs import ImageInputs
+from labelattack.training.loop import adam, fit
 from labelattack.training.recipe import Recipe
 
 CPU, EPOCHS = torch.device("cpu"), 2

@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from labelattack import attacks, defenses
-from labelattack.benchmark.cells import run_cells
-from labelattack.benchmark.grid import Grid
-from labelattack.benchmark.loading import load, prepared
-from labelattack.benchmark.runner import groups
+from labelattack.benchmark.execution.context import load, prepared
+from labelattack.benchmark.execution.grouping import groups
+from labelattack.benchmark.execution.run_cell import run_cells
+from labelattack.benchmark.plan.grid import Grid
 from labelattack.datasets import registry as datasets
 from labelattack.defenses.base import Step, Task
 from labelattack.models import registry as models

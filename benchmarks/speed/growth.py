@@ -46,11 +46,11 @@ def point(cells, images, labels):
 
     from labelattack import attacks, defenses
     from labelattack.defenses.base import Task
-    from labelattack.evaluation.average_precision import mean_average_precision
-    from labelattack.training.fit import predict
-    from labelattack.training.heads import HeadRun, fit_heads, heads_at_once
+    from labelattack.metrics.average_precision import mean_average_precision
     from labelattack.training.inputs import FeatureInputs
+    from labelattack.training.loop import predict
     from labelattack.training.recipe import Recipe
+    from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_once
 
     torch.set_num_threads(1)
     device = torch.device("cpu")

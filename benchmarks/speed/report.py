@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from labelattack.benchmark.grid import Cell
-from labelattack.benchmark.store import FORMAT, CleanScores, Record, Removal
+from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.store.record import CleanScores, Record, Removal
+from labelattack.benchmark.store.store import FORMAT
 from labelattack.training.recipe import Epoch, Recipe
 
 CLASSES = [f"class {n}" for n in range(20)]

@@ -24,13 +24,13 @@ from labelattack import datasets, defenses, models
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import ArrayImages
 from labelattack.defenses.base import Task
-from labelattack.diagnosis.score import diagnose, looks_of_network
-from labelattack.diagnosis.settings import DScoreSettings
-from labelattack.evaluation.average_precision import mean_average_precision
-from labelattack.evaluation.dscore import fitness
 from labelattack.labels import PartialLabels
-from labelattack.training.fit import fit, predict
+from labelattack.measures._d_score.distributions import fitness
+from labelattack.measures._d_score.scoring import diagnose, looks_of_network
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.inputs import ImageInputs
+from labelattack.training.loop import fit, predict
 from labelattack.training.recipe import Recipe
 from labelattack.training.workers import worker_pool
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelattack.registry import Registry
+from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
     from labelattack.attacks.base import LabelAttack
 
-registry: Registry[LabelAttack] = Registry("attack", __name__)
+registry: Registry[LabelAttack] = Registry("attack", __name__, group="labelattack.attacks")
 register = registry.register
 create = registry.create

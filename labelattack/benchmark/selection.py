@@ -2,79 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from labelattack.attacks.base import LabelAttack
-from labelattack.benchmark.grid import Selection
-from labelattack.benchmark.store import Record
-from labelattack.errors import ParameterError
-from labelattack.labels import BoolArray
-from labelattack.seeding import stream_seed
-
-NOT_CHOSEN = "nothing to choose by: no positive among them"
-"""Rule of a run whose validation mAP is undefined in every epoch: the last one is taken."""
-
-
-class ValidationLabels(NamedTuple):
-    """Labels for selection, the cells that count (None: all), and the name of the rule."""
-
-    labels: BoolArray
-    scored: BoolArray | None
-    rule: str
-
-    def rule_for(self, scores: Iterable[float | None]) -> str:
-        """The rule by which one of several epochs was chosen, given the validation mAP of each."""
-        return self.rule if any(score is not None for score in scores) else NOT_CHOSEN
-
-
-def validation_labels(
-    attack: LabelAttack, clean: BoolArray, selection: Selection, *, seed: int
-) -> ValidationLabels:
-    """What selection may see of the validation labels.
-
-    Args:
-        attack: The attack on the training labels; it hits the validation labels too.
-        clean: Clean validation labels, bool ``[images, labels]``.
-        selection: ``attacked``, or ``clean``, which is privileged.
-        seed: Seed of the run.
-
-    Returns:
-        Under an attack that leaves observed negatives, the observed cells; otherwise all cells,
-        hidden ones as negatives.
-    """
-    if selection == "clean":
-        return ValidationLabels(clean, None, "clean validation labels")
-    attacked = attack(clean, seed=stream_seed(seed, "validation"))
-    if not attacked.hidden.any():
-        return ValidationLabels(clean, None, "nothing hidden")
-    if attacked.negatives.any():
-        return ValidationLabels(attacked.values, attacked.observed, "observed cells")
-    return ValidationLabels(attacked.values, None, "hidden as negative")
-
-
-def choice_text(rule: str) -> str:
-    """How the epochs and recipes of a row were chosen, given its rules joined by commas."""
-    if rule == NOT_CHOSEN:
-        return f"last epoch and first recipe: the validation labels had {NOT_CHOSEN}"
-    return f"epoch and recipe chosen on validation labels, {rule}"
-
-
-def check_choice(labels: BoolArray, recipes: int) -> None:
-    """Checks that validation labels can choose among recipes.
-
-    Args:
-        labels: Clean validation labels, bool ``[images, labels]``.
-        recipes: How many are searched.
-
-    Raises:
-        ParameterError: If there are several and no label is positive.
-    """
-    if recipes > 1 and not labels.any():
-        raise ParameterError(
-            f"validation labels must have a positive to choose among {recipes} recipes by, got "
-            "none; give one --lr and one --batch-size, or validation images with positives"
-        )
+from labelattack.benchmark.store.record import Record
 
 
 def best_on_validation(records: Iterable[Record]) -> Record | None:
@@ -84,3 +15,11 @@ def best_on_validation(records: Iterable[Record]) -> Record | None:
     """
     done = [record for record in records if record.status == "done"]
     return max(done, key=lambda r: -1.0 if r.val_map is None else r.val_map, default=None)
+
+
+def selected_runs(records: Iterable[Record]) -> list[Record]:
+    """For each attack, defense, seed and setting, the recipe that validation chooses."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.cell.model_dump_json(exclude={"recipe": {"lr", "batch_size"}})].append(record)
+    return [best for group in groups.values() if (best := best_on_validation(group)) is not None]

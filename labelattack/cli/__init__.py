@@ -9,22 +9,22 @@ from typing import Annotated
 
 import typer
 
-from labelattack.cli.attacking import attack
-from labelattack.cli.benching import bench
-from labelattack.cli.boards import show
-from labelattack.cli.carding import cards
-from labelattack.cli.checking import check
-from labelattack.cli.common import EXIT_BUG, EXIT_ERROR, say
-from labelattack.cli.configuring import config
+from labelattack.cli._console import EXIT_BUG, EXIT_ERROR, say
+from labelattack.cli.attack import attack
+from labelattack.cli.bench import bench
+from labelattack.cli.cards import cards
+from labelattack.cli.check import check
+from labelattack.cli.config import config
 from labelattack.cli.data import data
-from labelattack.cli.listing import list_
-from labelattack.cli.plotting import plot
-from labelattack.cli.reporting import report
-from labelattack.cli.reproducing import reproduce
-from labelattack.cli.scoring import score
-from labelattack.cli.storing import store
+from labelattack.cli.list import list_
+from labelattack.cli.plot import plot
+from labelattack.cli.report import report
+from labelattack.cli.reproduce import reproduce
+from labelattack.cli.score import score
+from labelattack.cli.show import show
+from labelattack.cli.store import store
 from labelattack.errors import LabelAttackError
-from labelattack.storage import expanded
+from labelattack.files.storage import expanded
 from labelattack.terminal import prepare_streams
 
 app = typer.Typer(

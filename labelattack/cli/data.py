@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelattack.cli.common import AsJson, Plugins, load_plugins, print_table, progress_bars, say
+from labelattack.cli._console import AsJson, Plugins, load_plugins, print_table, progress_bars, say
 
 data = typer.Typer(no_args_is_help=True, help="What datasets need, and whether a copy is whole.")
 Name = Annotated[str, typer.Argument(help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.")]
@@ -54,7 +54,7 @@ def check(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
     something is missing or differs.
     """
     from labelattack.datasets import registry as datasets
-    from labelattack.datasets.card import MISSING
+    from labelattack.datasets.dataset_card import MISSING
     from labelattack.datasets.verification import readable
 
     load_plugins(plugin)

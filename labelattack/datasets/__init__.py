@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelattack.registry import Registry
+from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
     from labelattack.datasets.base import Dataset
 
-registry: Registry[Dataset] = Registry("dataset", __name__)
+registry: Registry[Dataset] = Registry("dataset", __name__, group="labelattack.datasets")
 register = registry.register
 create = registry.create

@@ -16,12 +16,12 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelattack.datasets.card import Card, Finding, counted
+from labelattack.datasets.dataset_card import Card, Finding, counted
 from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeImages
 from labelattack.errors import DatasetError, shown
+from labelattack.files.names import repeated
+from labelattack.files.storage import expanded
 from labelattack.labels import BoolArray, check_matrix
-from labelattack.names import repeated
-from labelattack.storage import expanded
 
 Progress = Callable[[str, int, int], None]
 

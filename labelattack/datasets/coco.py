@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labelattack.content import content_digest
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
-from labelattack.datasets.card import Card, Finding, examined, there
-from labelattack.datasets.files import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.images import FileImages
-from labelattack.datasets.streamed import items
+from labelattack.datasets.json_stream import items
+from labelattack.datasets.official import Listing, absent, assemble, hold_out, required
 from labelattack.errors import DatasetError, shown
+from labelattack.files.content import content_digest
+from labelattack.files.storage import FilePath, cache_folder, written_whole
+from labelattack.hashing import digest
 from labelattack.labels import BoolArray
-from labelattack.registry import digest
-from labelattack.storage import FilePath, cache_folder, written_whole
 
 EXPECTED_POSITIVES = 2.9
 # Images listed, and images with at least one annotation.

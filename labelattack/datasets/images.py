@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelattack.content import content_digests
 from labelattack.datasets.decoding import DECODING, Pixels, decoded
 from labelattack.errors import DatasetError
-from labelattack.storage import is_file
+from labelattack.files.content import content_digests
+from labelattack.files.storage import is_file
 
 # Roots, drives and parents, whichever the separator: lists come from Windows too, which also drops
 # dots and spaces at the end of a part. No file system holds an empty name or one with a zero.

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
-from labelattack.datasets.card import Card, Finding, examined, there
-from labelattack.datasets.files import Listing, absent, assemble, hold_out, listed, required
+from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.images import FileImages, inside
+from labelattack.datasets.official import Listing, absent, assemble, hold_out, listed, required
 from labelattack.errors import DatasetError
+from labelattack.files.storage import FilePath
+from labelattack.files.text import UTF8_BOM, check_utf8_mark, line_of, split_lines
 from labelattack.labels import BoolArray
-from labelattack.storage import FilePath
-from labelattack.texts import UTF8_BOM, check_utf8_mark, line_of, split_lines
 
 EXPECTED_POSITIVES = 1.9
 _LISTS = ("Train", "Test")

@@ -12,15 +12,15 @@ from pydantic import Field
 
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits, check_once
-from labelattack.datasets.files import absent_rows, looked_for
 from labelattack.datasets.images import ArrayImages, FileImages, Images
-from labelattack.delimited import read_delimited
+from labelattack.datasets.official import absent_rows, looked_for
 from labelattack.errors import DatasetError
-from labelattack.label_files import read_array
+from labelattack.files.delimited import read_delimited
+from labelattack.files.label_files import read_array
+from labelattack.files.names import canonical
+from labelattack.files.storage import FilePath, is_there
 from labelattack.labels import read_labels
-from labelattack.names import canonical
 from labelattack.seeding import permutation
-from labelattack.storage import FilePath, is_there
 
 _NAMES = ("train", "val", "test")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelattack.datasets.base import Progress, Split, Splits
-from labelattack.datasets.card import Finding, counted
+from labelattack.datasets.dataset_card import Finding, counted
 from labelattack.datasets.images import ArrayImages, FileImages, Images
 from labelattack.errors import DatasetError, LabelAttackError
-from labelattack.registry import digest
-from labelattack.storage import cache_folder, written_whole
+from labelattack.files.storage import cache_folder, written_whole
+from labelattack.hashing import digest
 
 _AT_ONCE = 256
 Side = tuple[int, int]

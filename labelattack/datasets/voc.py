@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labelattack.content import content_digests
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
-from labelattack.datasets.card import Card, Finding, examined, there
-from labelattack.datasets.files import (
+from labelattack.datasets.dataset_card import Card, Finding, examined, there
+from labelattack.datasets.images import FileImages
+from labelattack.datasets.official import (
     Listing,
     absent,
     assemble,
@@ -26,10 +26,10 @@ from labelattack.datasets.files import (
     listed,
     required,
 )
-from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
-from labelattack.registry import digest
-from labelattack.storage import FilePath, is_file
+from labelattack.files.content import content_digests
+from labelattack.files.storage import FilePath, is_file
+from labelattack.hashing import digest
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelattack.registry import Registry
+from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
     from labelattack.defenses.base import PartialLabelLoss
 
-registry: Registry[PartialLabelLoss] = Registry("defense", __name__)
+registry: Registry[PartialLabelLoss] = Registry("defense", __name__, group="labelattack.defenses")
 register = registry.register
 create = registry.create

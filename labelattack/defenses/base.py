@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from labelattack.errors import DefenseError
 from labelattack.labels import PartialLabels
-from labelattack.torch_defaults import torch_defaults_kept
+from labelattack.registry.torch_defaults import torch_defaults_kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelattack.registry import Registry
+from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
     from labelattack.models.base import Model
 
-registry: Registry[Model] = Registry("model", __name__)
+registry: Registry[Model] = Registry("model", __name__, group="labelattack.models")
 register = registry.register
 create = registry.create

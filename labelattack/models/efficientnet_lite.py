@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from labelattack.errors import ModelError
+from labelattack.files.storage import path_unless
 from labelattack.models import register
 from labelattack.models.base import Model, Preprocessing
 from labelattack.models.weights import load_weights
-from labelattack.storage import path_unless
 
 
 class _LastStage(nn.Module):

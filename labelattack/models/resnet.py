@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from labelattack.errors import ModelError
+from labelattack.files.storage import path_unless
 from labelattack.models import register
 from labelattack.models.base import (
     IMAGENET_MEAN,
@@ -19,7 +20,6 @@ from labelattack.models.base import (
     Preprocessing,
 )
 from labelattack.models.weights import damage, load_weights
-from labelattack.storage import path_unless
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labelattack.errors import ModelError
-from labelattack.storage import expanded, is_file
+from labelattack.files.storage import expanded, is_file
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "network.", "net.", "encoder.")
 _FILLED_IN = "num_batches_tracked"  # torch does, where a file is too old to have it

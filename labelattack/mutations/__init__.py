@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelattack.registry import Registry
+from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
     from labelattack.mutations.base import MutationOperator
 
-registry: Registry[MutationOperator] = Registry("mutation", __name__)
+registry: Registry[MutationOperator] = Registry("mutation", __name__, group="labelattack.mutations")
 register = registry.register
 create = registry.create

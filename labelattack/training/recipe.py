@@ -56,3 +56,6 @@ def check_protocol(name: str) -> None:
     """Raises UnknownNameError unless ``name`` is a protocol."""
     if name not in get_args(Protocol):
         raise unknown("protocol", name, get_args(Protocol))
+
+
+Selection = Literal["attacked", "clean"]

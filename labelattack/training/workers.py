@@ -19,8 +19,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from labelattack.errors import LabelAttackError
-from labelattack.registry import components_of_main, load_plugin
-from labelattack.storage import is_file
+from labelattack.files.storage import is_file
+from labelattack.registry.plugins import load_plugin
+from labelattack.registry.registry import components_of_main
 from labelattack.training.device import single_thread
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from labelattack.benchmark.store import Record, RecordStore
+from labelattack.benchmark.store.record import Record
+from labelattack.benchmark.store.store import RecordStore
 from tests.golden.miniature import make_miniature
 
 HERE = Path(__file__).parent
@@ -174,7 +175,7 @@ def perturb(baseline):
 
 def main():
     """Replaces both stores, the baselines of the first, and nothing else."""
-    import labelattack.installation as installation
+    import labelattack.registry.installation as installation
 
     installation.edited_files = frozenset  # keys are those of the commit
     store, voc = HERE / "store", HERE / "store-voc"

@@ -1,1 +1,1 @@
-"""One self-contained page about a store: boards, pictures, provenance, and the data behind them."""
+"""Boards as people read them: tables, plots, and one page."""

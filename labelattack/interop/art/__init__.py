@@ -2,12 +2,12 @@
 
 Importing this package imports ART, and nothing else in ``labelattack`` does before it is asked for
 something of ART's. ART writes a configuration file into the home folder and takes over logging when
-it is imported; both are held back ([quietly][labelattack.interop.art.quietly]) for whoever imports
+it is imported; both are held back ([quietly][labelattack.interop.art._import]) for whoever imports
 this before ``art``.
 """
 
 # ruff: noqa: E402  # nothing of ART may be imported before its traces are held back
-from labelattack.interop.art.quietly import import_art
+from labelattack.interop.art._import import import_art
 
 import_art()
 

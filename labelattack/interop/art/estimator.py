@@ -20,8 +20,8 @@ from labelattack.defenses.base import PartialLabelLoss, Task, cross_entropy
 from labelattack.errors import LabelError, ParameterError, shown, unknown
 from labelattack.labels import Encoding, check_encoding, decode
 from labelattack.training.device import resolve_device
-from labelattack.training.fit import epochs
 from labelattack.training.inputs import FeatureInputs
+from labelattack.training.loop import epochs
 from labelattack.training.recipe import Recipe
 
 Array = NDArray[Any]

@@ -1,0 +1,1 @@
+"""Boards: records summed up over seeds, ranked, with intervals."""

@@ -1,0 +1,98 @@
+"""What records must have in common to be compared, and what may differ but must be told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from labelattack.benchmark.plan.cell import CODE
+from labelattack.benchmark.store.record import Record
+
+
+class BoardKey(BaseModel):
+    """A board: what all its rows have in common.
+
+    Attributes:
+        dataset: Resolved spec.
+        fingerprint: Hash of the dataset's images and labels.
+        model: Resolved spec.
+        protocol: What was trained.
+        epochs: Passes over the training set.
+        selection: Whose validation labels chose epoch and recipe.
+        versions: Versions of dataset and model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    dataset: str
+    fingerprint: str
+    model: str
+    protocol: str
+    epochs: int
+    selection: str
+    versions: str
+
+
+class PairKey(BaseModel):
+    """A row: an attack and a defense.
+
+    Attributes:
+        attack: Resolved spec.
+        defense: Resolved spec.
+        versions: Their versions, and that of edited code they share; another is another row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    attack: str
+    defense: str
+    versions: str
+
+    @property
+    def attack_version(self) -> str:
+        """The first of the versions."""
+        return self.versions.partition(", defense ")[0]
+
+
+def board_key_of(record: Record) -> BoardKey:
+    """The board that a record belongs to."""
+    cell = record.cell
+    return BoardKey(
+        dataset=cell.dataset,
+        fingerprint=cell.fingerprint,
+        model=cell.model,
+        protocol=cell.protocol,
+        epochs=cell.recipe.epochs,
+        selection=cell.selection,
+        versions=f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
+    )
+
+
+def pair_key_of(record: Record) -> PairKey:
+    """The row of its board that a record belongs to."""
+    cell = record.cell
+    named = (
+        f"{of} {cell.versions[of]}" for of in ("attack", "defense", CODE) if of in cell.versions
+    )
+    return PairKey(attack=cell.attack, defense=cell.defense, versions=", ".join(named))
+
+
+def libraries_of(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Every version of each library that computed one of the records, sorted."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for name, version in record.libraries.items():
+            found[name].add(version)
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+class RowKey(NamedTuple):
+    """A row of a mixed board: a pair, and what else tells it from other rows."""
+
+    attack: str
+    defense: str
+    versions: str
+    variant: str

@@ -1,0 +1,75 @@
+"""Texts of a board's numbers and of its title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.keys import BoardKey, PairKey
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.models import registry as models
+from labelattack.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.boards.curves import Curve
+    from labelattack.benchmark.boards.leaderboard import Board
+    from labelattack.benchmark.boards.row import Row
+
+
+def rank_text(rank: tuple[int, int]) -> str:
+    """``1`` or ``1-3``."""
+    return str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}-{rank[1]}"
+
+
+def _each(joined: str, registry: Registry[Any]) -> str:
+    return " | ".join(map(registry.short, joined.split(" | ")))
+
+
+def title(board: Board | BoardKey) -> str:
+    """What the rows of a board have in common."""
+    parts = [
+        _each(board.dataset, datasets),
+        _each(board.model, models),
+        board.protocol,
+        "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
+        f"{board.selection} validation labels",
+    ]
+    if "versions" in getattr(board, "mixed", ()):
+        parts.append(f"versions {board.versions}")
+    return " · ".join(parts)
+
+
+def with_interval(
+    value: float | None, half_width: float | None, *, signed: bool = False, digits: int = 1
+) -> str:
+    """``83.1 ± 0.4``; a dash where there is no value."""
+    if value is None or value != value:
+        return "-"
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text if half_width is None else f"{text} ± {half_width:.{digits}f}"
+
+
+def with_limits(value: float | None, limits: tuple[float, float] | None = None) -> str:
+    """``0.831 [0.820, 0.842]``; says undefined where there is no value."""
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" + ("" if limits is None else f" [{limits[0]:.3f}, {limits[1]:.3f}]")
+
+
+def row_name(row: Row | Curve) -> str:
+    """Defense of a row or curve as people read it, with what else tells it apart."""
+    defense = defenses.short(row.defense)
+    return f"{defense} ({row.variant})" if row.variant else defense
+
+
+def row_title(pair: PairKey) -> str:
+    """``an under targeted:rate=0.4``."""
+    return f"{defenses.short(pair.defense)} under {attacks.short(pair.attack)}"
+
+
+def some(names: Iterable[str]) -> str:
+    """The first of several names, and how many more there are."""
+    first, *rest = dict.fromkeys(names)
+    return f"{first} and {len(rest)} more" if rest else first

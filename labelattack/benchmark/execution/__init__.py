@@ -1,0 +1,1 @@
+"""Running cells: scheduling, leases, executors, and one cell's work."""

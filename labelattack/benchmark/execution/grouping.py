@@ -1,0 +1,63 @@
+"""Groups of cells that are run as one unit of work."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil
+
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.plan.cell import Cell
+from labelattack.models import registry as models
+from labelattack.registry.spec import Spec
+from labelattack.training.device import resolve_device
+from labelattack.training.vectorized.heads import heads_at_once
+
+
+def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[list[Cell]]:
+    """Divides cells into units of work.
+
+    Args:
+        cells: What is to be run.
+        jobs: Processes that each want something to do.
+        device: Where they compute, or one of this machine's that is like it.
+
+    Returns:
+        Linear heads, as many as it pays to train together, where they share features, batch size
+        and epochs: defenses together, and within one the cells of a seed. Whole networks one by
+        one. In the order of their first cells.
+    """
+    together: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        shared = cell.dataset, cell.model, cell.recipe.batch_size, cell.recipe.epochs
+        together[shared if cell.protocol == "linear" else (cell.key,)].append(cell)
+    return [group for members in together.values() for group in _divided(members, jobs, device)]
+
+
+def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
+    first = members[0]
+    if len(members) == 1:
+        return [members]
+    images, labels = load(first.dataset).train.labels.shape
+    channels = models.get(Spec.parse(first.model).name).channels
+    # More processes than there are cores are those of several machines.
+    sharing = min(jobs, os.cpu_count() or 1)
+    most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=sharing)
+    most = min(most, ceil(len(members) / jobs))
+    # A call serves one kind of loss, a product one order of the images: a defense is divided only
+    # where it must be, and shares a group only where that takes all of it.
+    by_defense: dict[str, list[Cell]] = defaultdict(list)
+    for cell in members:
+        by_defense[cell.defense].append(cell)
+    divided: list[list[Cell]] = []
+    for cells in by_defense.values():
+        cells.sort(key=lambda cell: (cell.seed, cell.attack))
+        if divided and len(divided[-1]) + len(cells) <= most:
+            divided[-1] += cells
+            continue
+        parts = ceil(len(cells) / most)
+        ends = [round(len(cells) * part / parts) for part in range(parts + 1)]
+        divided += [cells[start:stop] for start, stop in pairwise(ends)]
+    return divided

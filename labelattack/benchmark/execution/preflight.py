@@ -1,0 +1,66 @@
+"""Checks of a grid before anything is trained: all that can be known beforehand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.plan.cell import Cell
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import Task
+from labelattack.errors import LabelAttackError
+from labelattack.labels import PartialLabels
+from labelattack.models import registry as models
+from labelattack.registry.torch_defaults import torch_defaults_kept
+from labelattack.training.validation import check_choice
+
+
+def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
+    """Attacks the labels, binds every loss and builds every model, once each.
+
+    A plug-in that raises anything of its own is left alone: its cells fail one by one, at once and
+    with the reason, and the others go on.
+
+    Args:
+        cells: What is to be run.
+        build: Whether models are built, too; not where other machines build them.
+
+    Raises:
+        LabelAttackError: If an attack or a loss refuses these labels, a model cannot be built, or
+            validation labels cannot choose among the recipes.
+    """
+    by_dataset: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_dataset[cell.dataset].append(cell)
+    for dataset, members in by_dataset.items():
+        splits = load(dataset)
+        check_choice(splits.val.labels, len({cell.recipe for cell in members}))
+        attacked: dict[str, PartialLabels] = {}
+        for attack in dict.fromkeys(cell.attack for cell in members):
+            with _of(f"attack '{attack}'"):
+                attacked[attack] = attacks.create(attack)(splits.train.labels, seed=0)
+        # No loss is shown more than it will train on.
+        shown = {cell.defense: attacked.get(cell.attack) for cell in reversed(members)}
+        for defense, labels in shown.items():
+            if labels is not None:
+                task = Task(labels=labels, expected_positives=splits.expected_positives)
+                with _of(f"defense '{defense}'"):
+                    defenses.create(defense).bind(task)
+        if build:
+            for model in dict.fromkeys(c.model for c in members if c.protocol == "finetune"):
+                with _of(f"model '{model}'"):
+                    models.create(model).build(len(splits.classes), seed=0)
+
+
+@contextmanager
+def _of(component: str) -> Iterator[None]:
+    try:
+        with torch_defaults_kept(component):
+            yield
+    except LabelAttackError:
+        raise
+    except (Exception, SystemExit):
+        pass  # a stranger's code; the cells that need it will say so

@@ -1,0 +1,360 @@
+"""Running cells: attack, train, select, score."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from torch import Tensor, nn
+
+from labelattack.attacks import registry as attacks
+from labelattack.attacks.manifest import manifest
+from labelattack.benchmark.execution.context import load, prepared
+from labelattack.benchmark.execution.diagnosing import diagnosis_of, rebuild
+from labelattack.benchmark.execution.pixels import corruption_of, evasion_of
+from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.store.provenance import circumstances
+from labelattack.benchmark.store.record import CleanScores, Record, Removal
+from labelattack.datasets.base import Split
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import PartialLabelLoss, Task
+from labelattack.errors import DatasetError, PluginError, StoreError
+from labelattack.labels import PartialLabels
+from labelattack.metrics.average_precision import (
+    average_precision,
+    defined_mean,
+    map_interval,
+    mean_average_precision,
+)
+from labelattack.models import registry as models
+from labelattack.registry.spec import Spec
+from labelattack.registry.torch_defaults import torch_defaults_kept
+from labelattack.seeding import stream_seed
+from labelattack.training.device import resolve_device
+from labelattack.training.distributed import size
+from labelattack.training.inputs import FeatureInputs
+from labelattack.training.loop import Fit, Scores, fit, normalises_batches, predict
+from labelattack.training.protocols.base import Prepared
+from labelattack.training.validation import ValidationLabels, validation_labels
+from labelattack.training.vectorized.heads import HeadRun, fit_heads
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A cell, attacked and ready to train."""
+
+    cell: Cell
+    removal: Removal
+    attacked: PartialLabels
+    chosen: ValidationLabels
+    loss: PartialLabelLoss
+    network: nn.Module
+
+    def validate(self, scores: Scores) -> float:
+        """Validation mAP, on the labels that selection may see."""
+        return mean_average_precision(scores, self.chosen.labels, scored=self.chosen.scored)
+
+
+class _Clock:
+    """Time since it was made, of the wall and of this process's CPU."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        """Seconds, by the fields of a record."""
+        return {
+            "seconds": time.perf_counter() - self._wall,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+
+
+Keep = Callable[[Cell, dict[str, Tensor]], None]
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    device: str = "cpu",
+    measures: Measures = NOTHING_MORE,
+    keep: Keep = lambda cell, state: None,
+) -> Iterator[Record]:
+    """Attacks, trains, selects and scores the cells of one group.
+
+    Args:
+        cells: A group, see [groups][labelattack.benchmark.execution.grouping.groups].
+        device: Where to compute.
+        measures: What to measure beside test mAP.
+        keep: Given the trained weights of each cell.
+
+    Yields:
+        A record for each, as soon as it is scored. A run that diverges, whose plug-in raises, or
+        that cannot read its images, gives a failed one; the others go on. Times are each cell's own
+        and its share of the group's.
+
+    Raises:
+        DatasetError: If the data are not those that the cells name.
+        StoreError: If something cannot be written.
+    """
+    _require_same_data(cells)
+    _require_same_components(cells)
+    training = _Clock()
+    found: list[_Run | Exception] = [_guarded(_begin, cell, device) for cell in cells]
+    runs = [run for run in found if isinstance(run, _Run)]
+    fits = iter(_train(runs, device))
+    shared = training.spent()
+    for cell, run in zip(cells, found, strict=True):
+        own = _Clock()
+        result = next(fits) if isinstance(run, _Run) else run
+        if isinstance(run, _Run) and isinstance(result, Fit):
+            result = _guarded(_finish, run, result, device, measures, keep)
+        # One bad cell must not cost the others; the reason is kept and the exit code tells.
+        failed = {"reason": f"{type(result).__name__}: {result}"}
+        outcome = result if isinstance(result, dict) else failed
+        times = {
+            name: round(whole / len(cells) + part, 3)
+            for (name, whole), part in zip(shared.items(), own.spent().values(), strict=True)
+        }
+        yield _facts(cell, device).model_copy(update={**outcome, **times})
+
+
+def run_cell(cell: Cell, *, device: str = "cpu", measures: Measures = NOTHING_MORE) -> Record:
+    """Record of one cell; see [run_cells][labelattack.benchmark.execution.run_cell.run_cells]."""
+    return next(run_cells([cell], device=device, measures=measures))
+
+
+def measured_again(
+    record: Record, state: dict[str, Tensor], measures: Measures, *, device: str = "cpu"
+) -> Record:
+    """A finished record with what it lacks, measured on what it trained.
+
+    Args:
+        record: The record.
+        state: Weights that its cell trained.
+        measures: What is wanted.
+        device: Where to compute.
+    """
+    _require_same_data([record.cell])
+    cell, lacking = record.cell, measures.lacking(record)
+    network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
+    found = _measured(cell, network, lacking, device)
+    if lacking.resamples:
+        found["test"] = _tested(cell, network, lacking.resamples, device, alone=True)
+    return record.model_copy(update=found)
+
+
+def _require_same_data(cells: Sequence[Cell]) -> None:
+    """Another machine's copy of a dataset may not be the one that the cell names."""
+    for cell in cells:
+        found = load(cell.dataset).fingerprint
+        if found != cell.fingerprint:
+            raise DatasetError(
+                f"dataset '{cell.dataset}' must have fingerprint {cell.fingerprint} as where the "
+                f"grid was made, got {found}; copy the same files to every machine"
+            )
+
+
+def _require_same_components(cells: Sequence[Cell]) -> None:
+    """Plug-ins and weights are files that may have been edited since the grid was made."""
+    for kind, registry in (("attack", attacks), ("defense", defenses), ("model", models)):
+        for spec, wanted in {(getattr(cell, kind), cell.versions[kind]) for cell in cells}:
+            found = registry.version(spec)
+            if not registry.is_builtin(spec):
+                fits = found == wanted
+            else:  # another machine may not be able to tell whether its package was edited
+                fits = wanted.endswith(registry.content_of_files(spec))
+            if not fits:
+                raise PluginError(
+                    f"{kind} '{registry.short(spec)}' must have version {wanted} as when the grid "
+                    f"was made, got {found}: its code or files were edited; run the command again"
+                )
+
+
+def _facts(cell: Cell, device: str) -> Record:
+    """A record of what is known whatever comes out."""
+    defense = defenses.get(Spec.parse(cell.defense).name)
+    return Record(
+        key=cell.key,
+        cell=cell,
+        status="failed",
+        oracle=defense.oracle,
+        privileged=defense.privileged,
+        **circumstances(device),
+    )
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns, or the exception it raises unless that concerns every cell."""
+    try:
+        with torch_defaults_kept("a plug-in"):
+            return call(*arguments)
+    except StoreError:
+        raise
+    except Exception as error:
+        return error
+    except SystemExit as error:
+        if type(error) is not SystemExit:  # this process is being ended
+            raise
+        return PluginError(f"a plug-in must not end the program, but calls exit({error.code})")
+
+
+def _prepared(cell: Cell, device: str) -> Prepared:
+    return prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+
+
+def _begin(cell: Cell, device: str) -> _Run:
+    splits = load(cell.dataset)
+    ready = _prepared(cell, device)
+    attack = attacks.create(cell.attack)
+    attacked = attack(splits.train.labels, seed=cell.seed)
+    account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
+    loss = defenses.create(cell.defense)
+    loss.bind(
+        Task(
+            labels=attacked,
+            seed=stream_seed(cell.seed, "loss"),
+            expected_positives=splits.expected_positives,
+        )
+    )
+    return _Run(
+        cell=cell,
+        removal=Removal(
+            requested_rate=account.requested_rate,
+            realised_rate=account.realised_rate,
+            rate_of=account.rate_of,
+            positives_removed=account.positives_removed,
+            q_hat=account.q_hat,
+            attacked_labels=attacked.digest(),
+        ),
+        attacked=attacked,
+        chosen=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
+        loss=loss,
+        network=ready.build(stream_seed(cell.seed, "initialisation")),
+    )
+
+
+def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
+    """Linear heads all at once, whole networks one by one."""
+    if not runs:
+        return []
+    first = runs[0].cell
+    ready = _prepared(first, device)
+    train, val = ready.train, ready.val
+    heads = [
+        HeadRun(
+            head=run.network,
+            loss=run.loss,
+            kind=run.cell.defense,
+            labels=run.attacked,
+            recipe=run.cell.recipe,
+            seed=run.cell.seed,
+            val_labels=run.chosen.labels,
+            val_scored=run.chosen.scored,
+        )
+        for run in runs
+        if isinstance(run.network, nn.Linear)
+    ]
+    if heads and isinstance(train, FeatureInputs) and isinstance(val, FeatureInputs):
+        fits = _guarded(fit_heads, heads, train, val)
+        return [fits] * len(runs) if isinstance(fits, Exception) else fits
+
+    def alone(run: _Run) -> Fit:
+        return fit(
+            run.network,
+            run.loss,
+            train,
+            val,
+            run.attacked,
+            run.cell.recipe,
+            seed=run.cell.seed,
+            device=resolve_device(device),
+            validate=run.validate,
+        )
+
+    return [_guarded(alone, run) for run in runs]
+
+
+def _finish(
+    run: _Run, result: Fit, device: str, measures: Measures, keep: Keep
+) -> dict[str, object]:
+    cell, network = run.cell, run.network
+    network.to(resolve_device(device)).load_state_dict(result.state)
+    keep(cell, result.state)
+    found = {
+        "status": "done",
+        "removal": run.removal,
+        "selection_rule": run.chosen.rule_for(epoch.val_map for epoch in result.epochs),
+        "caveats": _caveats(cell, network, device),
+        "fallbacks": result.fallbacks,
+        "epochs": result.epochs,
+        "selected_epoch": result.selected,
+        "val_map": result.epochs[result.selected - 1].val_map,
+        "test": _tested(cell, network, measures.resamples, device),
+        **_measured(cell, network, measures, device),
+    }
+    # Features were read before; looking at every file would take as long as training a head.
+    reads = cell.protocol == "finetune" or measures.evasion is not None
+    if reads and not all(split.is_unchanged for split in load(cell.dataset).parts.values()):
+        raise DatasetError("images must stay as they are while a run lasts, but were replaced")
+    return found
+
+
+def _caveats(cell: Cell, network: nn.Module, device: str) -> tuple[str, ...]:
+    """Where the division of a batch changes numbers: batch statistics are of each part alone."""
+    if not normalises_batches(network):
+        return ()
+    part, whole = cell.recipe.micro_batch, cell.recipe.batch_size
+    found = []
+    if part is not None and part < whole:
+        found.append(f"batch normalisation over micro-batches of {part}, not batches of {whole}")
+    if size() > 1 and not device.startswith("cuda"):
+        found.append(f"batch normalisation over each of {size()} processes' images alone")
+    return tuple(found)
+
+
+def _measured(cell: Cell, network: nn.Module, wanted: Measures, device: str) -> dict[str, object]:
+    """What is wanted of a trained network beside its mAP, by field of its record."""
+    found: dict[str, object] = {}
+    if wanted.d_score is not None:
+        found["diagnosis"] = diagnosis_of(cell, network, wanted.d_score, device=device)
+    if wanted.corruption is not None:
+        found["corruption"] = corruption_of(cell, network, wanted.corruption, device=device)
+    if wanted.evasion is not None:
+        found["evasion"] = evasion_of(cell, network, wanted.evasion, device=device)
+    return found
+
+
+def _tested(
+    cell: Cell, network: nn.Module, resamples: int, device: str, *, alone: bool = False
+) -> CleanScores:
+    splits = load(cell.dataset)
+    ready = _prepared(cell, device)
+    scores = predict(network, ready.test, alone=alone)
+    return _score(scores, splits.test, splits.classes, resamples)
+
+
+def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:
+    per_class = average_precision(scores, test.labels, scored=test.scored)
+    defined = [None if np.isnan(value) else float(value) for value in per_class]
+    micro, eleven = (
+        mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
+        for variant in ("micro", "voc-11-point")
+    )
+    return CleanScores(
+        map=defined_mean(per_class),
+        map_micro=micro,
+        map_voc_11_point=eleven,
+        per_class=dict(zip(classes, defined, strict=True)),
+        undefined_classes=defined.count(None),
+        map_interval=map_interval(scores, test.labels, scored=test.scored, resamples=resamples),
+        resamples=resamples,
+        mean_prediction=float(expit(scores).mean(dtype=np.float64)),
+        prevalence=float(test.labels.mean()),
+        constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
+        saturated_classes=tuple(np.array(classes, dtype=object)[test.saturated]),
+    )

@@ -1,0 +1,1 @@
+"""Regression gate: scores compared with a committed baseline."""

@@ -1,0 +1,354 @@
+"""Regressions: scores worse than a baseline's, beyond the noise of both and beyond a tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from labelattack.benchmark.boards.keys import BoardKey, PairKey
+from labelattack.benchmark.boards.text import row_title, some
+from labelattack.benchmark.gate.baseline import (
+    Baseline,
+    BaselineBoard,
+    BaselineRow,
+    read_baseline,
+    summed_up,
+)
+from labelattack.benchmark.gate.current import current
+from labelattack.benchmark.plan.config import Measure
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.metrics.statistics import holm, paired
+
+MIN_SEEDS = 2
+LOWER_IS_BETTER = ("robustness",)
+Verdict = Literal[
+    "regression", "improved", "within tolerance", "not told from noise", "equal", "cannot compare"
+]
+
+
+class Limits(BaseModel):
+    """What counts as a regression.
+
+    Attributes:
+        alpha: Chance that pure noise anywhere in a check counts as one, in (0, 1).
+        tolerance: Drop that is put up with however certain it is, in points.
+        measures: What is compared; points are hundredths of its unit.
+        same_versions: Whether a row of another version of its attack or defense cannot be compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("map",)
+    same_versions: bool = False
+
+
+class Change(BaseModel):
+    """One measure of one row, then and now; in points.
+
+    Attributes:
+        board: What it was measured on.
+        pair: Attack and defense, with their versions then.
+        versions: Those versions, then and now, if they are not the same.
+        measure: What was measured.
+        verdict: What came of it; ``regression`` and ``cannot compare`` fail a check.
+        reason: Why it cannot be compared.
+        test: ``paired`` over the seeds that both have, or ``Welch`` where seeds or attacked labels
+            are not the same.
+        seeds: How many, then and now.
+        before: Mean of the baseline.
+        now: Mean now.
+        drop: How much worse it is now; negative if better.
+        interval: Half-width of the drop's 95 % t-interval, for this row alone.
+        p: One-sided p-value of the drop.
+        p_corrected: The same by Holm's correction over all comparisons of the check.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    board: BoardKey
+    pair: PairKey
+    versions: tuple[str, str] | None = None
+    measure: Measure
+    verdict: Verdict
+    reason: str = ""
+    test: Literal["paired", "Welch"] | None = None
+    seeds: tuple[int, int] | None = None
+    before: float | None = None
+    now: float | None = None
+    drop: float | None = None
+    interval: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+
+
+class Check(BaseModel):
+    """What a comparison with a baseline came to.
+
+    Attributes:
+        limits: What counted as a regression.
+        changes: Every comparison, in the order of the baseline.
+        notes: What else differs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: Limits
+    changes: list[Change]
+    notes: list[str]
+
+    def of(self, verdict: Verdict) -> list[Change]:
+        """The comparisons with that verdict."""
+        return [change for change in self.changes if change.verdict == verdict]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if there is a regression, else 2 if anything cannot be compared, else 0."""
+        if self.of("regression"):
+            return 1
+        return 2 if self.of("cannot compare") or not self.changes else 0
+
+
+def check_store(results: Path, baseline: Path, limits: Limits) -> Check:
+    """Compares a store with a baseline.
+
+    Args:
+        results: Store written by bench.
+        baseline: File written by ``labelattack check --update``.
+        limits: What counts as a regression.
+
+    Raises:
+        StoreError: If one of them cannot be read.
+    """
+    then = read_baseline(baseline)
+    records, left_out = current(RecordStore(results, create=False))
+    found = compare(then, summed_up(records, limits.measures), limits)
+    return found.model_copy(update={"notes": [*found.notes, *left_out]})
+
+
+def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
+    """Compares every row and measure of a baseline with what is there now.
+
+    A row is an attack and a defense on one board; it is the same one in another version of them.
+
+    Args:
+        then: The baseline.
+        now: The same of what was run now.
+        limits: What counts as a regression.
+
+    Returns:
+        The comparisons. Drops are tested one-sidedly and corrected (Holm 1979) over all rows and
+        measures that can be compared; rises likewise, by themselves.
+    """
+    found = list(_all(then, now, limits))
+    tested = [each for each in found if isinstance(each, _Tested)]
+    worse = iter(holm([each.worse for each in tested]))
+    better = iter(holm([each.better for each in tested]))
+    return Check(
+        limits=limits,
+        changes=[
+            each if isinstance(each, Change) else _judged(each, next(worse), next(better), limits)
+            for each in found
+        ],
+        notes=[*_versions(then, now), *_unknown(then, now, limits)],
+    )
+
+
+class _Tested(NamedTuple):
+    """A comparison that waits for its correction; one-sided p-values in both directions."""
+
+    change: Change
+    worse: float
+    better: float
+
+
+def _judged(tested: _Tested, worse: float, better: float, limits: Limits) -> Change:
+    change = tested.change
+    drop = change.drop or 0.0
+    verdict: Verdict = "not told from noise"
+    if change.verdict == "equal":
+        verdict = "equal"
+    elif min(worse, better) < limits.alpha:
+        verdict = "regression" if drop > 0 else "improved"
+        if abs(drop) <= limits.tolerance:
+            verdict = "within tolerance"
+    return change.model_copy(update={"verdict": verdict, "p_corrected": worse})
+
+
+def _all(then: Baseline, now: Baseline, limits: Limits) -> Iterator[Change | _Tested]:
+    boards = {board.identity: board for board in now.boards}
+    for old in then.boards:
+        new = boards.get(old.identity)
+        for before, after in _matched(old.rows, new.rows if new else [], limits):
+            for measure in limits.measures:
+                change = Change(
+                    board=old.identity, pair=before.pair, measure=measure, verdict="cannot compare"
+                )
+                if after is None:
+                    reason = _absent(old.identity, before.pair, now)
+                    yield change.model_copy(update={"reason": reason})
+                else:
+                    yield _compared(change, before, after)
+
+
+def _matched(
+    old: list[BaselineRow], new: list[BaselineRow], limits: Limits
+) -> Iterator[tuple[BaselineRow, BaselineRow | None]]:
+    """Each row then with the one now, None if there is none.
+
+    Of several versions of a row then, those that are not there now are passed over for one that is.
+    """
+    exact = {row.pair: row for row in new}
+    by_name = {_name(row): row for row in new}
+    settled = {_name(row) for row in old if row.pair in exact}
+    for before in old:
+        if limits.same_versions or before.pair in exact:
+            yield before, exact.get(before.pair)
+        elif _name(before) not in settled:
+            yield before, by_name.get(_name(before))
+
+
+def _name(row: PairKey) -> tuple[str, str]:
+    return row.attack, row.defense
+
+
+def _absent(wanted: BoardKey, pair: PairKey, now: Baseline) -> str:
+    """Why a row cannot be found now."""
+    if not now.boards:
+        return "nothing was run"
+    held = {b.identity: [r for r in b.rows if _name(r) == _name(pair)] for b in now.boards}
+    # The row itself on a board of other images or versions tells more than the board it left.
+    moved = [other for other, rows in held.items() if rows and _alike(other, wanted)]
+    nearest = min(moved or held, key=lambda other: len(_differing(wanted, other)))
+    told = _differing(wanted, nearest)
+    if not told and (rows := held[nearest]):
+        told = [f"versions {pair.versions} then, {rows[-1].versions} now"]
+    return "; ".join(told) or "not run now"
+
+
+def _alike(one: BoardKey, other: BoardKey) -> bool:
+    free = {"fingerprint", "versions"}
+    return one.model_dump(exclude=free) == other.model_dump(exclude=free)
+
+
+def _differing(then: BoardKey, now: BoardKey) -> list[str]:
+    return [
+        f"{name} {old} then, {new} now"
+        for (name, old), (_, new) in zip(then, now, strict=True)
+        if old != new
+    ]
+
+
+def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change | _Tested:
+    if before.versions != after.versions:
+        change = change.model_copy(update={"versions": (before.versions, after.versions)})
+    if reason := _obstacle(before, after, change.measure):
+        return change.model_copy(update={"reason": reason})
+    return _tested(change, _sides(before, after, change.measure))
+
+
+def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
+    """Why two rows cannot be compared; empty if they can."""
+    old, new = before.scores.get(measure, {}), after.scores.get(measure, {})
+    failed = sorted(after.failed.keys() & old.keys())
+    if failed:
+        return f"seed {some(map(str, failed))} failed now: {after.failed[failed[0]]}"
+    if not old:
+        return f"the baseline has no {measure} of it; --update --measure {measure} adds it"
+    if not new:
+        return f"{measure} was not measured now"
+    if (then := before.way(measure)) != (now := after.way(measure)):
+        name = measure if measure in ("evasion", "corruption") else "D-Score"
+        return f"{name} measured by {then} then, {now} now"
+    sides = _sides(before, after, measure)
+    fewest = min(len(sides.old), len(sides.new))
+    if fewest < MIN_SEEDS and not sides.equal:
+        return f"{fewest} seed cannot tell a change from noise, at least {MIN_SEEDS} are needed"
+    return ""
+
+
+class _Sides(NamedTuple):
+    """Scores then and now; of the same seeds in the same order if ``same``."""
+
+    old: list[float]
+    new: list[float]
+    same: bool
+
+    @property
+    def equal(self) -> bool:
+        return self.same and self.old == self.new
+
+
+def _sides(before: BaselineRow, after: BaselineRow, measure: Measure) -> _Sides:
+    """Seeds are the same if one side has no others and no attacked labels are known to differ.
+
+    Those of another version of the attack must be known to be equal.
+    """
+    old, new = before.scores[measure], after.scores[measure]
+    both = sorted(old.keys() & new.keys())
+    known = before.labels.keys() & after.labels.keys() & set(both)
+    alike = all(before.labels[seed] == after.labels[seed] for seed in known)
+    if before.attack_version != after.attack_version:
+        alike = alike and len(known) == len(both)
+    if alike and len(both) == min(len(old), len(new)):
+        return _Sides([old[seed] for seed in both], [new[seed] for seed in both], True)
+    return _Sides(list(old.values()), list(new.values()), False)
+
+
+def _tested(change: Change, sides: _Sides) -> _Tested:
+    sign = -1 if change.measure in LOWER_IS_BETTER else 1
+    before, now = float(np.mean(sides.old)), float(np.mean(sides.new))
+    drop = sign * (before - now)
+    interval, worse, better = 0.0, 1.0, 1.0
+    if not sides.equal:
+        interval, p = _two_sided(sides)
+        worse, better = (p / 2, 1 - p / 2) if drop > 0 else (1 - p / 2, p / 2)
+    told = {
+        "verdict": "equal" if sides.equal else change.verdict,
+        "test": "paired" if sides.same else "Welch",
+        "seeds": (len(sides.old), len(sides.new)),
+        "before": before,
+        "now": now,
+        "drop": drop,
+        "interval": interval,
+        "p": worse,
+    }
+    return _Tested(change.model_copy(update=told), worse, better)
+
+
+def _two_sided(sides: _Sides) -> tuple[float, float]:
+    """Half-width of the difference's 95 % interval, and its two-sided p-value."""
+    if sides.same:
+        found = paired(sides.old, sides.new)
+        return found.difference.half_width or 0.0, 1.0 if found.p is None else found.p
+    if len({*sides.old}) == len({*sides.new}) == 1:  # neither scatters: any difference is certain
+        return 0.0, float(sides.old[0] == sides.new[0])
+    from scipy.stats import ttest_ind
+
+    test = ttest_ind(sides.old, sides.new, equal_var=False)
+    limits = test.confidence_interval(0.95)
+    return float(limits.high - limits.low) / 2, float(test.pvalue)
+
+
+def _versions(then: Baseline, now: Baseline) -> list[str]:
+    return [
+        f"{name} {old} then, {now.libraries[name]} now"
+        for name, old in then.libraries.items()
+        if now.libraries.get(name, old) != old
+    ]
+
+
+def _unknown(then: Baseline, now: Baseline, limits: Limits) -> list[str]:
+    def key(board: BaselineBoard, row: BaselineRow) -> tuple[object, ...]:
+        return board.identity, row.pair if limits.same_versions else _name(row)
+
+    known = {key(board, row) for board in then.boards for row in board.rows}
+    names = [
+        row_title(row) for board in now.boards for row in board.rows if key(board, row) not in known
+    ]
+    return [f"not in the baseline: {some(names)}; --update adds it"] if names else []

@@ -1,0 +1,277 @@
+"""Cards: one reviewable JSON file for each row of a board."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.keys import (
+    BoardKey,
+    PairKey,
+    board_key_of,
+    libraries_of,
+    pair_key_of,
+)
+from labelattack.benchmark.boards.leaderboard import boards_with_records
+from labelattack.benchmark.boards.row import Row
+from labelattack.benchmark.boards.shaking import Shaken
+from labelattack.benchmark.paper.comparison import scopeless
+from labelattack.benchmark.plan.config import Experiment, Measure, experiment, read_experiment
+from labelattack.benchmark.selection import selected_runs
+from labelattack.benchmark.store.record import Record
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.files.storage import saved
+from labelattack.hashing import digest
+from labelattack.models import registry as models
+from labelattack.registry.spec import Spec
+
+FORMAT: Literal[1] = 1
+Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
+_CONFIG = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(BaseModel):
+    """A learning rate and a batch size."""
+
+    model_config = _CONFIG
+
+    lr: float
+    batch_size: int
+
+
+class Measured(BaseModel):
+    """What a row came to; each is that of [Row][labelattack.benchmark.boards.row.Row]."""
+
+    model_config = _CONFIG
+
+    seeds: int
+    maps: dict[int, Number]
+    map: Number | None
+    interval: Number | None
+    interval_over: Literal["seeds", "images"] | None
+    rank: tuple[int, int] | None
+    to_reference: Number | None
+    to_reference_interval: Number | None
+    robustness: Number | None
+    robustness_interval: Number | None
+    fitness: Number | None
+    fitness_interval: Number | None
+    d_score: Number | None
+    d_score_interval: Number | None
+    evasion: Shaken | None = None
+    corruption: Shaken | None = None
+    worst_class: str | None
+    worst_drop: Number | None
+    positives_removed: Number | None
+    labels_removed: Number | None
+    undefined_classes: int
+    failed: int
+
+
+class Claim(BaseModel):
+    """A number that a paper reports, in its own setting.
+
+    Attributes:
+        source: Title of the table.
+        measure: What was measured; mAP in points.
+        attack: As the table has it; its scope may be another than that of what was run.
+        value: The number.
+    """
+
+    model_config = _CONFIG
+
+    source: str
+    measure: Measure
+    attack: str
+    value: float
+
+
+class Provenance(BaseModel):
+    """Where the numbers are from, each sorted.
+
+    Attributes:
+        libraries: Every version of each library that computed a record.
+        commits: Of this package's source.
+        machines: Processor and platform.
+        devices: What it was computed on.
+        records: Keys of the records, of every recipe and seed.
+    """
+
+    model_config = _CONFIG
+
+    libraries: dict[str, list[str]]
+    commits: list[str]
+    machines: list[str]
+    devices: list[str]
+    records: list[str]
+
+
+class Card(BaseModel):
+    """A row with all that is needed to judge it.
+
+    Attributes:
+        format: Of the file.
+        board: What it may be compared with.
+        pair: Attack and defense.
+        searched: Recipes searched.
+        selected: Recipe selected for each seed.
+        selection_rule: Validation cells that selection saw.
+        measured: What it came to.
+        reported: What papers report for it.
+        unreliable: Reasons not to trust it; empty if there is none.
+        privileges: What it was told beyond attacked labels, and other remarks.
+        provenance: Where the numbers are from.
+    """
+
+    model_config = _CONFIG
+
+    format: Literal[1] = FORMAT
+    board: BoardKey
+    pair: PairKey
+    searched: list[Recipe]
+    selected: dict[int, Recipe]
+    selection_rule: str
+    measured: Measured
+    reported: list[Claim]
+    unreliable: list[str]
+    privileges: list[str]
+    provenance: Provenance
+
+    @property
+    def file_name(self) -> str:
+        """Short specs that a person recognises, and a hash that tells cards apart."""
+        parts = (
+            datasets.short(self.board.dataset),
+            models.short(self.board.model),
+            self.board.protocol,
+            attacks.short(self.pair.attack),
+            defenses.short(self.pair.defense),
+        )
+        plain = (re.sub(r"[^A-Za-z0-9.=_]+", "-", part).strip("-.")[:30] for part in parts)
+        told = digest([self.board.model_dump(), self.pair.model_dump()])[:10]
+        return f"{'_'.join(filter(None, plain))}_{told}.json"
+
+
+def cards(records: Iterable[Record], papers: Sequence[Experiment] = ()) -> list[Card]:
+    """Makes a card for each row.
+
+    Args:
+        records: Finished and failed records, in any order.
+        papers: Experiments with reported numbers.
+
+    Returns:
+        The cards, by board, then as the board has its rows.
+
+    Raises:
+        LabelAttackError: If a reported table names an unknown component.
+    """
+    return [
+        _card(row, group, papers)
+        for board, members in boards_with_records(sorted(records, key=lambda record: record.key))
+        for row, group in _with_records(board.rows, members)
+    ]
+
+
+def _with_records(
+    rows: Iterable[Row], records: Iterable[Record]
+) -> Iterator[tuple[Row, list[Record]]]:
+    groups: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        pair = pair_key_of(record)
+        groups[pair.attack, pair.defense][f"versions: {pair.versions}"].append(record)
+    for row in rows:
+        by_version = groups[row.attack, row.defense]
+        # A row names its versions only where there are several.
+        yield row, by_version[row.variant or next(iter(by_version))]
+
+
+def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Card:
+    chosen = sorted(selected_runs(records), key=lambda record: record.cell.seed)
+    recipes = sorted({_recipe(r) for r in records}, key=lambda r: (r.lr, r.batch_size))
+    return Card(
+        board=board_key_of(records[0]),
+        pair=pair_key_of(records[0]),
+        searched=recipes,
+        selected={record.cell.seed: _recipe(record) for record in chosen},
+        selection_rule=row.selection_rule,
+        measured=Measured(**{name: getattr(row, name) for name in Measured.model_fields}),
+        reported=list(_claims(row, records[0].cell.dataset, papers)),
+        unreliable=row.unreliable,
+        privileges=row.notes,
+        provenance=_provenance(records),
+    )
+
+
+def _recipe(record: Record) -> Recipe:
+    return Recipe(lr=record.cell.recipe.lr, batch_size=record.cell.recipe.batch_size)
+
+
+def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[Claim]:
+    for paper in papers:
+        for table in paper.reported:
+            if table.dataset != Spec.parse(dataset).name:
+                continue
+            values = {str(defenses.resolve(name)): v for name, v in table.values.items()}
+            for number, attack in enumerate(table.attacks):
+                if row.defense in values and scopeless(row.attack) == scopeless(
+                    str(attacks.resolve(attack))
+                ):
+                    yield Claim(
+                        source=paper.title,
+                        measure=table.measure,
+                        attack=attack,
+                        value=values[row.defense][number],
+                    )
+
+
+def _provenance(records: Sequence[Record]) -> Provenance:
+    return Provenance(
+        libraries=libraries_of(records),
+        commits=sorted({record.commit for record in records if record.commit}),
+        machines=sorted({record.machine for record in records if record.machine}),
+        devices=sorted({record.device for record in records if record.device}),
+        records=sorted(record.key for record in records),
+    )
+
+
+def papers_in(paths: Iterable[Path]) -> list[Experiment]:
+    """Reads the experiments that report numbers.
+
+    Args:
+        paths: Experiments as TOML files.
+
+    Raises:
+        ParameterError: If one cannot be read or a value breaks its rule.
+        UnknownNameError: If a key is unknown.
+    """
+    found = [experiment(read_experiment(path), origin=str(path)) for path in paths]
+    return [paper for paper in found if paper.reported]
+
+
+def write_cards(folder: Path, found: Iterable[Card]) -> list[Path]:
+    """Writes a file for each card; equal cards give equal bytes.
+
+    Args:
+        folder: Created if absent; what else it holds stays.
+        found: The cards.
+
+    Returns:
+        Other JSON files of the folder: cards of rows that are gone, or none of this command's.
+
+    Raises:
+        StoreError: If one cannot be written.
+    """
+    written = set()
+    for card in found:
+        path = folder / card.file_name
+        written.add(path)
+        with saved(path, "card") as part:
+            part.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return sorted(set(folder.glob("*.json")) - written)

@@ -1,0 +1,1 @@
+"""Cells that are to be run, and the experiments that ask for them."""

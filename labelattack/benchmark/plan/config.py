@@ -1,0 +1,220 @@
+"""Experiments as TOML files: what to cross, and what a paper reported for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.plan.grid import Grid, LearningRate
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.errors import ParameterError, shown, unknown
+from labelattack.files.text import read_text
+from labelattack.models import registry as models
+from labelattack.registry.parameters import broken_rule
+from labelattack.registry.source import PACKAGE, file_of
+from labelattack.registry.spec import Spec
+from labelattack.training.recipe import Protocol, Selection, default_recipes
+
+Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
+_Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
+class Reported(BaseModel):
+    """Numbers that a paper printed for one dataset.
+
+    Attributes:
+        dataset: Name of the dataset, without parameters.
+        measure: What was measured; mAP in points.
+        attacks: Spec of each column.
+        values: For each defense, a number a column.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    measure: Measure = "map"
+    attacks: tuple[str, ...]
+    values: dict[str, tuple[FiniteFloat, ...]]
+
+    @model_validator(mode="after")
+    def _one_value_a_column(self) -> Reported:
+        for defense, row in self.values.items():
+            if len(row) != len(self.attacks):
+                raise ValueError(
+                    f"must have {len(self.attacks)} values for '{defense}', one an attack, got "
+                    f"{len(row)}"
+                )
+        return self
+
+
+class Experiment(BaseModel):
+    """Attacks crossed with defenses, recipes and seeds, on one or several datasets.
+
+    Attributes:
+        title: What it is.
+        datasets: Specs, each crossed with everything else.
+        model: Spec; None for each dataset's own.
+        protocol: What is trained.
+        attacks: Specs.
+        defenses: Specs.
+        seeds: How many; seeds 0 to N-1.
+        epochs: Passes over the training set.
+        lrs: Learning rates searched; empty for the protocol's own.
+        batch_sizes: Batch sizes searched; empty for the protocol's own.
+        selection: Whose validation labels choose epoch and recipe.
+        reference: Whether to add the clean full-label reference.
+        d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
+        robustness: Specs of what is done to test images: ``evasion``, ``corruption``.
+        bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
+        micro_batch: Images per forward pass; None for the whole batch.
+        reported: What a paper printed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
+    model: str | None = None
+    protocol: Protocol = "finetune"
+    attacks: tuple[str, ...] = ("targeted",)
+    defenses: tuple[str, ...] = ("pseudo-history",)
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
+    epochs: _Count = 10
+    lrs: tuple[LearningRate, ...] = ()
+    batch_sizes: tuple[_Count, ...] = ()
+    selection: Selection = "attacked"
+    reference: bool = True
+    d_score: str = "default"
+    robustness: tuple[str, ...] = ()
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 0
+    micro_batch: _Count | None = None
+    reported: tuple[Reported, ...] = ()
+
+    def grids(self) -> list[Grid]:
+        """A grid for each dataset.
+
+        Raises:
+            UnknownNameError: If a dataset is unknown.
+        """
+        shared = self.model_dump(
+            include={
+                "protocol", "attacks", "defenses", "epochs", "lrs", "batch_sizes", "selection",
+                "reference", "micro_batch",
+            }
+        )  # fmt: skip
+        found = []
+        for dataset in self.datasets:
+            model = self.model or datasets.get(Spec.parse(dataset).name).default_model
+            seeds = tuple(range(self.seeds))
+            found.append(Grid(dataset=dataset, model=model, seeds=seeds, **shared))
+        return found
+
+
+def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
+    """Reads the keys of an experiment from a TOML file.
+
+    Args:
+        path: The file. Its table ``[scale.NAME]`` holds keys that replace others when that scale
+            is asked for.
+        scale: Name of a scale; None for the experiment as it stands.
+
+    Returns:
+        Keys and values, for [experiment][labelattack.benchmark.plan.config.experiment].
+
+    Raises:
+        ParameterError: If the file cannot be read or is not TOML.
+        UnknownNameError: If it has no such scale.
+    """
+    try:
+        found = tomllib.loads(read_text(path))
+    except FileNotFoundError as error:
+        raise ParameterError(f"config must be a TOML file, got '{path}', not there") from error
+    # Not all that is wrong with a number or with nesting is a TOMLDecodeError.
+    except (OSError, ValueError, RecursionError) as error:
+        raise ParameterError(f"config '{path}' must be TOML: {error}") from error
+    scales = found.pop("scale", {})
+    if not isinstance(scales, dict) or not all(isinstance(s, dict) for s in scales.values()):
+        raise ParameterError(f"scale of '{path}' must be tables [scale.NAME], got {shown(scales)}")
+    if scale is not None:
+        if scale not in scales:
+            raise unknown(f"scale of '{path}':", scale, scales)
+        found |= scales[scale]
+    return found
+
+
+def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
+    """Checks the keys of an experiment.
+
+    Args:
+        values: Keys and values.
+        origin: The file they are from, for messages.
+
+    Raises:
+        UnknownNameError: If a key is unknown.
+        ParameterError: If a value breaks its rule.
+    """
+    where = f"'{origin}': " if origin else ""
+    for key in values:
+        if key not in Experiment.model_fields:
+            raise unknown(f"key of {where or 'an experiment: '}".rstrip(), key, _keys())
+    try:
+        return Experiment.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ParameterError(f"{where}{key} {broken_rule(first)}") from None
+
+
+def resolved(given: Experiment) -> Experiment:
+    """The same experiment with every default written out and every spec in full.
+
+    Learning rates, batch sizes and the model stay open where datasets differ in them.
+
+    Raises:
+        UnknownNameError: If a component is unknown.
+        ParameterError: If a parameter is.
+    """
+    grids = given.grids()
+    first = grids[0]
+    same = {grid.model for grid in grids} == {first.model}
+    rates, sizes = default_recipes(first.protocol, models.create(first.model))
+    return given.model_copy(
+        update={
+            "datasets": tuple(str(datasets.resolve(name)) for name in given.datasets),
+            "model": str(models.resolve(first.model)) if same else None,
+            "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
+            "defenses": tuple(str(defenses.resolve(name)) for name in given.defenses),
+            "lrs": given.lrs or (rates if same else ()),
+            "batch_sizes": given.batch_sizes or (sizes if same else ()),
+        }
+    )
+
+
+def to_toml(given: Experiment) -> str:
+    """An experiment as the text of a config file."""
+    return tomli_w.dumps(given.model_dump(exclude_none=True))
+
+
+def _keys() -> list[str]:
+    return [*Experiment.model_fields, "scale"]
+
+
+def paper_folder() -> Path:
+    """Folder of the paper's tables: in the installed package, or in the checkout."""
+    package = file_of(PACKAGE).parent
+    installed = package / "paper"
+    return installed if installed.is_dir() else package.parent / "benchmarks" / "paper"

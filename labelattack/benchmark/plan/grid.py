@@ -1,0 +1,108 @@
+"""Cells and the grid that crosses them."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.plan.cell import CODE, CODE_OF, Cell
+from labelattack.datasets import registry as datasets
+from labelattack.defenses import registry as defenses
+from labelattack.models import registry as models
+from labelattack.registry.installation import edits_behind
+from labelattack.training.recipe import Protocol, Recipe, Selection, check_protocol, default_recipes
+
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+REFERENCE = "bce"
+
+
+class Grid(BaseModel):
+    """Attacks crossed with defenses, recipes and seeds on one dataset and model.
+
+    Attributes:
+        dataset: Spec.
+        model: Spec.
+        protocol: What is trained.
+        attacks: Specs.
+        defenses: Specs.
+        seeds: Seeds; the same attacked labels reach every defense of one seed.
+        epochs: Passes over the training set.
+        lrs: Learning rates searched; empty for the protocol's own.
+        batch_sizes: Batch sizes searched; empty for the protocol's own.
+        selection: Whose validation labels choose epoch and recipe.
+        reference: Whether to add the clean full-label reference.
+        micro_batch: Images per forward pass when whole networks are trained; None for the batch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    model: str
+    protocol: Protocol
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: PositiveInt = 10
+    lrs: tuple[LearningRate, ...] = ()
+    batch_sizes: tuple[PositiveInt, ...] = ()
+    selection: Selection = "attacked"
+    reference: bool = True
+    micro_batch: PositiveInt | None = None
+
+    def cells(self, fingerprint: str) -> list[Cell]:
+        """Every distinct cell, seeds outermost so that early results span the grid.
+
+        Args:
+            fingerprint: Hash of the loaded dataset.
+
+        Raises:
+            UnknownNameError: If a component is unknown.
+            ParameterError: If a parameter is.
+        """
+        check_protocol(self.protocol)
+        dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
+        rates, sizes = default_recipes(self.protocol, models.create(model))
+        # Heads take their whole batch at once; it is small.
+        micro_batch = self.micro_batch if self.protocol == "finetune" else None
+        recipes = [
+            Recipe(epochs=self.epochs, lr=lr, batch_size=size, micro_batch=micro_batch)
+            for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
+        ]
+        edits = edits_behind(CODE_OF)
+        code = {CODE: edits} if edits else {}
+        pairs = list(product(self.attacks, self.defenses))
+        if self.reference:
+            pairs.insert(0, ("none", REFERENCE))
+        shared = {
+            "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
+            "model": models.version(model),
+            **code,
+        }
+        resolved = [_resolved(attack, defense) for attack, defense in pairs]
+        found: dict[str, Cell] = {}
+        for seed, (attacked, defended, versions), recipe in product(self.seeds, resolved, recipes):
+            cell = Cell(
+                dataset=str(dataset),
+                model=str(model),
+                protocol=self.protocol,
+                attack=attacked,
+                defense=defended,
+                recipe=recipe,
+                seed=seed,
+                selection=self.selection,
+                fingerprint=fingerprint,
+                versions=shared | versions,
+            )
+            found.setdefault(cell.key, cell)
+        return list(found.values())
+
+
+def _resolved(attack: str, defense: str) -> tuple[str, str, dict[str, str]]:
+    """A pair's resolved specs, and their versions."""
+    defended = defenses.resolve(defense)
+    attacked = attacks.resolve("none" if defenses.get(defended.name).oracle else attack)
+    versions = {"attack": attacks.version(attacked), "defense": defenses.version(defended)}
+    return str(attacked), str(defended), versions

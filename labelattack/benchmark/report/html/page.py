@@ -1,0 +1,174 @@
+"""The page: what it says of a store, and how that becomes one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
+from labelattack.benchmark.boards.text import row_name, title
+from labelattack.benchmark.plan.grid import REFERENCE
+from labelattack.benchmark.report.html.label_samples import Excerpt, excerpts
+from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, origins
+from labelattack.benchmark.report.tables import (
+    COLUMNS,
+    COMPARISON_COLUMNS,
+    CURVE_COLUMNS,
+    cells_of,
+    comparison_cells,
+    curve_cells,
+    remarks,
+)
+from labelattack.benchmark.store.record import Record
+from labelattack.files.storage import saved
+from labelattack.optional import extra
+
+SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
+# What each column is sorted by: a field of the row, comparison or curve, or of one of those.
+_ROW_FIELDS = (
+    "attack", "defense", "map", "rank", "to_reference", "robustness", "fitness", "d_score",
+    "evasion.map", "corruption.map", "worst_drop", "positives_removed", "labels_removed", "seeds",
+    "learning_rates", "selection_rule", "unreliable",
+)  # fmt: skip
+_COMPARISON_FIELDS = (
+    "attack", "first", "second", "difference", "effect_size", "p", "p_corrected", "distinct",
+    "seeds",
+)  # fmt: skip
+_CURVE_FIELDS = ("attack", "defense", "maps", "area", "rates")
+
+
+def write_report(
+    out: Path, name: str, records: Iterable[Record], *, mix: Collection[Mixable] = ()
+) -> None:
+    """Writes the report of some records.
+
+    Args:
+        out: The file.
+        name: What the page calls the store.
+        records: Finished and failed records, in any order.
+        mix: What may differ within one board all the same.
+
+    Raises:
+        LabelAttackError: If what the extra ``report`` brings is not installed.
+        UnknownNameError: If something else is to be mixed.
+        StoreError: If the file cannot be written.
+    """
+    extra("jinja2", "report"), extra("plotly", "report")  # before the work, not after
+    sections = [
+        section(board, own, excerpts(own)) for board, own in boards_with_records(records, mix=mix)
+    ]
+    text = render(name, sections)
+    with saved(out, "report") as part:
+        part.write_bytes(text.encode())
+
+
+def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]) -> dict[str, Any]:
+    """What the page says of one board, plain values only.
+
+    Args:
+        board: The board.
+        records: The records it sums up.
+        pictured: What attacks leave of some labels.
+    """
+    rate_of = {
+        record.cell.attack.partition(":")[0]: record.removal.rate_of
+        for record in records
+        if record.removal is not None
+    }
+    references = [
+        number
+        for number, row in enumerate(board.rows)
+        if (row.attack, row.defense) == ("none", REFERENCE) and row.map is not None
+    ]
+    return {
+        "title": title(board),
+        "remarks": remarks(board),
+        "board": board.model_dump(include={"rows", "curves", "comparisons"}),
+        # A board of several settings has no one reference to draw.
+        "reference": references[0] if len(references) == 1 else None,
+        "rows": _table(COLUMNS, _ROW_FIELDS, map(cells_of, board.rows)),
+        "curves": _table(CURVE_COLUMNS, _CURVE_FIELDS, map(curve_cells, board.curves)),
+        "families": [
+            {
+                "attack": attacks.short(curve.attack, keep=()),
+                "name": row_name(curve),
+                "share": rate_of.get(curve.attack.partition(":")[0], "labels"),
+            }
+            for curve in board.curves
+        ],
+        "comparisons": _table(
+            COMPARISON_COLUMNS, _COMPARISON_FIELDS, map(comparison_cells, board.comparisons)
+        ),
+        "excerpts": list(pictured),
+        "origins": origins(board, records),
+        "failures": {"columns": FAILURE_COLUMNS, "cells": failures(records)},
+        "scored": any(row.d_score is not None for row in board.rows),
+        "dropped": any(row.class_drops for row in board.rows),
+    }
+
+
+def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
+    """Makes the page.
+
+    Args:
+        name: What it calls the store.
+        sections: See [section][labelattack.benchmark.report.html.page.section].
+
+    Returns:
+        HTML that needs nothing else. Every name in it is text, whatever it holds: the template
+        escapes, data cannot end their element, and only the page's own scripts, by their hashes,
+        may run.
+    """
+    jinja2 = extra("jinja2", "report")
+    plotly = extra("plotly.offline", "report").get_plotlyjs()
+    parts = files(__package__)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    script = "\n".join((parts / part).read_text(encoding="utf-8") for part in SCRIPTS)
+    script = f'(() => {{\n"use strict";\n{script}}})();\n'
+    template = environment.from_string((parts / "template.html.j2").read_text(encoding="utf-8"))
+    markup = extra("markupsafe", "report").Markup
+    html: str = template.render(
+        name=name,
+        version=version("labelattack"),
+        sections=[
+            {**each, "data": markup(inert(to_json(each, inf_nan_mode="null").decode()))}
+            for each in sections
+        ],
+        style=markup((parts / "style.css").read_text(encoding="utf-8")),
+        script=markup(script),
+        plotly=markup(plotly),
+        policy="; ".join([
+            "default-src 'none'",
+            f"script-src '{_hash(script)}' '{_hash(plotly)}'",
+            "style-src 'unsafe-inline'",
+            "img-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]),
+    )  # fmt: skip
+    return html
+
+
+def inert(json: str) -> str:
+    """JSON that can stand in a script element: nothing in it looks like markup."""
+    for character in "<>&\u2028\u2029":
+        json = json.replace(character, f"\\u{ord(character):04x}")
+    return json
+
+
+def _table(
+    columns: Sequence[str], fields: Sequence[str], cells: Iterable[list[str]]
+) -> dict[str, Any]:
+    return {"columns": columns, "fields": fields, "cells": list(cells)}
+
+
+def _hash(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,78 @@
+"""Where the numbers of a board come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.leaderboard import Board
+from labelattack.benchmark.store.record import Record
+from labelattack.defenses import registry as defenses
+
+FAILURE_COLUMNS = ("attack", "defense", "seed", "learning rate", "batch size", "reason")
+FACTS_OF_A_KIND = 20
+"""How many commits, machines and so on are told apart."""
+
+
+def origins(board: Board, records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """Facts about how a board was computed, each with its values.
+
+    Args:
+        board: The board.
+        records: The records it sums up.
+    """
+    done = [record for record in records if record.status == "done"]
+    created = sorted(record.created for record in records if record.created)
+    memory = [record.peak_memory for record in records if record.peak_memory is not None]
+    facts = {
+        "dataset": board.dataset.split(" | "),
+        "fingerprint": board.fingerprint.split(" | "),
+        "model": board.model.split(" | "),
+        "protocol": [board.protocol],
+        "epochs": ["mixed" if board.epochs is None else str(board.epochs)],
+        "validation labels": [board.selection],
+        "component versions": board.versions.split(" | "),
+        "records": [f"{len(done)} finished, {len(records) - len(done)} failed"],
+        "libraries": [f"{name} {', '.join(found)}" for name, found in board.libraries.items()],
+        "commits": _kinds(record.commit for record in records),
+        "machines": _kinds(record.machine for record in records),
+        "devices": _kinds(record.device for record in records),
+        "computed": list(dict.fromkeys([created[0], created[-1]])) if created else [],
+        "wall time": [duration(sum(record.seconds for record in records))],
+        "CPU time": [duration(sum(record.cpu_seconds for record in records))],
+        "peak memory": [f"{max(memory):.0f} MiB"] if memory else [],
+    }
+    return [(name, values) for name, values in facts.items() if values]
+
+
+def failures(records: Iterable[Record]) -> list[list[str | int | float]]:
+    """Failed cells, in the order of FAILURE_COLUMNS."""
+    return [
+        [
+            attacks.short(record.cell.attack),
+            defenses.short(record.cell.defense),
+            record.cell.seed,
+            record.cell.recipe.lr,
+            record.cell.recipe.batch_size,
+            record.reason,
+        ]
+        for record in records
+        if record.status == "failed"
+    ]
+
+
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``4.2 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _kinds(values: Iterable[str | None]) -> list[str]:
+    found = sorted({value for value in values if value})
+    if len(found) > FACTS_OF_A_KIND:
+        found[FACTS_OF_A_KIND:] = [f"and {len(found) - FACTS_OF_A_KIND} more"]
+    return found

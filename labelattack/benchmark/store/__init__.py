@@ -1,0 +1,1 @@
+"""Records on disk, and what looks after them."""

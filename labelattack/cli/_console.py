@@ -1,0 +1,190 @@
+"""What commands share: options, exit codes, tables, progress."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from labelattack.errors import printable, unknown
+from labelattack.terminal import json_for
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.store.record import Record
+
+EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
+MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
+
+
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Python file to load.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
+DScoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--d-score",
+        metavar="KEY=VALUE,...",
+        help="How to measure it, e.g. grid=4,evidence=map,features=boxes; none leaves it out.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def one_of(kind: str, choices: Any) -> dict[str, Any]:
+    """Makes an option of a Literal type say an unknown choice in the grammar of all errors."""
+    known = get_args(choices)
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise unknown(kind, text, known)
+        return text
+
+    parse.__name__ = "|".join(known)  # what --help shows as the type
+    return {"parser": parse}
+
+
+def stored_records(results: Path) -> list[Record]:
+    """Every intact record of a store, for a command that shows something of them and ends.
+
+    Raises:
+        StoreError: If it is not a store.
+    """
+    from labelattack.benchmark.store.store import RecordStore
+
+    # Looking for garbage among ten thousand living records takes longer than reading them.
+    gc.disable()
+    return list(RecordStore(results, create=False))
+
+
+def load_plugins(paths: list[str] | None) -> None:
+    """Runs plug-in files."""
+    from labelattack.registry.plugins import load_plugin
+
+    for path in paths or ():
+        load_plugin(path)
+
+
+def validated(build: Callable[..., Any], **values: Any) -> Any:
+    """Builds a model; what breaks its rules is said in the grammar of all errors."""
+    from pydantic import ValidationError
+
+    from labelattack.errors import ParameterError
+    from labelattack.registry.parameters import broken_rule
+
+    try:
+        return build(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
+
+
+def d_score_settings(text: str) -> Any:
+    """Reads what --d-score takes."""
+    from labelattack.errors import ParameterError
+    from labelattack.measures._d_score.settings import DScoreSettings
+    from labelattack.mutations import registry as mutations
+    from labelattack.registry.spec import Spec
+
+    if text == "default":
+        return DScoreSettings()
+    if "=" not in text:
+        raise ParameterError(f"--d-score must be default, none, or key=value,..., got '{text}'")
+    given = dict(Spec.parse(f"d-score:{text}").params)
+    for name in given:
+        if name not in DScoreSettings.model_fields:
+            raise unknown("setting of --d-score:", name, DScoreSettings.model_fields)
+    if "operator" in given:
+        given["operator"] = str(mutations.resolve(str(given["operator"])))
+    return validated(DScoreSettings, **given)
+
+
+def print_table(
+    title: str,
+    columns: tuple[str, ...],
+    rows: Iterable[Any],
+    *,
+    lines: bool = False,
+    rigid: int = 0,
+) -> None:
+    """Prints a table whose first ``rigid`` columns never wrap; none does in one of many rows."""
+    texts = [[printable(cell) for cell in row] for row in rows]
+    if len(texts) > MANY_ROWS:
+        _print_aligned(title, columns, texts)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=escape(printable(title)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        show_header=any(columns),
+        show_lines=lines,
+        padding=(0, 1, 0, 0),
+    )
+    for number, column in enumerate(columns):
+        table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
+    for row in texts:
+        table.add_row(*map(escape, row))
+    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
+
+
+def _print_aligned(title: str, columns: tuple[str, ...], texts: list[list[str]]) -> None:
+    from rich.cells import cell_len
+
+    texts = [[text.replace("\n", " ") for text in row] for row in texts]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *texts, strict=True)]
+    found = [printable(title), ""]
+    for row in (list(columns), ["-" * width for width in widths], *texts):
+        padded = (t + " " * (w - cell_len(t)) for t, w in zip(row, widths, strict=True))
+        found.append("  ".join(padded).rstrip())
+    typer.echo("\n".join([*found, ""]))
+
+
+@contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars with the time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    tasks: dict[str, Any] = {}
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(printable(what), total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield update
+
+
+def print_json(text: str) -> None:
+    """Prints JSON to standard output."""
+    typer.echo(json_for(sys.stdout, text))
+
+
+def say(text: str) -> None:
+    """Prints to standard error, so that standard output stays data."""
+    typer.echo(printable(text), err=True)

@@ -1,0 +1,169 @@
+"""Options that commands share, each named after the key of an experiment that it overrides."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from labelattack.cli._console import AsJson, Device, DScoreOption, Jobs, Plugins, one_of
+
+Selection = Literal["attacked", "clean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """On what to train, and how."""
+
+    datasets: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable."),
+    ] = None
+    model: Annotated[str | None, typer.Option("--model", help="Model.")] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="finetune: end to end; linear: head on frozen features."),
+    ] = None
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Runs of each pair, seeds 0 to N-1.")
+    ] = None
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the training set.")
+    ] = None
+    lrs: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rate; several are searched.")
+    ] = None
+    batch_sizes: Annotated[
+        list[int] | None, typer.Option("--batch-size", help="Batch size; several are searched.")
+    ] = None
+    selection: Annotated[
+        Selection | None,
+        typer.Option(
+            "--selection",
+            help="Validation labels that choose epoch and recipe; clean is privileged.",
+            **one_of("selection", Selection),
+        ),
+    ] = None
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--micro-batch",
+            min=1,
+            help="Images per forward pass, to save memory; batch normalisation sees these alone.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """What to cross, and what to measure of it."""
+
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="Attack, e.g. targeted:rate=0.4; repeatable."),
+    ] = None
+    defenses: Annotated[
+        list[str] | None,
+        typer.Option("--defense", help="Defense, e.g. wan:weight=0.1; repeatable."),
+    ] = None
+    reference: Annotated[
+        bool | None,
+        typer.Option(
+            "--reference/--no-reference", help="Add the reference that sees every clean label."
+        ),
+    ] = None
+    d_score: DScoreOption = None
+    robustness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--robustness",
+            metavar="evasion,corruption",
+            help="Also change pixels of test images: evasion (PGD), e.g. evasion:eps=4/255,"
+            "steps=20,norm=linf; corruption (noise, blur, ...), e.g. corruption:images=500.",
+        ),
+    ] = None
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            "--bootstrap",
+            min=0,
+            help="Resamples of the test images, for an interval of each single run.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how to run, which never changes a number."""
+
+    device: Device = "auto"
+    jobs: Jobs = None
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="local|ray|slurm",
+            help="Where runs happen, e.g. ray:address=HOST:6379,gpus=0.25 or slurm:partition=gpu.",
+        ),
+    ] = "local"
+    out: Annotated[
+        Path, typer.Option("--out", help="Store of results; several processes may share one.")
+    ] = Path("results")
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(help="Mirror of the runs, tensorboard:folder=runs or mlflow; repeatable."),
+    ] = None
+    retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False
+    dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False
+    plugin: Plugins = None
+    as_json: AsJson = False
+
+
+Results = Annotated[Path, typer.Argument(help="Store written by bench.")]
+Mix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mix",
+        help="Put into one board what differs in dataset, model, protocol, selection or versions; "
+        "repeatable.",
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Experiment; options override it.")
+]
+Scale = Annotated[
+    str | None, typer.Option("--scale", help="Of the config, the [scale.NAME] to apply.")
+]
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets a command take a dataclass of options as if it listed each of its fields."""
+    hints = get_type_hints(command, include_extras=True)
+    shared: dict[str, Any] = {name: cls for name, cls in hints.items() if is_dataclass(cls)}
+    listed: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in shared:
+            cls = shared[parameter.name]
+            types = get_type_hints(cls, include_extras=True)
+            listed += [_option(f.name, f.default, types[f.name]) for f in fields(cls)]
+        else:
+            listed.append(_option(parameter.name, parameter.default, hints[parameter.name]))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, cls in shared.items():
+            given[name] = cls(**{f.name: given.pop(f.name) for f in fields(cls)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in listed}
+    return run
+
+
+def _option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)

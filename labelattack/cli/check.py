@@ -1,0 +1,159 @@
+"""The check command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from labelattack.cli._console import (
+    AsJson,
+    Plugins,
+    load_plugins,
+    one_of,
+    print_json,
+    print_table,
+    say,
+    stored_records,
+    validated,
+)
+from labelattack.cli._options import Results
+from labelattack.errors import printable
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.gate.check import Check, Limits
+
+Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
+
+
+def check(
+    results: Results,
+    baseline: Annotated[
+        Path, typer.Option(metavar="FILE.json", help="What to compare with, or to write.")
+    ],
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the baseline instead of comparing.")
+    ] = False,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="map (default), robustness, fitness, d_score, evasion, corruption; repeatable.",
+            **one_of("measure", Measure),
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Chance of an alarm by noise alone, over all comparisons.")
+    ] = 0.05,
+    tolerance: Annotated[
+        float, typer.Option(help="Points of a drop that are put up with, however certain.")
+    ] = 0.5,
+    same_versions: Annotated[
+        bool, typer.Option("--same-versions", help="Refuse another version of attack or defense.")
+    ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE.xml", help="Write JUnit XML too.")
+    ] = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compares a store with a baseline: is anything worse, beyond noise and tolerance?
+
+    A row whose loss or attack was edited is compared with what it was before, and both versions are
+    shown. Exits with 0 if nothing is worse, 1 if something is, 2 if something cannot be compared.
+    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names.
+    """
+    from labelattack.benchmark.gate.check import Limits
+    from labelattack.errors import ParameterError
+
+    load_plugins(plugin)
+    limits = validated(
+        Limits,
+        alpha=alpha,
+        tolerance=tolerance,
+        measures=tuple(dict.fromkeys(measure or ["map"])),
+        same_versions=same_versions,
+    )
+    if not update:
+        _check(results, baseline, limits, junit, as_json)
+    elif junit is None:
+        _update(results, baseline, limits)
+    else:
+        raise ParameterError(f"--update must stand without --junit, got --junit {junit}")
+
+
+def _check(
+    results: Path, baseline: Path, limits: Limits, junit: Path | None, as_json: bool
+) -> None:
+    from labelattack.benchmark.gate.check import check_store
+    from labelattack.benchmark.gate.formats import summary, write_junit
+
+    found = check_store(results, baseline, limits)
+    if as_json:
+        print_json(found.model_dump_json(indent=1))
+    else:
+        _print(found)
+    if junit is not None:
+        write_junit(junit, found)
+    _append_for_github(found)
+    say(summary(found))
+    raise typer.Exit(found.exit_code)
+
+
+def _print(found: Check) -> None:
+    from labelattack.benchmark.gate.formats import COLUMNS, by_board, cells, remarks
+
+    for title, changes in by_board(found):
+        print_table(title, COLUMNS, map(cells, changes), rigid=len(COLUMNS))
+    for remark in remarks(found):
+        typer.echo(printable(remark))
+
+
+def _append_for_github(found: Check) -> None:
+    from labelattack.benchmark.gate.formats import to_markdown
+
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(to_markdown(found) + "\n")
+    except OSError as error:
+        say(f"warning: GITHUB_STEP_SUMMARY '{path}' cannot be written: {error}")
+
+
+def _update(results: Path, path: Path, limits: Limits) -> None:
+    from labelattack.benchmark.gate.baseline import (
+        differences,
+        read_baseline,
+        summed_up,
+        write_baseline,
+    )
+    from labelattack.benchmark.gate.check import MIN_SEEDS
+    from labelattack.benchmark.gate.current import current
+    from labelattack.errors import StoreError
+
+    records, left_out = current(stored_records(results))
+    new = summed_up(records, limits.measures)
+    rows = [row for board in new.boards for row in board.rows]
+    if not any(row.scores for row in rows):
+        raise StoreError(
+            f"'{results}' must hold a finished run with {' or '.join(limits.measures)}, got none"
+        )
+    changes = [f"new: {len(rows)} rows in {len(new.boards)} boards"]
+    if path.exists():
+        try:
+            changes = differences(read_baseline(path), new) or ["nothing changed"]
+        except StoreError as error:
+            say(f"warning: {error}; it is replaced")
+    write_baseline(path, new)
+    for line in (*changes, *left_out):
+        typer.echo(printable(line))
+    short = sum(len(scores) < MIN_SEEDS for row in rows for scores in row.scores.values())
+    if short:
+        say(f"warning: {short} scores are of one seed, which cannot tell a change from noise")
+    failing = sum(len(row.failed) for row in rows)
+    if failing:
+        say(f"warning: {failing} seeds failed and are no part of the baseline's scores")
+    say(f"wrote '{path}'")

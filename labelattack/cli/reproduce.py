@@ -1,0 +1,103 @@
+"""The reproduce command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from labelattack.cli._console import one_of, print_json, print_table, say
+from labelattack.cli._options import Execution, Training, expanded
+from labelattack.cli.bench import experiment_of, run_experiment
+from labelattack.cli.show import print_boards
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.plan.config import Experiment
+    from labelattack.benchmark.store.record import Record
+
+PaperTable = Literal["table1", "table2", "table3", "figure2"]
+Format = Literal["table", "json", "markdown"]
+
+
+@expanded
+def reproduce(
+    table: Annotated[
+        PaperTable, typer.Argument(help="Of the paper.", **one_of("table", PaperTable))
+    ],
+    training: Training,
+    execution: Execution,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="small: a linear head on VOC 2007, minutes on two cores; paper: as the paper, on "
+            "COCO, VOC 2012 and NUS-WIDE, for GPUs."
+        ),
+    ] = "small",
+    weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = False,
+    format: Annotated[
+        Format, typer.Option(help="How to print the comparison.", **one_of("format", Format))
+    ] = "table",
+) -> None:
+    """Runs a table of the paper and sets its numbers beside the measured ones.
+
+    Finished runs are stored; the same command again computes only what is missing, and the tables
+    share what they have in common. What was run is said above each comparison: only --scale paper
+    is the paper's own protocol.
+    """
+    from labelattack.benchmark.plan.config import paper_folder
+
+    path = paper_folder() / f"{table}.toml"
+    wanted = experiment_of(path, scale, training)
+    form = "json" if execution.as_json else format
+
+    def render(records: list[Record]) -> None:
+        if wanted.reported:
+            _print_comparisons(wanted, records, form)
+        else:
+            _print_figure(records, execution.out / "pictures" / f"{table}.png", form)
+
+    how = replace(execution, as_json=form != "table")
+    run_experiment(wanted, how, render, weights=weights)
+
+
+def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> None:
+    from labelattack.benchmark.paper import comparison as paper
+
+    found = paper.compare(wanted.title, wanted.reported, records)
+    if form == "json":
+        print_json("[" + ",\n".join(c.model_dump_json(indent=1) for c in found) + "]")
+    elif form == "markdown":
+        typer.echo(paper.to_markdown(found))
+    else:
+        for comparison in found:
+            print_table(
+                f"{comparison.title}: {comparison.measured_on}",
+                paper.COLUMNS,
+                paper.lines(comparison),
+                rigid=len(paper.COLUMNS),
+            )
+            typer.echo(paper.verdict(comparison))
+        typer.echo(
+            "measured: mean ± 95 % t-interval over seeds. order, tau: of the defenses by their "
+            "means; Kendall's tau, 95 %\ninterval from resampling seeds. 1 is the paper's order, "
+            "-1 its reverse."
+        )
+    if not found:
+        say("the paper reports nothing for these datasets")
+
+
+def _print_figure(records: list[Record], picture: Path, form: str) -> None:
+    from labelattack.benchmark.boards.leaderboard import boards
+    from labelattack.benchmark.report.plots import draw_curves
+
+    print_boards(records, form)
+    for number, board in enumerate(boards(records)):
+        numbered = picture.with_name(f"{picture.stem}{number or ''}{picture.suffix}")
+        draw_curves(numbered, board)
+        falling = sum(curve.falls for curve in board.curves)
+        say(
+            f"mean mAP falls with every step in {falling} of {len(board.curves)} curves; the paper "
+            f"prints no numbers for this figure; drew '{numbered}'"
+        )

@@ -1,0 +1,208 @@
+"""The score command."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelattack.cli._console import (
+    AsJson,
+    Device,
+    DScoreOption,
+    Jobs,
+    Plugins,
+    d_score_settings,
+    load_plugins,
+    print_table,
+    progress_bars,
+    say,
+    stored_records,
+)
+
+
+def score(
+    source: Annotated[Path, typer.Argument(help="Store written by bench, or a weights file.")],
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Key of a run, or how it begins; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of a store, the runs of this seed.")] = 0,
+    dataset: Annotated[str, typer.Option(help="Of a weights file: on which dataset.")] = "digits",
+    model: Annotated[
+        str | None, typer.Option(help="Of a weights file: which model; default: the dataset's.")
+    ] = None,
+    d_score: DScoreOption = None,
+    grid: Annotated[
+        list[int] | None,
+        typer.Option(help="Other grid to try; repeatable, 0 for none. Default: 3 and 5."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for pictures; default: beside.")
+    ] = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shows where trained models look: D-Score with its parts, sensitivity, and pictures.
+
+    Scores the selected run of each attack and defense in a store, or one file of weights.
+    """
+    from labelattack.benchmark.execution.context import forget, load
+    from labelattack.benchmark.execution.diagnosing import prepare_d_score, protocol_of, rebuild
+    from labelattack.benchmark.execution.scoring import score_network, usual_grids
+    from labelattack.datasets import registry as datasets
+    from labelattack.measures._d_score.plots import draw_deletions, draw_distributions, draw_scatter
+    from labelattack.models import registry as models
+    from labelattack.models.base import read_weights
+    from labelattack.training.device import resolve_device, single_thread
+
+    forget()
+    load_plugins(plugin)
+    settings = d_score_settings(d_score or "default")
+    computed_on = str(resolve_device(device))
+    single_thread()
+    out = pictures or (
+        source.with_name(source.name + ".pictures") if source.is_file() else source / "pictures"
+    )
+    if source.is_file():
+        resolved = str(datasets.resolve(dataset))
+        chosen = datasets.get(datasets.resolve(dataset).name).default_model
+        networks = [
+            (source.stem, resolved, str(models.resolve(model or chosen)), read_weights(source))
+        ]
+    else:
+        networks = _stored_networks(source, cell or [], seed)
+    processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
+    plugins = tuple(str(Path(path).resolve()) for path in plugin or ())
+    grids: dict[tuple[str, str], list[int]] = {}
+    found = []
+    with progress_bars(quiet=as_json) as progress:
+        for on, of, protocol in {(on, of, protocol_of(state)) for _, on, of, state in networks}:
+            usual = usual_grids(on, of, settings, device=computed_on)
+            grids[on, of] = usual if grid is None else [g for g in grid if g]
+            for cells in (settings.grid, *grids[on, of]):
+                measured = settings.model_copy(update={"grid": cells})
+                prepare_d_score(
+                    on, of, protocol, measured, computed_on, processes, plugins, progress
+                )
+        progress("scored", 0, len(networks))
+        for name, on, of, state in networks:
+            network = rebuild(on, of, state)
+            scoring, looks, test = score_network(
+                name, on, of, network, settings, grids=grids[on, of], device=computed_on
+            )
+            found.append(scoring)
+            file = "-".join(re.findall(r"[\w.]+", name))
+            boxes = scoring.boxes.boxes if scoring.boxes else None
+            draw_distributions(out / f"{file}.look.png", scoring.diagnosis, name, boxes=boxes)
+            draw_deletions(
+                out / f"{file}.deletion.png", looks, test, load(on).classes, scoring.diagnosis, name
+            )
+            progress("scored", len(found), len(networks))
+    if not source.is_file():
+        for number, (title, points) in enumerate(_points(source)):
+            draw_scatter(out / f"scatter{number or ''}.png", points, title)
+    if as_json:
+        typer.echo("[" + ",\n".join(s.model_dump_json(indent=1) for s in found) + "]")
+    else:
+        _print_scores(found)
+    say(f"pictures are in '{out}'")
+
+
+def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str, str, str, Any]]:
+    """Name, dataset, model and weights of the runs of a store that are wanted."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.selection import selected_runs
+    from labelattack.benchmark.store.store import RecordStore
+    from labelattack.defenses import registry as defenses
+    from labelattack.errors import StoreError
+
+    store = RecordStore(folder, create=False)
+    records = list(store)
+    if keys:
+        wanted = [r for r in records if any(r.key.startswith(key) for key in keys)]
+    else:
+        wanted = [r for r in selected_runs(records) if r.cell.seed == seed]
+    wanted = [r for r in wanted if r.status == "done"]
+    if not wanted:
+        which = f"cell {' or '.join(keys)}" if keys else f"seed {seed}"
+        raise StoreError(f"'{folder}' must hold a finished run of {which}, got none")
+    found = []
+    for record in wanted:
+        cell, state = record.cell, store.weights(record.key)
+        name = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
+        if state is None:
+            raise StoreError(
+                f"scoring {name} (cell {record.key}) needs its weights, which '{folder}' does not "
+                "hold; run the same bench command again with --out to a new store, and --weights"
+            )
+        found.append((f"{name}, seed {cell.seed}", cell.dataset, cell.model, state))
+    if len({name for name, *_ in found}) < len(found):
+        found = [(f"{n}, {r.key}", *rest) for (n, *rest), r in zip(found, wanted, strict=True)]  # type: ignore[misc]
+    return found
+
+
+def _points(folder: Path) -> list[tuple[str, list[Any]]]:
+    """What the scatter shows, board by board."""
+    from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.boards.leaderboard import boards
+    from labelattack.benchmark.boards.text import row_name, title
+    from labelattack.measures._d_score.plots import Point
+
+    found = []
+    for board in boards(stored_records(folder)):
+        points = [
+            Point(
+                attacks.short(row.attack),
+                row_name(row),
+                row.robustness,
+                row.fitness,
+                row.robustness_interval,
+                row.fitness_interval,
+            )
+            for row in board.rows
+            if row.robustness is not None and row.fitness is not None
+        ]
+        if points:
+            found.append((title(board), points))
+    return found
+
+
+def _print_scores(found: list[Any]) -> None:
+    from labelattack.benchmark.boards.text import with_limits
+
+    rows = []
+    for scoring in found:
+        d = scoring.diagnosis
+        row = [
+            scoring.name,
+            with_limits(d.robustness, d.robustness_interval),
+            with_limits(d.fitness, d.fitness_interval),
+            with_limits(d.d_score, d.d_score_interval),
+        ]
+        if scoring.boxes is not None:
+            row += [with_limits(scoring.boxes.fitness), with_limits(scoring.boxes.agreement)]
+        rows.append(row)
+    columns = ["run", "robustness", "fitness", "D-Score"]
+    if any(scoring.boxes is not None for scoring in found):
+        columns += ["fitness to boxes", "F agrees with boxes"]
+    first = found[0].diagnosis
+    about = f"{first.images} test images, {first.rows} x {first.columns} grid"
+    changes = first.settings.changes()
+    print_table(f"{about}{', ' + changes if changes else ''}", tuple(columns), rows)
+    typer.echo(
+        "robustness: distance of attention from uniform, lower is better; fitness: 1 - distance of "
+        "attention from\nfeatures; D-Score: their difference. 95 % bootstrap intervals over images."
+    )
+    lines = [
+        (s.name, v.grid, v.distance, *map(with_limits, (v.robustness, v.fitness, v.d_score)))
+        for s in found
+        for v in s.sensitivity
+    ]
+    print_table(
+        "sensitivity", ("run", "grid", "distance", "robustness", "fitness", "D-Score"), lines
+    )

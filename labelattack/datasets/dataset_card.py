@@ -1,0 +1,104 @@
+"""What is published about a dataset, and how a copy compares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from labelattack.files.storage import is_there
+from labelattack.labels import BoolArray
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Published facts of a dataset.
+
+    Attributes:
+        title: Its full name.
+        labels: Number of classes.
+        images: Number of images in each official list.
+        labelled: Of these, how many have a label, where that differs.
+        positives_per_image: Mean number of positives per image, as declared to losses that ask.
+        splits: What train, val and test are made of.
+        licence: Of images and annotations.
+        home: Where to get it.
+        layout: What must lie where, relative to LABELATTACK_DATA.
+        checksums: For an official list, the
+            [checksum][labelattack.datasets.dataset_card.checksum] of its
+            label matrix, where known.
+    """
+
+    title: str
+    labels: int
+    images: Mapping[str, int]
+    labelled: Mapping[str, int] = field(default_factory=dict)
+    positives_per_image: float | None = None
+    splits: str = ""
+    licence: str = ""
+    home: str = ""
+    layout: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at: what was expected, what is there, whether that is right."""
+
+    what: str
+    expected: str
+    found: str
+    fine: bool
+
+
+def checksum(labels: BoolArray) -> str:
+    """SHA-256 of a label matrix, bool ``[images, labels]``: its shape, then its bits by row."""
+    packed = np.packbits(np.ascontiguousarray(labels)).tobytes()
+    return hashlib.sha256(f"{labels.shape[0]} x {labels.shape[1]}\n".encode() + packed).hexdigest()
+
+
+def counted(what: str, expected: int | None, found: int) -> Finding:
+    """Compares a count with the published one, if there is one."""
+    fine = found == expected if expected is not None else found > 0
+    return Finding(what, "some" if expected is None else f"{expected:,}", f"{found:,}", fine)
+
+
+def there(path: Path) -> Finding:
+    """Looks whether a file or folder exists."""
+    fine = is_there(path)
+    return Finding(str(path), "there", "there" if fine else MISSING, fine)
+
+
+def examined(card: Card, name: str, labels: BoolArray, missing: Sequence[str]) -> list[Finding]:
+    """Compares one official list with the card.
+
+    Args:
+        card: The card.
+        name: Name of the list.
+        labels: Labels of everything on the list, whether its image is there or not.
+        missing: Images of the list that are not there.
+
+    Returns:
+        Number of entries, of labelled entries, of images, and the checksum where it is known.
+    """
+    count = len(labels)
+    found = [counted(f"{name}: images listed", card.images.get(name), count)]
+    if name in card.labelled:
+        labelled = int(labels.any(axis=1).sum())
+        found.append(counted(f"{name}: images with a label", card.labelled[name], labelled))
+    files = counted(f"{name}: image files", count, count - len(missing))
+    if missing:
+        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        files = files._replace(found=f"{files.found}; missing {names}")
+    found.append(files)
+    if name in card.checksums:
+        expected, actual = card.checksums[name], checksum(labels)
+        found.append(
+            Finding(f"{name}: label matrix", expected[:12], actual[:12], actual == expected)
+        )
+    return found

@@ -1,0 +1,80 @@
+"""JSON files too large for memory, read an object at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from labelattack.errors import DatasetError
+from labelattack.files.text import UTF8_BOM, check_utf8_mark
+
+DEEPEST = 100
+"""Most arrays and objects within each other; COCO has seven."""
+_STEPS = np.zeros(256, dtype=np.int64)
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+
+
+def items(path: Path, key: str) -> Iterator[Any]:
+    """The elements of one top-level array, one at a time.
+
+    Raises:
+        DatasetError: If the file cannot be read, or is not JSON, or is too deep.
+    """
+    import ijson
+
+    try:
+        with path.open("rb") as file:
+            _skip_mark(file)
+            yield from ijson.items(_Shallow(file), f"{key}.item", use_float=True)
+    except (OSError, ValueError, OverflowError, ijson.JSONError) as error:
+        raise DatasetError(f"'{path}' must be JSON: {error}") from error
+
+
+def _skip_mark(file: BinaryIO) -> None:
+    """Skips a byte-order mark."""
+    start = file.read(len(UTF8_BOM))
+    check_utf8_mark(start)
+    if start != UTF8_BOM:
+        file.seek(0)
+
+
+class _Shallow:
+    """Follows the depth of what is read, as the parser's time grows with the square of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._depth = 0
+        self._in_text = False
+        self._escape = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ValueError: If they are nested too deep.
+        """
+        chunk = self._file.read(size)
+        self._follow(chunk)
+        return chunk
+
+    def _follow(self, chunk: bytes) -> None:
+        text = self._escape + chunk
+        self._escape = b""
+        if b"\\" in text:
+            text = re.sub(rb"\\.", b"", text, flags=re.DOTALL)
+            if text.endswith(b"\\"):
+                text, self._escape = text[:-1], b"\\"
+        raw = np.frombuffer(text, dtype=np.uint8)
+        places = np.flatnonzero(_STEPS[raw])
+        quotes = np.searchsorted(np.flatnonzero(raw == ord('"')), places) + self._in_text
+        steps = _STEPS[raw[places]][quotes % 2 == 0]  # those that are not inside of a text
+        self._in_text ^= text.count(b'"') % 2 == 1
+        depths = self._depth + np.cumsum(steps)
+        if len(depths):
+            self._depth = int(depths[-1])
+            if depths.max() > DEEPEST:
+                raise ValueError(f"it must not be nested deeper than {DEEPEST} levels")

@@ -1,0 +1,185 @@
+"""What datasets that lie in files have in common: lists, missing images, hold-outs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelattack.datasets.base import Boxes, SomeBoxes, Split
+from labelattack.datasets.images import FileImages
+from labelattack.errors import DatasetError
+from labelattack.files.storage import is_there
+from labelattack.files.text import Line, written_lines
+from labelattack.labels import BoolArray
+from labelattack.seeding import permutation
+
+
+class Listing(NamedTuple):
+    """An official list: images with their labels, whether their files are there or not.
+
+    Attributes:
+        name: Name of the list.
+        images: The images.
+        ids: Name of each image.
+        labels: bool ``[images, labels]``.
+        scored: Cells that count at evaluation; None for all.
+        boxes: Boxes of each image; None if there are none.
+    """
+
+    name: str
+    images: FileImages
+    ids: Sequence[str]
+    labels: BoolArray
+    scored: BoolArray | None = None
+    boxes: Boxes | None = None
+
+
+def absent_rows(images: FileImages) -> list[int]:
+    """Positions of the images whose files are not there."""
+    return [row for row in range(len(images)) if not images.there(row)]
+
+
+def absent(listing: Listing) -> list[str]:
+    """Ids of the images whose files are not there."""
+    return [listing.ids[row] for row in absent_rows(listing.images)]
+
+
+def looked_for(images: FileImages, row: int) -> str:
+    """The path of an image that is not there, and of one that it may have been meant for."""
+    path = images.folder / images.names[row]
+    near = _in_other_case(images.folder, images.names[row])
+    hint = f" (there is '{near}', whose name differs in case)" if near else ""
+    return f"'{path}'{hint}"
+
+
+def entries(folder: Path) -> list[str]:
+    """Names of what is in a folder; none if it cannot be read."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208  # pathlib's takes four times as long
+    except OSError:
+        return []
+
+
+def _in_other_case(folder: Path, name: str) -> Path | None:
+    here = folder
+    for part in PurePath(name).parts:
+        near = [entry for entry in entries(here) if entry.casefold() == part.casefold()]
+        if not near:
+            return None
+        here = here / near[0]
+    return here
+
+
+def assemble(
+    dataset: str, tolerance: float, listings: Sequence[Listing]
+) -> tuple[list[Split], tuple[str, ...]]:
+    """Makes a split of each list, without the images that are missing.
+
+    Args:
+        dataset: Name of the dataset, for messages.
+        tolerance: Largest share of images that may be missing.
+        listings: The lists.
+
+    Returns:
+        The splits; and a note if images are missing.
+
+    Raises:
+        DatasetError: If too many are, or all of a list.
+    """
+    splits: list[Split] = []
+    missing: list[str] = []
+    first = ""
+    for listing in listings:
+        gone = absent_rows(listing.images)
+        first = first or (looked_for(listing.images, gone[0]) if gone else "")
+        if len(gone) == len(listing.ids):
+            looked = f": the first looked for is {first}" if gone else ": the list is empty"
+            raise DatasetError(
+                f"no image of '{listing.name}' is under '{listing.images.folder}'{looked}"
+            )
+        missing += [listing.ids[row] for row in gone]
+        splits.append(_those(listing, np.setdiff1d(np.arange(len(listing.ids)), gone)))
+    total = sum(len(listing.ids) for listing in listings)
+    if len(missing) > tolerance * total:
+        raise DatasetError(
+            f"dataset '{dataset}' may miss {tolerance:.1%} of its images, got "
+            f"{len(missing) / total:.1%} ({len(missing)} of {total}) under "
+            f"'{listings[0].images.folder}', the first {first}; complete it or raise "
+            f"{dataset}:tolerance"
+        )
+    if not missing:
+        return splits, ()
+    names = f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
+    note = f"{dataset}: {len(missing)} of {total} images are missing and left out: {names}"
+    return splits, (note,)
+
+
+def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
+    """Some images of a list, as a split."""
+    return Split(
+        listing.images.take(rows),
+        listing.labels[rows],
+        [listing.ids[row] for row in rows],
+        None if listing.scored is None else listing.scored[rows],
+        None if listing.boxes is None else SomeBoxes(listing.boxes, rows),
+    )
+
+
+def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
+    """Divides a split at random into what is trained on and what validates.
+
+    Args:
+        split: What to divide.
+        share: Share that validates.
+        seed: Seed of the draw.
+        name: Name of the draw's random stream.
+
+    Raises:
+        DatasetError: If one of them is left without an image.
+    """
+    order = permutation(len(split.labels), seed, name)
+    cut = round(len(order) * share)
+    if not 0 < cut < len(order):
+        raise DatasetError(
+            f"a hold-out of {share:g} must leave images to train and to validate on, got {cut} of "
+            f"{len(order)} images"
+        )
+    # Cells are left out at the final evaluation only.
+    everything = Split(split.images, split.labels, split.ids, boxes=split.boxes)
+    return everything.take(np.sort(order[cut:])), everything.take(np.sort(order[:cut]))
+
+
+def listed(path: Path, what: str) -> list[Line]:
+    """The lines of a list that are not blank.
+
+    Args:
+        path: The file.
+        what: What its lines are, for messages.
+
+    Raises:
+        DatasetError: If it cannot be read or is not UTF-8.
+    """
+    try:
+        return written_lines(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"'{path}' must hold {what}: {error}") from error
+
+
+def required(dataset: str, path: Path, layout: Sequence[str]) -> Path:
+    """Returns a path that must exist.
+
+    Raises:
+        DatasetError: If it does not; says what to place where.
+    """
+    if not is_there(path):
+        raise DatasetError(
+            f"dataset '{dataset}' needs '{path}', which is not there; it is never downloaded: "
+            f"place {'; '.join(layout)} under LABELATTACK_DATA or {dataset}:root=FOLDER "
+            f"('labelattack data check {dataset}' says what is missing)"
+        )
+    return path

@@ -1,1 +1,0 @@
-"""D-Score of networks: deleting parts, shifting images, and pictures of both."""

@@ -1,1 +1,0 @@
-"""Evaluation: pure functions from scores and labels to numbers."""

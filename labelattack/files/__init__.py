@@ -1,0 +1,1 @@
+"""Reading and writing files: text, tables, label files, hashes of content, atomic writes."""

@@ -1,0 +1,292 @@
+"""The D-Score of a network, from images to numbers with intervals."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from labelattack.datasets.base import Progress, Split, Splits
+from labelattack.errors import DatasetError, ParameterError
+from labelattack.labels import BoolArray
+from labelattack.measures._d_score.ablation import (
+    Parts,
+    PartsReadout,
+    mutants,
+    regions_alone,
+    without_cells,
+)
+from labelattack.measures._d_score.distributions import (
+    Looks,
+    Reals,
+    bootstrap_interval,
+    box_density,
+    distribution,
+    evidence_in,
+    fitness,
+    resample_counts,
+    robustness,
+    upsample,
+)
+from labelattack.measures._d_score.outcome import Diagnosis
+from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures._d_score.stage import stage_shape
+from labelattack.models import registry as models
+from labelattack.models.base import Network
+from labelattack.mutations import registry as mutations
+from labelattack.mutations.base import Stage
+from labelattack.registry.spec import Spec
+from labelattack.seeding import generator, permutation
+from labelattack.training.feature_cache import features
+from labelattack.training.inputs import ImageInputs, Inputs, split_batches
+
+_BATCH = 50
+
+
+def choose_images(labels: BoolArray, count: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Draws images so that every label is among them as often as the rarest allows.
+
+    Labels take turns, each drawing one image that has it, until there are enough.
+
+    Args:
+        labels: bool ``[images, labels]``.
+        count: How many; all if there are fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        Rows, ascending.
+    """
+    images = len(labels)
+    if count >= images:
+        return np.arange(images)
+    order = permutation(images, seed, "diagnosis")
+    turns = [iter(order[labels[order, column]]) for column in range(labels.shape[1])]
+    chosen: set[int] = set()
+    while turns and len(chosen) < count:
+        for turn in list(turns):
+            row = next((int(r) for r in turn if int(r) not in chosen), None)
+            if row is None:
+                turns.remove(turn)
+            elif len(chosen) < count:
+                chosen.add(row)
+    rest = (int(row) for row in order if int(row) not in chosen)
+    chosen.update(row for row, _ in zip(rest, range(count - len(chosen)), strict=False))
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings) -> Diagnosis:
+    """Turns what a network said into its D-Score.
+
+    Args:
+        looks: Logits with cells deleted and regions alone, of the images of ``split``.
+        split: The images used, with clean labels.
+        stage: Map and grid.
+        settings: How it was measured.
+
+    Returns:
+        Distributions, scores, and intervals.
+
+    Raises:
+        DatasetError: If boxes are asked for and the dataset has none.
+        ParameterError: If shifting is asked for and no region was shown.
+    """
+    images = len(split.labels)
+    counts = resample_counts(
+        images, settings.resamples, generator(settings.seed, "diagnosis-bootstrap")
+    )
+    weights = np.concatenate([np.ones((1, images)), counts])
+    found = partial(
+        evidence_in,
+        labels=split.labels,
+        evidence=settings.evidence,
+        scored=split.scored,
+        weights=weights,
+    )
+    attention = distribution(found(looks.whole[None]) - found(looks.deleted))
+    if settings.features == "boxes":
+        features = distribution(weights @ box_densities(split, stage.rows, stage.columns))
+    elif looks.shifted is None:
+        raise ParameterError("feature distribution needs shifted images, got none")
+    else:
+        rows, columns = (-(-n // settings.step) for n in (stage.rows, stage.columns))
+        grid = stage.rows, stage.columns
+        features = distribution(
+            upsample(found(looks.shifted), (rows, columns), grid, settings.step)
+        )
+    robust = robustness(attention, settings.distance)
+    fit = fitness(attention, features, settings.distance)
+    return Diagnosis(
+        settings=settings,
+        operator_version=mutations.version(settings.operator),
+        rows=stage.rows,
+        columns=stage.columns,
+        images=images,
+        attention=_defined_list(attention[0]),
+        features=_defined_list(features[0]),
+        robustness=_defined(robust[0]),
+        fitness=_defined(fit[0]),
+        robustness_interval=bootstrap_interval(robust[0], robust[1:]),
+        fitness_interval=bootstrap_interval(fit[0], fit[1:]),
+        d_score_interval=bootstrap_interval((fit - robust)[0], (fit - robust)[1:]),
+    )
+
+
+def box_densities(split: Split, rows: int, columns: int) -> Reals:
+    """Ground-truth box density of each image, ``[images, rows * columns]``.
+
+    Raises:
+        DatasetError: If the dataset has no boxes.
+    """
+    if split.boxes is None:
+        raise DatasetError("features=boxes needs a dataset with boxes, got one without")
+    found = [box_density(split.boxes[row], rows, columns) for row in range(len(split.labels))]
+    return np.stack(found)
+
+
+def looks_of_network(
+    network: nn.Module,
+    stage_name: str,
+    inputs: Inputs,
+    settings: DScoreSettings,
+    *,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Looks, Stage]:
+    """Runs a network on images with parts deleted and regions shifted.
+
+    Args:
+        network: Maps a batch of images to logits; left in evaluation mode.
+        stage_name: Name of the module whose output is the last spatial stage. Everything after it
+            must depend on that output alone.
+        inputs: The images.
+        settings: What to measure.
+        advance: Told how many of how many steps are done.
+
+    Returns:
+        Logits, and the stage they refer to.
+
+    Raises:
+        UnknownNameError: If the network has no such stage.
+        ModelError: If it has no spatial extent.
+        ParameterError: If the grid is finer than its map.
+    """
+    network.eval()
+    batches = split_batches(np.arange(len(inputs)), _BATCH)
+    (example,) = inputs.stream([np.arange(1)])
+    stage = stage_shape(network, stage_name, example, grid=settings.grid)
+    deleted = mutants(stage, settings)
+    head = network.head if isinstance(network, Network) and stage_name == "backbone" else None
+    steps = len(batches) * (2 if settings.features == "shifting" else 1)
+    wholes, withouts = [], []
+    for done, batch in enumerate(inputs.stream(batches)):
+        whole, without = without_cells(network, stage_name, batch, stage, deleted, head)
+        wholes.append(whole)
+        withouts.append(without)
+        advance(done + 1, steps)
+    whole, without = torch.cat(wholes), torch.cat(withouts, 1)
+    shown = None
+    if settings.features == "shifting":
+        alone: list[Tensor] = []
+        for done, batch in enumerate(inputs.stream(batches)):
+            alone.append(regions_alone(network, stage_name, batch, stage, settings))
+            advance(len(batches) + done + 1, steps)
+        shown = torch.cat(alone, 1).float().cpu().numpy()
+    return Looks(whole.float().cpu().numpy(), without.float().cpu().numpy(), shown), stage
+
+
+def shape_of(
+    splits: Splits, model: Spec, settings: DScoreSettings, *, device: torch.device
+) -> Stage:
+    """Map and grid of a registered model's last stage, from one test image.
+
+    Raises:
+        ModelError: If the model's backbone has no spatial extent.
+        ParameterError: If the grid is finer than its map.
+    """
+    built = models.create(model)
+    inputs = ImageInputs(splits.test.images, built.preprocessing, device)
+    (example,) = inputs.stream([np.arange(1)])
+    network = nn.Sequential(OrderedDict(backbone=built.frozen().to(device)))
+    return stage_shape(network, "backbone", example, grid=settings.grid)
+
+
+def parts_of_backbone(
+    split: Split,
+    model: Spec,
+    stage: Stage,
+    settings: DScoreSettings,
+    *,
+    device: str = "cpu",
+    jobs: int = 1,
+    plugins: tuple[str, ...] = (),
+    progress: Progress = lambda what, done, total: None,
+) -> Parts:
+    """What each cell gives to the pooled features of a frozen backbone, from the cache.
+
+    Args:
+        split: The images.
+        model: Resolved spec of the model.
+        stage: Map and grid.
+        settings: What to measure.
+        device: Where to compute.
+        jobs: Processes.
+        plugins: Plug-in files that those must load.
+        progress: Told of the extraction.
+    """
+    found = features(
+        split,
+        model,
+        readout=PartsReadout(stage, settings),
+        device=device,
+        jobs=jobs,
+        plugins=plugins,
+        progress=progress,
+    )
+    return Parts(found["placed"], found.get("shown"))
+
+
+def looks_of_head(head: nn.Linear, parts: Parts) -> Looks:
+    """The same for a linear head on the pooled features of a frozen backbone, by algebra."""
+    weight = head.weight.detach().cpu().numpy()
+    bias = head.bias.detach().cpu().numpy()
+    placed = np.moveaxis(parts.placed @ weight.T, 1, 0)
+    whole = placed.sum(axis=0) + bias
+    shown = None if parts.shown is None else np.moveaxis(parts.shown @ weight.T, 1, 0) + bias
+    return Looks(whole, whole - placed, shown)
+
+
+def d_score(
+    network: nn.Module,
+    split: Split,
+    inputs: Inputs,
+    *,
+    stage: str,
+    settings: DScoreSettings | None = None,
+) -> Diagnosis:
+    """D-Score of any network that names its last spatial stage.
+
+    Args:
+        network: Maps a batch of images to logits ``[batch, labels]``.
+        split: Images with clean labels.
+        inputs: The same images as the network takes them.
+        stage: Name of the module whose output is the last spatial stage, e.g. ``"layer4"``.
+        settings: How to measure; ``settings.images`` is not applied here: all are used.
+
+    Returns:
+        The diagnosis.
+    """
+    chosen = settings or DScoreSettings()
+    looks, found = looks_of_network(network, stage, inputs, chosen)
+    return diagnose(looks, split, found, chosen)
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _defined_list(values: Sequence[float] | Reals) -> list[float] | None:
+    return [float(v) for v in values] if np.all(np.isfinite(values)) else None

@@ -1,0 +1,110 @@
+"""mAP under common corruptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from labelattack.datasets.base import Split
+from labelattack.datasets.decoding import Pixels
+from labelattack.datasets.images import Images
+from labelattack.hashing import digest
+from labelattack.measures._px_corruptions import STRENGTHS, corrupt
+from labelattack.measures._px_outcome import Corrupted
+from labelattack.measures._px_settings import (
+    CORRUPTIONS,
+    SEVERITIES,
+    Corruption,
+    CorruptionSettings,
+)
+from labelattack.metrics.average_precision import FloatArray, chance_map, mean_average_precision
+from labelattack.seeding import generator
+from labelattack.training.inputs import squash
+
+_KINDS = tuple(product(CORRUPTIONS, SEVERITIES))
+
+
+@dataclass(frozen=True, eq=False)
+class CorruptedImages:
+    """Images as they are, then all of them under each corruption and severity.
+
+    Attributes:
+        images: What is corrupted.
+        size: Side to which they are squashed before; None leaves them as they are.
+        settings: How they are corrupted.
+    """
+
+    images: Images
+    size: int | None
+    settings: CorruptionSettings
+
+    def __len__(self) -> int:
+        return len(self.images) * (1 + len(_KINDS))
+
+    def __getitem__(self, index: int) -> Pixels:
+        turn, row = divmod(index, len(self.images))
+        image = squash(self.images[row], self.size)
+        if not turn:
+            return image
+        corruption, severity = _KINDS[turn - 1]
+        table = self.settings.table_for(min(image.shape[:2]))
+        strength = STRENGTHS[table][corruption][severity - 1]
+        # The same noise at each severity: they differ by its strength alone.
+        rng = generator(self.settings.seed, "corruption", corruption, str(row))
+        return corrupt(image, corruption, strength, rng)
+
+    def fingerprint(self) -> str:
+        """Hash of the images and of all that is done to them."""
+        told = [self.images.fingerprint(), self.size, self.settings.model_dump(), STRENGTHS]
+        return digest(told)
+
+
+def corrupted_split(test: Split, size: int | None, settings: CorruptionSettings) -> Split:
+    """A split of [CorruptedImages][labelattack.measures._px_corruption.CorruptedImages].
+
+    Args:
+        test: The images; all are used.
+        size: Side to which they are squashed before.
+        settings: How they are corrupted.
+    """
+    turns = 1 + len(_KINDS)
+    names = ["", *(f"{corruption}-{severity}:" for corruption, severity in _KINDS)]
+    return Split(
+        CorruptedImages(test.images, size, settings),
+        np.tile(test.labels, (turns, 1)),
+        [f"{name}{id}" for name in names for id in test.ids],
+        None if test.scored is None else np.tile(test.scored, (turns, 1)),
+    )
+
+
+def corrupted(
+    scores: FloatArray, test: Split, side: int, settings: CorruptionSettings
+) -> Corrupted:
+    """Sums up what a model says of corrupted images.
+
+    Args:
+        scores: Of a [corrupted_split][labelattack.measures._px_corruption.corrupted_split], float
+            ``[(1 + corruptions x severities) images, labels]``.
+        test: The images that were corrupted.
+        side: Short side of an image as the model takes it, in pixels.
+        settings: How they were corrupted.
+    """
+    by_turn = scores.reshape(1 + len(_KINDS), *test.labels.shape)
+    clean, *maps = (mean_average_precision(of, test.labels, scored=test.scored) for of in by_turn)
+    by_severity: dict[Corruption, tuple[float, ...]] = {
+        corruption: tuple(
+            m for (kind, _), m in zip(_KINDS, maps, strict=True) if kind == corruption
+        )
+        for corruption in CORRUPTIONS
+    }
+    return Corrupted(
+        settings=settings,
+        images=len(test.labels),
+        clean=clean,
+        chance=chance_map(test.labels, scored=test.scored),
+        map=float(np.mean(maps)),
+        table=settings.table_for(side),
+        by_severity=by_severity,
+    )

@@ -1,0 +1,78 @@
+"""mAP under evasion attacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from labelattack.datasets.base import Split
+from labelattack.measures._px_outcome import Evaded
+from labelattack.measures._px_settings import EvasionSettings
+from labelattack.metrics.average_precision import chance_map, mean_average_precision
+from labelattack.models.base import Preprocessing
+from labelattack.training.inputs import ImageInputs, split_batches
+from labelattack.training.loop import Scores
+
+_BATCH = 50
+
+
+def evaded(
+    network: nn.Module, test: Split, preprocessing: Preprocessing, settings: EvasionSettings
+) -> Evaded:
+    """Attacks test images, each to raise the objectives on it, and scores the results.
+
+    Args:
+        network: Maps normalised images to logits ``[batch, labels]``; on the device to use.
+        test: The images; all are used.
+        preprocessing: Of the network's model.
+        settings: How to attack.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        LabelAttackError: If ART is not installed.
+    """
+    # ART takes seconds to import, and only this needs it.
+    from labelattack.interop.art.evasion import (
+        ART_VERSION,
+        estimator_of,
+        projected_gradient_descent,
+    )
+
+    pixels = preprocessing._replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    inputs = ImageInputs(test.images, pixels, torch.device("cpu"))
+    batches = split_batches(np.arange(len(test.labels)), _BATCH)
+    scores: dict[str, list[Scores]] = {name: [] for name in ("clean", *settings.objectives)}
+    for rows, batch in zip(batches, inputs.stream(batches), strict=True):
+        images, labels = batch.numpy(), test.labels[rows]
+        height, width = images.shape[2:]
+        estimator = estimator_of(network, preprocessing, (height, width), labels.shape[1])
+        scores["clean"].append(estimator.predict(images))
+        for objective in settings.objectives:
+            estimator.set_params(objective=objective)
+            moved = projected_gradient_descent(
+                estimator,
+                images,
+                labels,
+                norm=settings.norm,
+                eps=settings.eps,
+                step_size=settings.step_size,
+                steps=settings.steps,
+            )
+            scores[objective].append(estimator.predict(moved))
+    maps = {
+        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.scored)
+        for name, found in scores.items()
+    }
+    clean = maps.pop("clean")
+    return Evaded(
+        settings=settings,
+        images=len(test.labels),
+        clean=clean,
+        map=min(maps.values()),
+        by_objective=maps,
+        chance=chance_map(test.labels, scored=test.scored),
+        art=ART_VERSION,
+    )

@@ -1,0 +1,1 @@
+"""Registries of pluggable components and the specs that name them."""

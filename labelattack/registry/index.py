@@ -1,0 +1,119 @@
+"""Declarations of components, read from their source without importing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import griffe
+
+from labelattack.errors import PluginError
+from labelattack.registry.spec import as_text, as_word, unquoted
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A declared parameter: name, type and default as written, and what it means."""
+
+    name: str
+    type: str
+    default: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a component's source says of it, read without importing it."""
+
+    name: str
+    origin: str
+    summary: str
+    source: str
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
+class SourceIndex:
+    """Classes found in a set of files: by registered name, and all of them by class name."""
+
+    modules: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, griffe.Class] = field(default_factory=dict)
+    classes: dict[str, griffe.Class] = field(default_factory=dict)
+
+    def add_file(self, module: str, path: Path) -> None:
+        """Adds the classes of a file.
+
+        Raises:
+            PluginError: If a name is registered twice.
+        """
+        for cls in griffe.visit(module, path, path.read_text(encoding="utf-8")).classes.values():
+            self.classes[cls.name] = cls
+            for name in filter(None, map(_registered_name, cls.decorators)):
+                if name in self.modules:
+                    raise PluginError(
+                        f"'{name}' is registered twice: in {self.modules[name]} and {module}"
+                    )
+                self.modules[name] = module
+                self.registered[name] = cls
+
+    def declaration(self, name: str, origin: str) -> Declaration:
+        """Declaration of a registered class.
+
+        Args:
+            name: Registered name.
+            origin: ``built-in`` or ``plug-in``.
+        """
+        cls = self.registered[name]
+        summary = cls.docstring.value.partition("\n")[0] if cls.docstring else ""
+        source, parameters = self._source(cls), tuple(self._parameters(cls).values())
+        return Declaration(name, origin, summary, source, parameters)
+
+    def _source(self, cls: griffe.Class) -> str:
+        source = cls.members.get("source")
+        if isinstance(source, griffe.Attribute):
+            return unquoted(str(source.value))
+        return next(filter(None, map(self._source, self._bases(cls))), "")
+
+    def _bases(self, cls: griffe.Class) -> list[griffe.Class]:
+        names = (str(base).rpartition(".")[2].partition("[")[0] for base in cls.bases)
+        return [self.classes[name] for name in names if name in self.classes]
+
+    def _parameters(self, cls: griffe.Class) -> dict[str, Parameter]:
+        found: dict[str, Parameter] = {}
+        init = cls.members.get("__init__")
+        if isinstance(init, griffe.Function):
+            pairs = [
+                (p.name, p.annotation, p.default)
+                for p in init.parameters
+                if p.kind is griffe.ParameterKind.keyword_only
+            ]
+        else:
+            for base in self._bases(cls):
+                found |= self._parameters(base)
+            pairs = [
+                (a.name, a.annotation, a.value)
+                for a in cls.attributes.values()
+                if a.annotation and "instance-attribute" in a.labels and a.is_public
+            ]
+        docs = _argument_docs(cls)
+        for name, annotation, default in pairs:
+            value = "required" if default is None else as_text(as_word(unquoted(str(default))))
+            found[name] = Parameter(name, str(annotation), value, docs.get(name, ""))
+        return found
+
+
+def _registered_name(decorator: griffe.Decorator) -> str | None:
+    call, _, argument = str(decorator.value).partition("(")
+    return unquoted(argument.rstrip(")")) if call.rpartition(".")[2] == "register" else None
+
+
+def _argument_docs(cls: griffe.Class) -> dict[str, str]:
+    if cls.docstring is None:
+        return {}
+    sections = griffe.parse_google(cls.docstring, warnings=False)
+    return {
+        item.name: " ".join(item.description.split())
+        for section in sections
+        if isinstance(section, griffe.DocstringSectionParameters)
+        for item in section.value
+    }

@@ -1,0 +1,83 @@
+"""Specs: the name of a component with its parameters, as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from labelattack.errors import ParameterError
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The name of a component with its parameters, such as ``targeted:rate=0.4``.
+
+    Attributes:
+        name: Registered name.
+        params: Parameters by name, sorted.
+    """
+
+    name: str
+    params: tuple[tuple[str, Scalar], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Reads ``name`` or ``name:key=value,key=value``; values stay text until resolved.
+
+        A comma within a value is written ``%2C``.
+
+        Raises:
+            ParameterError: If the text has another form.
+        """
+        name, _, rest = text.partition(":")
+        pairs = [item.partition("=") for item in rest.split(",")] if rest else []
+        if not name or any(not key or not sign for key, sign, _ in pairs):
+            raise ParameterError(f"spec must look like name:key=value,key=value, got '{text}'")
+        if len({key for key, _, _ in pairs}) < len(pairs):
+            raise ParameterError(f"spec must give each parameter once, got '{text}'")
+        return cls.of(name, {key: _unescaped(value) for key, _, value in pairs})
+
+    @classmethod
+    def of(cls, name: str, params: Mapping[str, Scalar]) -> Spec:
+        """Builds a spec from a mapping."""
+        return cls(name, tuple(sorted(params.items())))
+
+    def __str__(self) -> str:
+        pairs = ",".join(f"{key}={_escaped(as_text(value))}" for key, value in self.params)
+        return f"{self.name}:{pairs}" if pairs else self.name
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"%(?=2C|25)", "%25", value).replace(",", "%2C")
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"%2C|%25(?=2C|25)", lambda found: "," if found[0] == "%2C" else "%", value)
+
+
+def as_text(value: Scalar) -> str:
+    """A value as specs write it."""
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def as_word(text: Scalar) -> Scalar:
+    """The truth value or None that a text stands for, else the text."""
+    words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
+    return words.get(str(text).lower(), text)
+
+
+def as_value(text: Scalar) -> Scalar:
+    """The number, truth value or None that a text stands for, else the text."""
+    text = as_word(text)
+    try:
+        return float(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
+
+
+def unquoted(text: str) -> str:
+    """A Python string literal without its quotes; other text as it is."""
+    return text[1:-1] if text[:1] in "'\"" and text[:1] == text[-1:] else text

@@ -1,1 +1,0 @@
-"""Robustness to changed pixels: evasion attacks and common corruptions of test images."""

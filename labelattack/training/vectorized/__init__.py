@@ -1,0 +1,1 @@
+"""Many linear heads trained as one."""

@@ -1,0 +1,324 @@
+"""Training many linear heads on the same features at once, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from labelattack.defenses.base import PartialLabelLoss, Step
+from labelattack.errors import TrainingDivergedError
+from labelattack.labels import BoolArray, PartialLabels, encode
+from labelattack.metrics.average_precision import mean_average_precisions
+from labelattack.seeding import permutation
+from labelattack.training.fallbacks import told
+from labelattack.training.hardware import free_memory, last_level_cache
+from labelattack.training.inputs import FeatureInputs
+from labelattack.training.loop import Best, Fit, mean_loss
+from labelattack.training.optimizer import adam_step
+from labelattack.training.recipe import Recipe
+from labelattack.training.vectorized.loss import Apart, Losses, together
+
+_PROBE_IMAGES = 16
+_LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
+_MOST = 128  # heads; more share no call's price that matters, and want memory
+
+
+def heads_at_once(
+    images: int, labels: int, channels: int, *, device: torch.device, processes: int = 1
+) -> int:
+    """How many heads to train side by side: as many as stay in half of the cache between two steps.
+
+    A call has its price however many heads share it; but each step reads and writes four numbers
+    for each parameter (weight, gradient, Adam's two), and from main memory that costs more than
+    sharing saves. Fewer than eight share too little, whatever fits.
+
+    Args:
+        images: Training images.
+        labels: Labels of each.
+        channels: Features of each.
+        device: Where to compute.
+        processes: How many share its last-level cache and memory.
+
+    Returns:
+        At least 1. Not more than half of the free memory would hold, had every loss six numbers
+        for each image and label, as one that learns them has while it is recorded.
+    """
+    number = np.dtype(np.float32).itemsize
+    # Features, labels and what the losses keep want their half of it, too.
+    share = last_level_cache(device) // max(2, processes)
+    head = 4 * (channels + 1) * labels * number
+    in_cache = max(8, share // head)
+    memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
+    return max(1, min(in_cache, memory, _MOST))
+
+
+@dataclass(frozen=True)
+class HeadRun:
+    """One head to train.
+
+    Attributes:
+        head: Where to start; not changed.
+        loss: A bound loss.
+        kind: Runs of one kind have the same loss with the same parameters.
+        labels: Attacked labels of the training images.
+        recipe: Hyper-parameters; epochs and batch size are the same for the whole group.
+        seed: Seed of shuffling.
+        val_labels: What validation mAP is computed on, bool ``[images, labels]``.
+        val_scored: Cells of it that count, likewise; None for all.
+    """
+
+    head: nn.Linear
+    loss: PartialLabelLoss
+    kind: str
+    labels: PartialLabels
+    recipe: Recipe
+    seed: int
+    val_labels: BoolArray
+    val_scored: BoolArray | None = None
+
+
+def fit_heads(
+    runs: Sequence[HeadRun], train: FeatureInputs, val: FeatureInputs
+) -> list[Fit | Exception]:
+    """Trains the heads of a group side by side.
+
+    Heads of one seed see the images in one order and share every product; losses of one kind are
+    one call, and so are the optimiser's steps of one learning rate. Random streams are each run's
+    own, so a run comes out as it would alone, up to the rounding of float32. A loss whose
+    arithmetic cannot be batched is called for each run in turn.
+
+    Args:
+        runs: The heads; one batch size, one number of epochs.
+        train: Features of the training images.
+        val: Features of the validation images.
+
+    Returns:
+        For each run, its fit, or why it failed. One failure leaves the others alone.
+    """
+    # Heads of one kind, within it those of one seed, and of one learning rate, lie together.
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+
+    def place(row: int) -> tuple[int, int, float]:
+        return kinds.index(runs[row].kind), runs[row].seed, runs[row].recipe.lr
+
+    order = sorted(range(len(runs)), key=place)
+    ordered = [runs[row] for row in order]
+    signs, whose = _signs(ordered, train.features.device)
+    parts = [
+        ([run.loss.to(signs.device) for run in ordered[part.start : part.stop]], part)
+        for part in _parts(ordered, lambda run: run.kind)
+    ]
+    fits: list[Fit | Exception]
+    try:
+        checked = [
+            together(
+                losses,
+                part,
+                signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
+                calls=len(train) // runs[0].recipe.batch_size,
+            )
+            for losses, part in parts
+        ]
+        fits = _fit_ordered(ordered, train, val, (signs, whose), checked)
+    except Exception as error:  # what a stranger's code raises later than in the check
+        reason = told(f"{len(runs)} heads trained again, their losses called one by one", error)
+        apart = [Apart(losses, part, reason) for losses, part in parts]
+        fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
+    found = dict(zip(order, fits, strict=True))
+    return [found[row] for row in range(len(runs))]
+
+
+def _parts(runs: list[HeadRun], key: Callable[[HeadRun], Hashable]) -> list[range]:
+    """Stretches of neighbours that are alike."""
+    lengths = [len(list(members)) for _, members in groupby(runs, key=key)]
+    ends = accumulate(lengths, initial=0)
+    return [range(*part) for part in pairwise(ends)]
+
+
+def _fit_ordered(
+    runs: list[HeadRun],
+    train: FeatureInputs,
+    val: FeatureInputs,
+    labels: tuple[Tensor, Tensor],
+    kinds: Sequence[Losses],
+) -> list[Fit | Exception]:
+    device, recipe = labels[0].device, runs[0].recipe
+    heads = _Heads(runs, device)
+    step_all = _stepped(runs, heads, kinds)
+    best = [Best() for _ in runs]
+    failed: dict[int, Exception] = {}
+    for epoch in range(1, recipe.epochs + 1):
+        seen: list[Tensor] = []
+        sizes: list[int] = []
+        for batch in _batches(runs, len(train), labels, recipe.batch_size, epoch):
+            inputs = [train.features.index_select(0, batch.index[p.start]) for p in heads.orders]
+            logits = heads.logits(inputs)
+            values, at_logits = [], []
+            for losses in kinds:
+                mine = slice(losses.runs.start, losses.runs.stop)
+                step = Step(
+                    positives=batch.positives[mine],
+                    negatives=batch.negatives[mine],
+                    index=batch.index[mine],
+                    epoch=epoch,
+                    epochs=recipe.epochs,
+                )
+                value, slope = losses(logits[mine], step, failed)
+                values.append(value)
+                at_logits.append(slope)
+            heads.differentiate(inputs, at_logits)
+            step_all()
+            seen.append(torch.cat(values))
+            sizes.append(batch.index.shape[1])
+        losses_seen = torch.stack(seen).T.tolist()
+        for row, score in enumerate(_validated(runs, heads, val)):
+            if row in failed:
+                continue
+            try:
+                loss = mean_loss(losses_seen[row], sizes, epoch)
+                if score is None:
+                    raise TrainingDivergedError("scores must be finite, got NaN or infinity")
+                best[row].add(loss, score, heads.state(row))
+            except TrainingDivergedError as error:
+                failed[row] = error
+        if len(failed) == len(runs):
+            break
+    reasons = {row: losses.fallbacks for losses in kinds for row in losses.runs}
+    return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One batch of each head.
+
+    Attributes:
+        index: Rows of the images in the training set, int64 ``[heads, batch]``.
+        positives: Observed positives, bool ``[heads, batch, labels]``.
+        negatives: Observed negatives, likewise.
+    """
+
+    index: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+
+def _batches(
+    runs: list[HeadRun], images: int, labels: tuple[Tensor, Tensor], size: int, epoch: int
+) -> Iterator[_Batch]:
+    """An epoch's batches, each head's images in the order of its seed."""
+    signs, whose = labels
+    orders = {
+        seed: permutation(images, seed, "shuffle", str(epoch))
+        for seed in dict.fromkeys(run.seed for run in runs)
+    }
+    order = torch.from_numpy(np.stack([orders[run.seed] for run in runs])).to(signs.device)
+    # Labels are put in order for many batches at once: for each, the calls would cost more.
+    at_once = max(1, _LABELS_AT_ONCE // (len(runs) * size * signs.shape[2])) * size
+    for index in torch.split(order, at_once, dim=1):
+        known = signs[whose[:, None], index]
+        both = known > 0, known < 0
+        for parts in zip(*(torch.split(t, size, dim=1) for t in (index, *both)), strict=True):
+            yield _Batch(*parts)
+
+
+class _Heads:
+    """Parameters of linear heads, and their gradients, all labels of all heads as rows.
+
+    Attributes:
+        orders: Neighbours that see the images in one order.
+        pairs: Parameters with their gradients, ``[heads, ...]``.
+    """
+
+    def __init__(self, runs: list[HeadRun], device: torch.device) -> None:
+        self.weight = torch.cat([run.head.weight.detach() for run in runs]).to(device)
+        self.bias = torch.cat([run.head.bias.detach() for run in runs]).to(device)
+        self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        self.labels = len(self.bias) // len(runs)
+        self.orders = _parts(runs, lambda run: run.seed)
+        self.pairs = [
+            (value.view(len(runs), -1), slope.view(len(runs), -1))
+            for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
+        ]
+
+    def logits(self, batches: list[Tensor]) -> Tensor:
+        """``[heads, batch, labels]``, given ``[batch, channels]`` for each order."""
+        return torch.cat(
+            [
+                linear(batch, self.weight[rows], self.bias[rows])
+                .view(len(batch), -1, self.labels)
+                .transpose(0, 1)
+                for batch, rows in zip(batches, map(self._rows, self.orders), strict=True)
+            ]
+        )
+
+    def differentiate(self, batches: list[Tensor], at_logits: list[Tensor]) -> None:
+        """Puts the parameters' gradients in place, given those of the logits, part by part."""
+        rows = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in at_logits])
+        for batch, share in zip(batches, map(self._rows, self.orders), strict=True):
+            torch.mm(rows[share], batch, out=self.at_weight[share])
+        torch.sum(rows, 1, out=self.at_bias)
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Parameters of one head, as a linear layer names them."""
+        (weight, _), (bias, _) = self.pairs
+        return {"weight": weight[row].view(self.labels, -1), "bias": bias[row]}
+
+    def scores(self, heads: range, features: Tensor) -> Tensor:
+        """Logits of some heads for all images, ``[heads, images, labels]``."""
+        rows = self._rows(heads)
+        found = torch.addmm(self.bias[rows, None], self.weight[rows], features.T)
+        return found.view(len(heads), self.labels, -1).transpose(1, 2)
+
+    def _rows(self, heads: range) -> slice:
+        return slice(heads.start * self.labels, heads.stop * self.labels)
+
+
+def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterator[float | None]:
+    """Validation mAP of each head, NaN where undefined; None if it has gone out of bounds."""
+    at_once = max(1, _SCORES_AT_ONCE // runs[0].val_labels.size)
+    for first in range(0, len(runs), at_once):
+        some = runs[first : first + at_once]
+        scores = heads.scores(range(first, first + len(some)), val.features)
+        finite = scores.isfinite().all(2).all(1).tolist()
+        labels = np.stack([run.val_labels for run in some])
+        scored = None
+        if any(run.val_scored is not None for run in some):
+            everything = np.ones_like(runs[0].val_labels)
+            scored = np.stack(
+                [everything if run.val_scored is None else run.val_scored for run in some]
+            )
+        found = mean_average_precisions(scores.cpu().numpy(), labels, scored=scored)
+        yield from (float(v) if fine else None for v, fine in zip(found, finite, strict=True))
+
+
+def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Training labels as 1, -1 and 0 for hidden, each matrix once; and whose is which."""
+    digests = [run.labels.digest() for run in runs]
+    matrices = dict(zip(digests, (run.labels for run in runs), strict=True))
+    places = {digest: number for number, digest in enumerate(matrices)}
+    signs = np.stack([encode(labels, "signed") for labels in matrices.values()])
+    whose = torch.tensor([places[digest] for digest in digests], device=device)
+    return torch.from_numpy(signs).to(device), whose
+
+
+def _stepped(runs: list[HeadRun], heads: _Heads, kinds: Sequence[Losses]) -> Callable[[], object]:
+    """A step of Adam on all that is learned, one call for each learning rate."""
+    by_rate: dict[float, list[Tensor]] = defaultdict(list)
+    for losses in kinds:
+        mine = runs[losses.runs.start : losses.runs.stop]
+        for part in _parts(mine, lambda run: (run.seed, run.recipe.lr)):
+            lr = mine[part.start].recipe.lr
+            share = range(losses.runs.start + part.start, losses.runs.start + part.stop)
+            for values, slopes in heads.pairs:
+                view = values[share.start : share.stop]
+                view.grad = slopes[share.start : share.stop]
+                by_rate[lr].append(view)
+            by_rate[lr * losses.lr_scale] += losses.learned(share)
+    return adam_step(by_rate)
