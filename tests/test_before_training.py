@@ -304,7 +304,7 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
     from contextlib import contextmanager
 
     from labelattack.benchmark.execution import scheduler
-    from labelattack.benchmark.execution.executors import base
+    from labelattack.benchmark.execution.executors import base, local
     from labelattack.benchmark.execution.task import run_on_store
 
     class Pool:
@@ -327,7 +327,7 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
             future.set_result(call(group))
         return SimpleNamespace(done={future})
 
-    monkeypatch.setattr(base.Local, "open", two)
+    monkeypatch.setattr(local.Local, "open", two)
     monkeypatch.setattr(scheduler, "wait", some_done)
     store = RecordStore(tmp_path / "store")
     cells = grid_of(SMALL_DIGITS, seeds=(0, 1, 2, 3, 4, 5), defenses=("an",))

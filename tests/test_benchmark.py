@@ -13,8 +13,8 @@ import torch
 from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark.boards import leaderboard
+from labelattack.benchmark.execution import grouping
 from labelattack.benchmark.execution import run_cell as running
-from labelattack.benchmark.execution import scheduler
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.executors.base import WorkerPool
 from labelattack.benchmark.execution.run_cell import run_cell
@@ -448,12 +448,12 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
 
 def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
     monkeypatch.setattr(
-        scheduler, "heads_at_once", lambda *shape, device, processes: 12 // processes
+        grouping, "heads_at_once", lambda *shape, device, processes: 12 // processes
     )
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = cells(attacks=("targeted", "random"), seeds=(0, 1, 2), batch_sizes=(8, 16))
     for jobs in (1, 2, 3):
-        divided = scheduler.groups(found, jobs)
+        divided = grouping.groups(found, jobs)
         assert sorted(c.key for group in divided for c in group) == sorted(c.key for c in found)
         assert max(map(len, divided)) <= 12 // jobs
         for group in divided:
@@ -470,12 +470,14 @@ def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
                 fewest = ceil(sum(cells_of) / (12 // jobs))
                 assert sum(count > 0 for count in cells_of) == fewest
     whole = cells(protocol="finetune")
-    assert [len(group) for group in scheduler.groups(whole, 2)] == [1] * len(whole)
+    assert [len(group) for group in grouping.groups(whole, 2)] == [1] * len(whole)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_heads_may_be_sent_to_a_device_that_is_only_elsewhere(store):
     class Elsewhere:
+        on_this_machine = False
+
         @contextmanager
         def open(self, jobs, job, store):
             assert job.device == "cuda"

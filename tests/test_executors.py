@@ -56,7 +56,7 @@ cluster = Cluster(
 )
 other = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
 ray.init(address=cluster.address, log_to_driver=False)
-from labelattack.benchmark.execution.executors.base import Ray
+from labelattack.benchmark.execution.executors.ray import Ray
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.store.store import RecordStore
 from tests.test_benchmark import cells

@@ -75,7 +75,7 @@ def edits_behind(module: str) -> str:
 @cache
 def _is_checkout() -> bool:
     """Whether git tracks the package; a virtual environment may lie in another's checkout."""
-    return _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    return _git("ls-files", "--error-unmatch", "__init__.py") is not None
 
 
 def _git(*arguments: str) -> str | None:
