@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labelattack.errors import LabelAttackError as LabelAttackError
     from labelattack.labels import PartialLabels as PartialLabels
     from labelattack.measures._d_score.scoring import d_score as d_score
-    from labelattack.measures._d_score.settings import DScoreSettings as DScoreSettings
+    from labelattack.measures.d_score import DScoreSettings as DScoreSettings
     from labelattack.metrics.average_precision import average_precision as average_precision
     from labelattack.mutations.base import MutationOperator as MutationOperator
 
@@ -25,7 +25,7 @@ _HOMES = {
     "PartialLabelLoss": "defenses.base",
     "Step": "defenses.base",
     "Task": "defenses.base",
-    "DScoreSettings": "measures._d_score.settings",
+    "DScoreSettings": "measures.d_score",
     "LabelAttackError": "errors",
     "MutationOperator": "mutations.base",
     "PartialLabels": "labels",

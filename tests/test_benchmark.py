@@ -23,14 +23,13 @@ from labelattack.benchmark.execution.task import RunOptions, run_task
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.report import tables
 from labelattack.benchmark.selection import best_on_validation
-from labelattack.benchmark.store.measures import Measures
 from labelattack.benchmark.store.record import CleanScores, Record
 from labelattack.benchmark.store.store import FORMAT, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.errors import ParameterError, StoreError
 from labelattack.files.storage import written_whole
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures.d_score import Diagnosis, DScoreSettings
+from labelattack.measures.request import MeasureRequest
 from labelattack.metrics.average_precision import average_precision
 from labelattack.training.validation import validation_labels
 from labelattack.training.workers import worker_pool
@@ -336,40 +335,40 @@ QUICK_SCORE = DScoreSettings(images=20, resamples=5)
 def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypatch):
     wanted = cells(protocol=protocol, defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1)
     run_grid(wanted, store)
-    assert all(store.get(c.key).diagnosis is None for c in wanted)
+    assert all("d-score" not in store.get(c.key).outcomes for c in wanted)
     before = {c.key: store.get(c.key) for c in wanted}
     trained = []
     monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
     assert (
-        run_grid(wanted, store, RunOptions(measures=Measures(d_score=QUICK_SCORE))) == len(wanted)
+        run_grid(wanted, store, RunOptions(measures=MeasureRequest.of(QUICK_SCORE))) == len(wanted)
         and not trained
     )
     later = {c.key: store.get(c.key) for c in wanted}
     for key, record in later.items():
-        assert record.model_copy(update={"diagnosis": None}) == before[key]
-        assert record.diagnosis.settings == QUICK_SCORE
+        assert record.model_copy(update={"outcomes": {}}) == before[key]
+        assert record.outcomes["d-score"].settings == QUICK_SCORE
     assert (
-        run_grid(wanted, store, RunOptions(measures=Measures(d_score=QUICK_SCORE)))
+        run_grid(wanted, store, RunOptions(measures=MeasureRequest.of(QUICK_SCORE)))
         == 0
         == run_grid(wanted, store)
     )
     monkeypatch.undo()
-    at_once = run_cell(wanted[0], measures=Measures(d_score=QUICK_SCORE)).diagnosis
-    assert at_once == later[wanted[0].key].diagnosis
+    at_once = run_cell(wanted[0], measures=MeasureRequest.of(QUICK_SCORE)).outcomes
+    assert at_once == later[wanted[0].key].outcomes
 
 
 def test_cells_without_weights_are_trained_again(store):
     (cell,) = cells(defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1, reference=False)
     run_grid([cell], store, RunOptions(keep_weights=False))
     assert store.weights(cell.key) is None
-    run_grid([cell], store, RunOptions(measures=Measures(d_score=QUICK_SCORE)))
-    assert store.get(cell.key).diagnosis is not None and store.weights(cell.key)
+    run_grid([cell], store, RunOptions(measures=MeasureRequest.of(QUICK_SCORE)))
+    assert "d-score" in store.get(cell.key).outcomes and store.weights(cell.key)
 
 
 def test_impossible_measurements_stop_before_training(store):
     wanted = cells(defenses=("an",), seeds=(0,))
     with pytest.raises(ParameterError, match="grid must be 2 to 6"):
-        run_grid(wanted, store, RunOptions(measures=Measures(d_score=DScoreSettings(grid=20))))
+        run_grid(wanted, store, RunOptions(measures=MeasureRequest.of(DScoreSettings(grid=20))))
     assert not list(store)
 
 
@@ -386,7 +385,13 @@ def with_scores(record, value, per_class, seed=0, diagnosis=None):
         map=value, map_micro=value, map_voc_11_point=value, per_class=per_class, undefined_classes=0
     )
     cell = record.cell.model_copy(update={"seed": seed})
-    return record.model_copy(update={"test": test, "cell": cell, "diagnosis": diagnosis})
+    return record.model_copy(
+        update={
+            "test": test,
+            "cell": cell,
+            "outcomes": {"d-score": diagnosis} if diagnosis else {},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -413,8 +418,11 @@ def test_area_and_worst_class_by_hand(curve_records):
     assert curve.area == pytest.approx(np.mean(areas))
     assert curve.area_interval == pytest.approx(12.7062 * np.std(areas, ddof=1) / 2**0.5, rel=1e-4)
     rows = {row.requested_rate: row for row in board.rows if row.defense.startswith("an")}
-    assert (rows[0.2].worst_class, rows[0.2].worst_drop) == ("a", pytest.approx(40))
-    assert rows[0.6].worst_drop == pytest.approx(70)
+    assert (
+        rows[0.2].measured["class-drops"].worst_class,
+        rows[0.2].measured["class-drops"].worst_drop,
+    ) == ("a", pytest.approx(40))
+    assert rows[0.6].measured["class-drops"].worst_drop == pytest.approx(70)
     assert "0.2: 55.0" in tables.to_markdown([board])
 
 
@@ -433,16 +441,19 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
         (board,) = leaderboard.boards(found)
         return board.rows[0]
 
-    both = row(diagnosis(0.2, 0.9), diagnosis(0.3, 0.7))
+    def score(*diagnoses):
+        return row(*diagnoses).measured["d-score"]
+
+    both = score(diagnosis(0.2, 0.9), diagnosis(0.3, 0.7))
     assert both.robustness == pytest.approx(0.25) and both.fitness == pytest.approx(0.8)
     assert both.d_score == both.fitness - both.robustness
-    one = row(diagnosis(0.2, 0.9))
+    one = score(diagnosis(0.2, 0.9))
     assert one.robustness_interval == pytest.approx(0.1)
-    undefined = row(diagnosis(0.2, 0.9), diagnosis(0.3, None))
+    undefined = score(diagnosis(0.2, 0.9), diagnosis(0.3, None))
     assert undefined.fitness is undefined.d_score is None and undefined.robustness is not None
     mixed = row(diagnosis(0.2, 0.9), diagnosis(0.3, 0.7, grid=4))
-    assert mixed.robustness is mixed.d_score is None
-    assert "D-Score: measured in different ways" in mixed.notes
+    assert "d-score" not in mixed.measured
+    assert "D-Score: not measured for each seed in one way" in mixed.notes
     assert "D-Score: grid=4" in row(diagnosis(0.2, 0.9, grid=4)).notes
 
 

@@ -28,7 +28,7 @@ def records(seeds=3, **changes):
                     "key": cell.key,
                     "cell": cell,
                     "removal": removal("x"),
-                    "diagnosis": diagnosis(0.2, 0.9),
+                    "outcomes": {"d-score": diagnosis(0.2, 0.9)},
                     "machine": "m",
                     "commit": f"c{seed}",
                     "libraries": {"torch": "2"},

@@ -65,9 +65,15 @@ def assert_same_numbers(mine, theirs):
             assert one.loss == pytest.approx(two.loss, abs=1e-5)
             assert one.val_map == pytest.approx(two.val_map, abs=1e-4)
         assert record.test.per_class == pytest.approx(other.test.per_class, abs=1e-4)
-        assert record.diagnosis.robustness == pytest.approx(other.diagnosis.robustness, abs=1e-4)
-        assert record.evasion.map == pytest.approx(other.evasion.map, abs=1e-3)
-        assert record.corruption.map == pytest.approx(other.corruption.map, abs=1e-3)
+        assert record.outcomes["d-score"].robustness == pytest.approx(
+            other.outcomes["d-score"].robustness, abs=1e-4
+        )
+        assert record.outcomes["evasion"].map == pytest.approx(
+            other.outcomes["evasion"].map, abs=1e-3
+        )
+        assert record.outcomes["corruption"].map == pytest.approx(
+            other.outcomes["corruption"].map, abs=1e-3
+        )
 
 
 @pytest.fixture(scope="module")

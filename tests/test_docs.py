@@ -9,16 +9,15 @@ import pytest
 
 from labelattack import attacks, defenses
 from labelattack.benchmark.boards import ranking, reliability
-from labelattack.benchmark.boards.leaderboard import Board
-from labelattack.benchmark.boards.text import with_interval
 from labelattack.benchmark.gate.check import Limits
 from labelattack.benchmark.gate.formats import COLUMNS
-from labelattack.benchmark.plan.config import Measure
-from labelattack.benchmark.report import tables
 from labelattack.cli import main
-from labelattack.measures import _px_outcome
-from labelattack.measures._px_outcome import Outcome
-from labelattack.measures._px_settings import Corruption
+from labelattack.measures._perturbed import KEPT, Perturbed, PerturbedSummary
+from labelattack.measures.base import MAP
+from labelattack.measures.corruption import Corruption, CorruptionSettings
+from labelattack.measures.d_score import DScoreSettings
+from labelattack.measures.evasion import EvasionSettings
+from labelattack.metrics.text import with_interval
 from labelattack.models.tiny import Tiny
 
 
@@ -136,8 +135,8 @@ def page(pytestconfig):
 
 @pytest.mark.parametrize("name", ["numbers.md", "pixel-robustness.md"])
 def test_the_share_in_brackets_is_explained_as_it_is_computed(page, name):
-    assert _px_outcome.KEPT in page(name)
-    found = Outcome(images=1, clean=0.8, map=0.5, chance=0.2)
+    assert KEPT in page(name)
+    found = Perturbed(images=1, clean=0.8, map=0.5, chance=0.2)
     changed, clean, chance = found.map, found.clean, found.chance
     assert found.kept == (changed - chance) / (clean - chance)
     whole = found.model_copy(update={"map": clean})
@@ -147,10 +146,8 @@ def test_the_share_in_brackets_is_explained_as_it_is_computed(page, name):
 def test_boards_explain_the_bracket_likewise(pytestconfig):
     path = pytestconfig.rootpath / "benchmarks/results/pixels/digits.json"
     (found,) = json.loads(path.read_text(encoding="utf-8"))
-    rows = [{k: v for k, v in row.items() if k != "d_score"} for row in found["rows"]]
-    assert any(
-        _px_outcome.KEPT in remark for remark in tables.remarks(Board(**{**found, "rows": rows}))
-    )
+    summaries = [PerturbedSummary.model_validate(row["evasion"]) for row in found["rows"]]
+    assert any(KEPT in remark for remark in EvasionSettings.remarks(summaries))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +172,8 @@ def test_thresholds_are_those_of_the_code(page, name, sentence):
 def test_every_measure_of_the_gate_is_documented(page):
     text = page("leaderboards.md")
     said = text[text.index("--measure is") :].partition("a point is a hundredth")[0]
-    assert all(measure in said for measure in get_args(Measure))
+    measures = [DScoreSettings, EvasionSettings, CorruptionSettings]
+    assert all(metric.name in said for cls in measures for metric in (MAP, *cls.metrics))
 
 
 def test_every_corruption_is_documented(page):

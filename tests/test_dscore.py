@@ -30,16 +30,16 @@ from labelattack.measures._d_score.distributions import (
     upsample,
 )
 from labelattack.measures._d_score.scoring import (
-    choose_images,
     d_score,
     diagnose,
     looks_of_head,
     looks_of_network,
     parts_of_backbone,
 )
-from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.measures._d_score.stage import mutated, stage_shape
 from labelattack.measures._d_score.translation import shift
+from labelattack.measures.d_score import DScoreSettings
+from labelattack.measures.run import choose_images
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.mutations.base import Stage, cell_masks
 from labelattack.training.inputs import ImageInputs

@@ -32,8 +32,8 @@ from labelattack.datasets.images import FileImages
 from labelattack.datasets.voc import VocBoxes
 from labelattack.errors import LabelAttackError
 from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures.class_drops import ClassDropsSummary
+from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.registry.spec import Spec
 from labelattack.terminal import prepare_streams
 from labelattack.training.recipe import Epoch
@@ -784,8 +784,9 @@ def test_boards_on_terminals_of_odd_encodings(board, dataset, defense, reason, e
     row = board.rows[0].model_copy(
         update={
             "defense": f"d{defense}".replace(":", ""),
-            "worst_class": reason,
-            "worst_drop": 1.0,
+            "measured": {
+                "class-drops": ClassDropsSummary(class_drops={}, worst_class=reason, worst_drop=1.0)
+            },
             "unreliable": [reason],
         }
     )

@@ -27,7 +27,6 @@ from labelattack.benchmark.gate.baseline import (
 )
 from labelattack.benchmark.gate.check import Limits, check_store, compare
 from labelattack.benchmark.gate.formats import to_markdown, to_text, write_junit
-from labelattack.benchmark.store.measures import value_of
 from labelattack.benchmark.store.record import Removal
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli import main
@@ -162,7 +161,7 @@ def test_correction_is_over_all_rows_and_measures():
 
 def with_d_score(records, robust, **how):
     return [
-        record.model_copy(update={"diagnosis": diagnosis(robust + record.cell.seed / 1e4, 0.9, **how)})
+        record.model_copy(update={"outcomes": {"d-score": diagnosis(robust + record.cell.seed / 1e4, 0.9, **how)}})
         for record in records
     ]  # fmt: skip
 
@@ -375,7 +374,7 @@ def test_recipes_are_selected_on_validation():
     good_on_val = fake(0.5, 0.8, recipe=recipe)
     (board,) = summed_up([good_on_test, good_on_val], ["map"]).boards
     assert board.rows[0].scores == {"map": {0: 50.0}}
-    assert value_of(good_on_val, "robustness") is None
+    assert good_on_val.value("robustness", "d-score") is None
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ from labelattack.benchmark.store.record import CleanScores, Record, Removal
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli.report import report
 from labelattack.errors import LabelAttackError, StoreError
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.training.recipe import Recipe
 from tests.conftest import SMALL_DIGITS
 
@@ -518,7 +517,7 @@ def test_downloads_are_the_numbers_of_the_board(show, usual_page):
     ]
     drops = list(csv.DictReader(io.StringIO(saved(page, "classes", "CSV"))))
     assert [float(d["points_lost"]) for d in drops] == [
-        drop for row in board.rows for drop in row.class_drops.values()
+        drop for row in board.rows for drop in row.measured["class-drops"].class_drops.values()
     ]
     labels = json.loads(saved(page, "labels", "JSON"))
     assert len(labels) == 3 * 40 * 10 and {each["image"] for each in labels[:10]} == {

@@ -110,8 +110,12 @@ def test_less_robustness_is_better_and_absent_values_are_not_invented():
         values={"an": (0.3,), "wan": (0.2,), "role": (0.1,)},
     )
     records = [
-        fake(0.5, 0.5, defense="an").model_copy(update={"diagnosis": diagnosis(0.4, 0.9)}),
-        fake(0.5, 0.5, defense="wan").model_copy(update={"diagnosis": diagnosis(0.5, 0.9)}),
+        fake(0.5, 0.5, defense="an").model_copy(
+            update={"outcomes": {"d-score": diagnosis(0.4, 0.9)}}
+        ),
+        fake(0.5, 0.5, defense="wan").model_copy(
+            update={"outcomes": {"d-score": diagnosis(0.5, 0.9)}}
+        ),
     ]
     ((column,),) = (c.columns for c in compare("T", [table], records))
     assert column.best_reported.startswith("role") and column.best_measured.startswith("an")

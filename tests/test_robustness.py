@@ -14,40 +14,43 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from labelattack.benchmark.boards import leaderboard
-from labelattack.benchmark.execution import pixels
 from labelattack.benchmark.execution import run_cell as running
-from labelattack.benchmark.execution.context import chosen_test, load
+from labelattack.benchmark.execution.context import load, setup_of, trained_run
 from labelattack.benchmark.execution.run_cell import run_cell
 from labelattack.benchmark.execution.scheduler import run_grid, run_selected
 from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.report import tables
 from labelattack.benchmark.report.plots import draw_pixels
-from labelattack.benchmark.store import measures
-from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
+from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.benchmark.store.trackers import _results
 from labelattack.datasets.images import ArrayImages
 from labelattack.errors import LabelAttackError, ParameterError, StoreError, UnknownNameError
-from labelattack.measures._px_corruption import CorruptedImages, corrupted, corrupted_split
-from labelattack.measures._px_corruptions import STRENGTHS, corrupt
-from labelattack.measures._px_evasion import evaded
-from labelattack.measures._px_settings import (
-    CORRUPTIONS,
-    SEVERITIES,
-    CorruptionSettings,
-    EvasionSettings,
-    read_robustness,
-)
+from labelattack.measures._corruption import CorruptedImages, corrupted, corrupted_split
+from labelattack.measures._corruptions import STRENGTHS, corrupt
+from labelattack.measures._evasion import evaded
+from labelattack.measures.corruption import CORRUPTIONS, SEVERITIES, CorruptionSettings
+from labelattack.measures.evasion import EvasionSettings
+from labelattack.measures.request import NOTHING, MeasureRequest, read_request
+from labelattack.measures.run import Compute
 from labelattack.models import registry as models
 from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
 from tests.conftest import SMALL_DIGITS
 
 NOISY, BLUR, CONTRAST, JPEG, TRANSLATION, RESCALING = CORRUPTIONS
-QUICK = Measures(
-    evasion=EvasionSettings(eps=0.05, steps=2, images=20),
-    corruption=CorruptionSettings(images=15),
-)
+EVASION = EvasionSettings(eps=0.05, steps=2, images=20)
+CORRUPTION = CorruptionSettings(images=15)
+QUICK = MeasureRequest.of(EVASION, CORRUPTION)
+
+
+def subset(images):
+    return setup_of(SMALL_DIGITS, "tiny", "linear", Compute()).subset(images, 0)
+
+
+def evasion_changed(record, update):
+    evasion = record.outcomes["evasion"].model_copy(update=update)
+    return record.model_copy(update={"outcomes": record.outcomes | {"evasion": evasion}})
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +175,7 @@ def test_corrupted_images_are_all_of_them_in_turn(photo):
 
 
 def test_scores_are_summed_up_by_severity():
-    test = chosen_test(SMALL_DIGITS, 15, 0)
+    test = subset(15)
     split = corrupted_split(test, None, CorruptionSettings())
     assert len(split.ids) == len(split.images) == len(set(split.ids)) == 15 * 31
     scores = rng(1).normal(size=split.labels.shape)
@@ -192,7 +195,7 @@ def test_scores_are_summed_up_by_severity():
 
 
 def test_nothing_is_left_of_nothing():
-    test = chosen_test(SMALL_DIGITS, 15, 0)
+    test = subset(15)
     found = corrupted(np.zeros((15 * 31, 10)), test, 24, CorruptionSettings())
     assert found.clean == found.chance == pytest.approx(found.map) and found.kept is None
 
@@ -239,7 +242,7 @@ def test_evasion_is_pgd_by_hand(objective):
 
 def test_the_strongest_objective_counts():
     model = models.create("tiny")
-    test = chosen_test(SMALL_DIGITS, 20, 0)
+    test = subset(20)
 
     def found(objective):
         chosen = EvasionSettings(eps=0.03, steps=2, objective=objective)
@@ -255,13 +258,11 @@ def test_the_strongest_objective_counts():
 
 
 def test_robustness_is_read_from_one_text_or_several():
-    both = read_robustness(["evasion:eps=2/255,steps=5,corruption:images=9"])
-    assert both == read_robustness(
-        ["corruption:images=9", "evasion:steps=5,eps=0.00784313725490196"]
-    )
-    assert both.evasion.eps == 2 / 255 and both.corruption.images == 9
-    assert read_robustness(["evasion,corruption"]).evasion == EvasionSettings()
-    assert read_robustness([]).evasion is None
+    both = read_request(["evasion:eps=2/255,steps=5,corruption:images=9"])
+    assert both == read_request(["corruption:images=9", "evasion:steps=5,eps=0.00784313725490196"])
+    assert both.measures["evasion"].eps == 2 / 255 and both.measures["corruption"].images == 9
+    assert read_request(["evasion,corruption"]).measures["evasion"] == EvasionSettings()
+    assert read_request([]) == NOTHING
     assert EvasionSettings(eps="0.5/255").describe() == (
         "PGD on margin or cross-entropy, linf, eps 0.5/255, 10 steps"
     )
@@ -292,7 +293,7 @@ def test_robustness_is_read_from_one_text_or_several():
 )  # fmt: skip
 def test_what_cannot_be_measured_is_said(text, error, says):
     with pytest.raises(error, match=says):
-        read_robustness([text])
+        read_request([text])
 
 
 def test_the_command_line_refuses_in_one_line(refused, tmp_path):
@@ -335,20 +336,18 @@ def test_pixels_are_changed_later_for_stored_weights(tmp_path, protocol, monkeyp
     assert run_grid(wanted, store, RunOptions(measures=QUICK)) == len(wanted) and not trained
     later = {cell.key: store.get(cell.key) for cell in wanted}
     for key, record in later.items():
-        assert record.model_copy(update={"evasion": None, "corruption": None}) == before[key]
-        assert (
-            record.evasion.settings == QUICK.evasion and record.evasion.map < record.evasion.clean
-        )
-        assert record.corruption.settings == QUICK.corruption
-        assert QUICK.lacking(record) == NOTHING_MORE
-        other = QUICK.model_copy(update={"evasion": EvasionSettings()})
-        assert other.lacking(record) == Measures(evasion=EvasionSettings())
+        assert record.model_copy(update={"outcomes": {}}) == before[key]
+        evaded, corrupted = record.outcomes["evasion"], record.outcomes["corruption"]
+        assert evaded.settings == EVASION and evaded.map < evaded.clean
+        assert corrupted.settings == CORRUPTION
+        assert record.lacking(QUICK) == NOTHING
+        other = MeasureRequest.of(EvasionSettings(), CORRUPTION)
+        assert record.lacking(other) == MeasureRequest.of(EvasionSettings())
     assert run_grid(wanted, store, RunOptions(measures=QUICK)) == 0 == run_grid(wanted, store)
     monkeypatch.undo()
     at_once = run_cell(wanted[0], measures=QUICK)
-    assert at_once.evasion == later[wanted[0].key].evasion
-    assert at_once.corruption == later[wanted[0].key].corruption
-    assert _results(at_once)["evasion_map"] == at_once.evasion.map
+    assert at_once.outcomes == later[wanted[0].key].outcomes
+    assert _results(at_once)["evasion"] == at_once.outcomes["evasion"].map
 
 
 def test_a_head_is_measured_as_the_network_that_it_completes():
@@ -356,14 +355,14 @@ def test_a_head_is_measured_as_the_network_that_it_completes():
     model = models.create(cell.model)
     head = model.head(10, seed=3)
     whole = Network(model.frozen(), model.head(10, seed=3))
-    found = pixels.corruption_of(cell, head, QUICK.corruption)
-    pixels._corrupted.clear()
-    tuned = cell.model_copy(update={"protocol": "finetune"})
-    same = pixels.corruption_of(tuned, whole, QUICK.corruption)
+    linear, tuned = (
+        trained_run(cell.dataset, cell.model, trained, Compute(), protocol=protocol)
+        for trained, protocol in ((head, "linear"), (whole, "finetune"))
+    )
+    found, same = CORRUPTION.measure(linear), CORRUPTION.measure(tuned)
     assert same.map == pytest.approx(found.map, abs=1e-6)
     assert same.by_severity[NOISY] == pytest.approx(found.by_severity[NOISY], abs=1e-6)
-    attacked = pixels.evasion_of(cell, head, QUICK.evasion)
-    assert attacked == pixels.evasion_of(tuned, whole, QUICK.evasion)
+    assert EVASION.measure(linear) == EVASION.measure(tuned)
 
 
 def test_only_what_boards_show_is_attacked(tmp_path):
@@ -377,16 +376,16 @@ def test_only_what_boards_show_is_attacked(tmp_path):
     computed = run_selected(wanted, store, RunOptions(measures=QUICK), progress=progress)
     assert computed == len(wanted) == 4
     records = [store.get(cell.key) for cell in wanted]
-    attacked = {r.key for r in records if r.evasion is not None}
-    assert attacked == {r.key for r in leaderboard.selected_runs(records)} and len(attacked) == 2
-    assert all(r.corruption is not None for r in records) and "attacked" in seen
+    attacked = {r.key for r in records if "evasion" in r.outcomes}
+    assert attacked == {r.key for r in selected_runs(records)} and len(attacked) == 2
+    assert all("corruption" in r.outcomes for r in records) and "measured" in seen
     assert run_selected(wanted, store, RunOptions(measures=QUICK)) == 0
     (board,) = leaderboard.boards(records)
-    assert all(row.evasion is not None for row in board.rows)
+    assert all("evasion" in row.measured for row in board.rows)
     # Where weights are not kept there is nothing to come back to.
     other = _store(tmp_path / "other")
     run_selected(wanted, other, RunOptions(measures=QUICK, keep_weights=False))
-    assert all(other.get(cell.key).evasion is not None for cell in wanted)
+    assert all("evasion" in other.get(cell.key).outcomes for cell in wanted)
 
 
 @pytest.fixture(scope="module")
@@ -405,9 +404,9 @@ def test_columns_are_means_and_differences_paired_by_seed(records):
     (row,) = [row for row in board.rows if row.attack != "none"]
     for name in ("evasion", "corruption"):
         full, own = (
-            [getattr(by_seed[side][seed], name) for seed in (0, 1)] for side in ("full", "attacked")
+            [by_seed[side][seed].outcomes[name] for seed in (0, 1)] for side in ("full", "attacked")
         )
-        found = getattr(row, name)
+        found = row.measured[name]
         maps = np.array([100 * o.map for o in own])
         assert found.map == pytest.approx(maps.mean())
         assert found.interval == pytest.approx(12.7062 * maps.std(ddof=1) / 2**0.5, rel=1e-4)
@@ -420,12 +419,9 @@ def test_columns_are_means_and_differences_paired_by_seed(records):
             12.7062 * apart.std(ddof=1) / 2**0.5, rel=1e-4
         )
         assert found.kept_to_reference == pytest.approx((kept - before).mean())
-        assert measures.value_of(by_seed["attacked"][0], name) == own[0].map
-    text = tables.to_markdown([board])
-    assert (
-        f"{row.evasion.map:.1f} ± {row.evasion.interval:.1f} ({100 * row.evasion.kept:.0f}%)"
-        in text
-    )
+        assert by_seed["attacked"][0].value(name, name) == own[0].map
+    text, evasion = tables.to_markdown([board]), row.measured["evasion"]
+    assert f"{evasion.map:.1f} ± {evasion.interval:.1f} ({100 * evasion.kept:.0f}%)" in text
     assert (
         "evasion: mAP on changed test images" in text
         and "eps 12.75/255, 2 steps, 20 images" in text
@@ -436,43 +432,33 @@ def test_columns_are_means_and_differences_paired_by_seed(records):
 
 def test_other_ways_of_measuring_are_never_averaged(records):
     changed = [
-        r.model_copy(
-            update={"evasion": r.evasion.model_copy(update={"settings": EvasionSettings()})}
-        )
-        if r.cell.seed == 1
-        else r
+        evasion_changed(r, {"settings": EvasionSettings()}) if r.cell.seed == 1 else r
         for r in records
     ]
     (board,) = leaderboard.boards(changed)
-    assert all(row.evasion is None and row.corruption is not None for row in board.rows)
+    assert all([*row.measured] == ["corruption", "class-drops"] for row in board.rows)
     assert all("evasion: not measured for each seed in one way" in row.notes for row in board.rows)
-    plain = [r.model_copy(update={"evasion": None, "corruption": None}) for r in records]
+    plain = [r.model_copy(update={"outcomes": {}}) for r in records]
     (board,) = leaderboard.boards(plain)
-    assert all(row.evasion is row.corruption is None for row in board.rows)
+    assert all([*row.measured] == ["class-drops"] for row in board.rows)
     assert "evasion:" not in tables.to_markdown([board])
     # Nothing is said of a share where a seed has learned nothing.
-    none_learned = [
-        r.model_copy(update={"evasion": r.evasion.model_copy(update={"chance": 1.0})})
-        if r.cell.seed == 1
-        else r
-        for r in records
-    ]
+    none_learned = [evasion_changed(r, {"chance": 1.0}) if r.cell.seed == 1 else r for r in records]
     (board,) = leaderboard.boards(none_learned)
-    assert all(row.evasion.kept is row.evasion.kept_to_reference is None for row in board.rows)
-    assert all(row.evasion.to_reference is not None for row in board.rows)
+    assert all(
+        row.measured["evasion"].kept is row.measured["evasion"].kept_to_reference is None
+        for row in board.rows
+    )
+    assert all(row.measured["evasion"].to_reference is not None for row in board.rows)
     tables.to_markdown([board])
     # Differences are between equal measurements only.
     other = [
-        r.model_copy(
-            update={"evasion": r.evasion.model_copy(update={"settings": EvasionSettings()})}
-        )
-        if r.cell.attack == "none"
-        else r
+        evasion_changed(r, {"settings": EvasionSettings()}) if r.cell.attack == "none" else r
         for r in records
     ]
     (board,) = leaderboard.boards(other)
     (row,) = [row for row in board.rows if row.attack != "none"]
-    assert row.evasion.to_reference is None and row.evasion.map > 0
+    assert row.measured["evasion"].to_reference is None and row.measured["evasion"].map > 0
 
 
 def test_pictures_of_changed_pixels(records, tmp_path):
@@ -486,4 +472,4 @@ def test_pictures_of_changed_pixels(records, tmp_path):
 
 def test_errors_are_the_packages_own():
     with pytest.raises(LabelAttackError):
-        read_robustness(["nothing"])
+        read_request(["nothing"])

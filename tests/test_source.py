@@ -16,9 +16,9 @@ from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.grid import Grid
-from labelattack.benchmark.store.measures import Measures
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures.d_score import DScoreSettings
+from labelattack.measures.request import MeasureRequest
 from labelattack.registry.plugins import load_plugin
 from tests.conftest import SMALL_DIGITS
 
@@ -191,7 +191,6 @@ class Mine(MutationOperator):
 
 def test_a_d_score_of_an_edited_operator_is_measured_again(tmp_path):
     store = RecordStore(tmp_path / "store")
-    job = RunOptions(measures=Measures(d_score=DScoreSettings(operator="mine", images=10, grid=3)))
     computed = []
     for number in (1, 1, 2):
         (tmp_path / "operator.py").write_text(OPERATOR.format(number=number))
@@ -200,6 +199,8 @@ def test_a_d_score_of_an_edited_operator_is_measured_again(tmp_path):
         ]:
             del sys.modules[name]
         load_plugin(tmp_path / "operator.py")
+        score = DScoreSettings(operator="mine", images=10, grid=3)
+        job = RunOptions(measures=MeasureRequest.of(score))
         grid = Grid(
             dataset=SMALL_DIGITS, model="tiny", protocol="linear", attacks=("none",),
             defenses=("an",), seeds=(0,), epochs=1, lrs=(1e-3,), batch_sizes=(8,), reference=False,

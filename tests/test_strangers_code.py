@@ -311,13 +311,17 @@ def test_heads_train_without_the_private_kernel(monkeypatch):
 
 
 def test_corrupted_images_made_before_are_those_that_are_measured():
-    from labelattack.benchmark.execution.pixels import corrupted_inputs
-    from labelattack.measures._px_settings import CorruptionSettings
-    from labelattack.models import registry as models
+    from labelattack.benchmark.execution.context import setup_of
+    from labelattack.measures._corruption import corrupted_inputs
+    from labelattack.measures.corruption import CorruptionSettings
+    from labelattack.measures.run import Compute
 
-    what = SMALL_DIGITS, models.resolve("tiny"), "finetune", CorruptionSettings(images=10), "cpu"
-    warmed = corrupted_inputs(*what, jobs=1, progress=lambda what, done, total: None)
-    assert corrupted_inputs(*what) is warmed
+    def inputs(compute):
+        setup = setup_of(SMALL_DIGITS, "tiny", "finetune", compute)
+        return corrupted_inputs(setup, CorruptionSettings(images=10))
+
+    warmed = inputs(Compute(jobs=1, progress=lambda what, done, total: None))
+    assert inputs(Compute()) is warmed
 
 
 # --- several processes

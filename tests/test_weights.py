@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from labelattack.benchmark.execution.diagnosing import rebuild
 from labelattack.errors import LabelAttackError, ModelError
+from labelattack.measures._d_score.logits import rebuild
 from labelattack.models.base import load_weights, read_weights
 from tests.conftest import SMALL_DIGITS
 

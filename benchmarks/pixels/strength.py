@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from labelattack.benchmark.execution.run_cell import measured_again
-from labelattack.benchmark.store.measures import Measures
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.defenses import registry as defenses
-from labelattack.measures._px_settings import EvasionSettings
+from labelattack.measures.evasion import EvasionSettings
+from labelattack.measures.request import MeasureRequest
 from labelattack.registry.spec import Spec
 from labelattack.training.device import single_thread
 
@@ -35,7 +35,10 @@ def main(folder: Path) -> None:
         if record.cell.seed != 0 or not wanted:
             continue
         state = store.weights(record.key)
-        maps = [measured_again(record, state, Measures(evasion=way)).evasion.map for way in ways]
+        maps = [
+            measured_again(record, state, MeasureRequest.of(way)).outcomes["evasion"].map
+            for way in ways
+        ]
         print(
             defenses.short(record.cell.defense),
             *(f"{100 * value:.1f}" for value in maps),

@@ -31,7 +31,7 @@ def checks(dataset, model):
     from labelattack.labels import PartialLabels
     from labelattack.measures._d_score.ablation import mutants
     from labelattack.measures._d_score.scoring import shape_of
-    from labelattack.measures._d_score.settings import DScoreSettings
+    from labelattack.measures.d_score import DScoreSettings
     from labelattack.registry.installation import commit, edited_files
     from labelattack.training.device import resolve_device
 

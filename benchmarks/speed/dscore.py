@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from labelattack import datasets, models
 from labelattack.measures._d_score.ablation import mutants, regions, shown_alone, without_cells
 from labelattack.measures._d_score.scoring import looks_of_network
-from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.measures._d_score.stage import stage_shape
+from labelattack.measures.d_score import DScoreSettings
 from labelattack.training.inputs import ImageInputs
 
 SETTINGS = DScoreSettings(resamples=0)

@@ -114,8 +114,8 @@ def point(count):
     """Prints the peak memory in bytes of extracting each cell's share of pooled feature_cache."""
     from labelattack import models
     from labelattack.measures._d_score.ablation import PartsReadout
-    from labelattack.measures._d_score.settings import DScoreSettings
     from labelattack.measures._d_score.stage import Stage
+    from labelattack.measures.d_score import DScoreSettings
     from labelattack.training.feature_cache import feature_cache
 
     readout = PartsReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(feature_cache="boxes"))

@@ -27,7 +27,7 @@ from labelattack.defenses.base import Task
 from labelattack.labels import PartialLabels
 from labelattack.measures._d_score.distributions import fitness
 from labelattack.measures._d_score.scoring import diagnose, looks_of_network
-from labelattack.measures._d_score.settings import DScoreSettings
+from labelattack.measures.d_score import DScoreSettings
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.inputs import ImageInputs
 from labelattack.training.loop import fit, predict

@@ -86,26 +86,6 @@ def validated(build: Callable[..., Any], **values: Any) -> Any:
         raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
 
 
-def d_score_settings(text: str) -> Any:
-    """Reads what --d-score takes."""
-    from labelattack.errors import ParameterError
-    from labelattack.measures._d_score.settings import DScoreSettings
-    from labelattack.mutations import registry as mutations
-    from labelattack.registry.spec import Spec
-
-    if text == "default":
-        return DScoreSettings()
-    if "=" not in text:
-        raise ParameterError(f"--d-score must be default, none, or key=value,..., got '{text}'")
-    given = dict(Spec.parse(f"d-score:{text}").params)
-    for name in given:
-        if name not in DScoreSettings.model_fields:
-            raise unknown("setting of --d-score:", name, DScoreSettings.model_fields)
-    if "operator" in given:
-        given["operator"] = str(mutations.resolve(str(given["operator"])))
-    return validated(DScoreSettings, **given)
-
-
 def print_table(
     title: str,
     columns: tuple[str, ...],

@@ -14,7 +14,6 @@ import typer
 from labelattack.cli._console import (
     EXIT_FAILED_CELLS,
     EXIT_INTERRUPTED,
-    d_score_settings,
     load_plugins,
     print_table,
     progress_bars,
@@ -105,15 +104,14 @@ def _run_experiment(
     leads: bool,
 ) -> None:
     from labelattack.attacks import registry as attacks
-    from labelattack.benchmark.execution.context import forget, load
+    from labelattack.benchmark.execution.context import load
     from labelattack.benchmark.execution.executors import registry as executors
     from labelattack.benchmark.execution.scheduler import run_selected
     from labelattack.benchmark.execution.task import RunOptions
-    from labelattack.benchmark.store.measures import Measures
     from labelattack.benchmark.store.store import RecordStore
     from labelattack.benchmark.store.trackers import Trackers
     from labelattack.datasets import registry as datasets
-    from labelattack.measures._px_settings import read_robustness
+    from labelattack.process_cache import forget
     from labelattack.training.device import resolve_device
 
     tell = say if leads else lambda text: None
@@ -121,15 +119,9 @@ def _run_experiment(
     load_plugins(how.plugin)
     where, mirrors = executors.create(how.executor), Trackers(how.tracker or [])
     computed_on = str(resolve_device(how.device))
-    pixels = read_robustness(wanted.robustness)
     job = RunOptions(
         device=computed_on,
-        measures=Measures(
-            d_score=None if wanted.d_score == "none" else d_score_settings(wanted.d_score),
-            evasion=pixels.evasion,
-            corruption=pixels.corruption,
-            resamples=wanted.bootstrap,
-        ),
+        measures=wanted.request(),
         keep_weights=weights,
         plugins=tuple(str(Path(path).resolve()) for path in how.plugin or ()),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from labelattack.cli._console import (
     AsJson,
     Plugins,
     load_plugins,
-    one_of,
     print_json,
     print_table,
     say,
@@ -24,8 +23,6 @@ from labelattack.errors import printable
 
 if TYPE_CHECKING:
     from labelattack.benchmark.gate.check import Check, Limits
-
-Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
 
 
 def check(
@@ -39,8 +36,8 @@ def check(
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            help="map (default), robustness, fitness, d_score, evasion, corruption; repeatable.",
-            **one_of("measure", Measure),
+            help="Metric: map (default), robustness, fitness, d_score, evasion, corruption, or "
+            "another one of `labelattack list measures`; repeatable.",
         ),
     ] = None,
     alpha: Annotated[
@@ -66,8 +63,11 @@ def check(
     """
     from labelattack.benchmark.gate.check import Limits
     from labelattack.errors import ParameterError
+    from labelattack.measures.request import metric_named
 
     load_plugins(plugin)
+    for name in measure or ():
+        metric_named(name)
     limits = validated(
         Limits,
         alpha=alpha,

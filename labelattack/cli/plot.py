@@ -33,7 +33,7 @@ def plot(
 ) -> None:
     """Draws what a store holds; one picture a board."""
     from labelattack.benchmark.boards.leaderboard import boards
-    from labelattack.benchmark.report.plots import draw_curves, draw_pixels
+    from labelattack.benchmark.report.plots import draw_curves, draw_pixels, perturbed_measures
     from labelattack.defenses import registry as defenses
     from labelattack.errors import StoreError
 
@@ -45,9 +45,7 @@ def plot(
     found = [
         board
         for board in boards(stored_records(results))
-        if (
-            board.curves if what == "curves" else any(r.evasion or r.corruption for r in board.rows)
-        )
+        if (board.curves if what == "curves" else perturbed_measures(board))
     ]
     if not found:
         raise StoreError(f"'{results}' must hold runs of {needed}, got none")

@@ -15,7 +15,6 @@ from labelattack.cli._console import (
     DScoreOption,
     Jobs,
     Plugins,
-    d_score_settings,
     load_plugins,
     print_table,
     progress_bars,
@@ -51,18 +50,26 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
-    from labelattack.benchmark.execution.context import forget, load
-    from labelattack.benchmark.execution.diagnosing import prepare_d_score, protocol_of, rebuild
-    from labelattack.benchmark.execution.scoring import score_network, usual_grids
+    from labelattack.benchmark.execution.context import (
+        load,
+        protocol_of,
+        rebuild,
+        setup_of,
+        trained_run,
+    )
     from labelattack.datasets import registry as datasets
     from labelattack.measures._d_score.plots import draw_deletions, draw_distributions, draw_scatter
+    from labelattack.measures._d_score.sensitivity import score_network, usual_grids
+    from labelattack.measures.request import d_score_of
+    from labelattack.measures.run import Compute
     from labelattack.models import registry as models
     from labelattack.models.base import read_weights
+    from labelattack.process_cache import forget
     from labelattack.training.device import resolve_device, single_thread
 
     forget()
     load_plugins(plugin)
-    settings = d_score_settings(d_score or "default")
+    settings = d_score_of(d_score or "default")
     computed_on = str(resolve_device(device))
     single_thread()
     out = pictures or (
@@ -81,20 +88,18 @@ def score(
     grids: dict[tuple[str, str], list[int]] = {}
     found = []
     with progress_bars(quiet=as_json) as progress:
+        compute = Compute(computed_on, processes, plugins, progress)
         for on, of, protocol in {(on, of, protocol_of(state)) for _, on, of, state in networks}:
-            usual = usual_grids(on, of, settings, device=computed_on)
+            setup = setup_of(on, of, protocol, compute)
+            usual = usual_grids(setup, settings)
             grids[on, of] = usual if grid is None else [g for g in grid if g]
             for cells in (settings.grid, *grids[on, of]):
-                measured = settings.model_copy(update={"grid": cells})
-                prepare_d_score(
-                    on, of, protocol, measured, computed_on, processes, plugins, progress
-                )
+                settings.model_copy(update={"grid": cells}).prepare(setup)
         progress("scored", 0, len(networks))
         for name, on, of, state in networks:
-            network = rebuild(on, of, state)
-            scoring, looks, test = score_network(
-                name, on, of, network, settings, grids=grids[on, of], device=computed_on
-            )
+            network = rebuild(on, of, state).to(computed_on)
+            run = trained_run(on, of, network, compute, protocol=protocol_of(state))
+            scoring, looks, test = score_network(name, run, settings, grids=grids[on, of])
             found.append(scoring)
             file = "-".join(re.findall(r"[\w.]+", name))
             boxes = scoring.boxes.boxes if scoring.boxes else None
@@ -152,6 +157,7 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
     from labelattack.benchmark.boards.leaderboard import boards
     from labelattack.benchmark.boards.text import row_name, title
     from labelattack.measures._d_score.plots import Point
+    from labelattack.measures.d_score import DScoreSummary
 
     found = []
     for board in boards(stored_records(folder)):
@@ -159,13 +165,15 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
             Point(
                 attacks.short(row.attack),
                 row_name(row),
-                row.robustness,
-                row.fitness,
-                row.robustness_interval,
-                row.fitness_interval,
+                summary.robustness,
+                summary.fitness,
+                summary.robustness_interval,
+                summary.fitness_interval,
             )
             for row in board.rows
-            if row.robustness is not None and row.fitness is not None
+            if isinstance(summary := row.measured.get("d-score"), DScoreSummary)
+            and summary.robustness is not None
+            and summary.fitness is not None
         ]
         if points:
             found.append((title(board), points))
@@ -173,7 +181,7 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
 
 
 def _print_scores(found: list[Any]) -> None:
-    from labelattack.benchmark.boards.text import with_limits
+    from labelattack.metrics.text import with_limits
 
     rows = []
     for scoring in found:

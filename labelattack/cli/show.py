@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from labelattack.cli._console import one_of, print_json, print_table, say, stored_records
+from labelattack.cli._console import (
+    Plugins,
+    load_plugins,
+    one_of,
+    print_json,
+    print_table,
+    say,
+    stored_records,
+)
 from labelattack.cli._options import Mix, Results
 from labelattack.errors import printable
 
@@ -15,8 +23,6 @@ if TYPE_CHECKING:
     from labelattack.benchmark.boards.leaderboard import Board
     from labelattack.benchmark.store.record import Record
 
-# What a terminal has no room for beside the columns of changed pixels; every other format has it.
-_TOO_MANY = ("robustness", "fitness", "lr")
 Format = Literal["table", "json", "csv", "markdown"]
 
 
@@ -26,8 +32,10 @@ def show(
         Format, typer.Option(help="How to print it.", **one_of("format", Format))
     ] = "table",
     mix: Mix = None,
+    plugin: Plugins = None,
 ) -> None:
     """Prints the leaderboards of a store, one for each thing that may not be compared."""
+    load_plugins(plugin)
     print_boards(stored_records(results), format, mix or ())
 
 
@@ -52,58 +60,59 @@ def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) 
 def print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
     from labelattack.benchmark.boards.text import row_name, title
-    from labelattack.benchmark.report.tables import (
-        COLUMNS,
-        CURVE_COLUMNS,
-        cells_of,
-        curve_cells,
-        remarks,
-    )
+    from labelattack.benchmark.report.columns import CURVE_COLUMNS, headings, row_columns, texts
+    from labelattack.benchmark.report.tables import remarks
+    from labelattack.measures.request import taken_measures
     from labelattack.training.validation import choice_text
 
+    columns = row_columns(board.rows)
+    lines = [dict(zip(headings(columns), texts(columns, row), strict=True)) for row in board.rows]
     marks: dict[str, str] = {}
     rules: dict[str, str] = {}
     doubts: list[str] = []
-    rows = []
-    for row in board.rows:
-        attack, defense, *numbers, positives, everything, seeds, lr, _, _ = cells_of(row)
+    for row, line in zip(board.rows, lines, strict=True):
+        attack = line["attack"]
         for note in row.notes:
             marks.setdefault(note, "*" * (len(marks) + 1))
-        defense += "".join(f" {marks[note]}" for note in row.notes)
+        line["defense"] += "".join(f" {marks[note]}" for note in row.notes)
         if doubtful := [reason for reason in row.unreliable if "fewer than" not in reason]:
-            defense += " !"
+            line["defense"] += " !"
             doubts.append(f"! {attack}, {row_name(row)}: {'; '.join(doubtful)}")
-        rows.append(("" if attack in rules else attack, defense, *numbers, seeds, lr))
+        line["attack"] = "" if attack in rules else attack
         rules.setdefault(
             attack,
-            f"{positives} of the positives and {everything} of all labels removed; "
-            f"{choice_text(row.selection_rule)}",
+            f"{line['positives lost']} of the positives and {line['labels lost']} of all labels "
+            f"removed; {choice_text(row.selection_rule)}",
         )
-    columns = (*COLUMNS[:11], *COLUMNS[13:15])
-    pixels = any(row.evasion or row.corruption for row in board.rows)
-    told = [
-        n
-        for n, name in enumerate(columns)
-        if n < 2 or (any(row[n] != "-" for row in rows) and not (pixels and name in _TOO_MANY))
+    filled = [c for c in columns if any(line[c.heading] != "-" for line in lines)]
+    wide = any(column.wide for column in filled)
+    kept = [
+        column
+        for column in columns
+        if column.on_terminal
+        and (column.heading in ("attack", "defense") or column in filled)
+        and not (wide and column.gives_way)
     ]
     print_table(
         title(board),
-        tuple(columns[n] for n in told),
-        [[row[n] for n in told] for row in rows],
-        rigid=sum(n < 10 for n in told),
+        tuple(headings(kept)),
+        [[line[column.heading] for column in kept] for line in lines],
+        rigid=sum(column.rigid for column in kept),
     )
     if board.curves:
-        print_table("robustness to label removal", CURVE_COLUMNS, map(curve_cells, board.curves))
+        print_table(
+            "robustness to label removal",
+            tuple(headings(CURVE_COLUMNS)),
+            [texts(CURVE_COLUMNS, curve) for curve in board.curves],
+        )
         typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
     typer.echo(
         "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
     )
-    if any(row.d_score is not None for row in board.rows):
-        typer.echo(
-            "robustness: lower is better; fitness and D-Score: higher is better. They say where "
-            "the model looks." + " Its parts: show --format markdown." * pixels
-        )
-    for line in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
-        typer.echo(printable(line))
+    for name, cls in taken_measures().items():
+        if any(name in row.measured for row in board.rows) and (text := cls.legend(wide=wide)):
+            typer.echo(text)
+    for remark in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
+        typer.echo(printable(remark))
     for attack, rule in rules.items():
         typer.echo(printable(f"{attack}: {rule}"))

@@ -96,6 +96,16 @@ class Registry(Generic[T]):
         """Whether using ``name`` runs no plug-in but those that were loaded by name."""
         return name in self._classes or name in self._builtin.modules
 
+    def is_known(self, name: str) -> bool:
+        """Whether a name is known, and a plug-in that declares it can be imported."""
+        if name not in self.names():
+            return False
+        try:
+            self.get(name)
+        except PluginError:
+            return False
+        return True
+
     def get(self, name: str) -> type[T]:
         """Returns the class registered as ``name``, importing its file if need be.
 
@@ -111,6 +121,17 @@ class Registry(Generic[T]):
             else:
                 raise unknown(self.kind, name, self.names())
         return self._classes[name]
+
+    def name_of(self, cls: type[T]) -> str:
+        """Name under which a class is registered.
+
+        Raises:
+            PluginError: If it is not.
+        """
+        for name, other in self._classes.items():
+            if other is cls:
+                return name
+        raise PluginError(f"{self.kind} '{cls.__name__}' must be registered, but is not")
 
     def resolve(self, spec: str | Spec) -> Spec:
         """Checks a spec and fills in every default, so that equal components have equal specs.

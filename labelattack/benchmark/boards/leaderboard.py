@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from labelattack.benchmark.boards.curves import Curve, _curves
+from labelattack.benchmark.boards.curves import Curve, curves_of
 from labelattack.benchmark.boards.keys import (
     BoardKey,
     RowKey,
@@ -18,7 +18,7 @@ from labelattack.benchmark.boards.keys import (
     pair_key_of,
 )
 from labelattack.benchmark.boards.ranking import Comparison, Run, rank
-from labelattack.benchmark.boards.row import Row, _row
+from labelattack.benchmark.boards.row import Row, row_of
 from labelattack.benchmark.boards.text import row_name
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.benchmark.selection import selected_runs
@@ -136,7 +136,7 @@ def _board(members: dict[BoardKey, list[Record]], free: set[str], mixed: list[Mi
         told = [key.variant] if key.variant else []
         if names[key.attack, key.defense, key.variant] > 1:
             told.append(f"versions: {key.versions}")
-        rows.append(_row(group, chosen[key], references.get(key.variant, {}), ", ".join(told)))
+        rows.append(row_of(group, chosen[key], references.get(key.variant, {}), ", ".join(told)))
     order = sorted(
         range(len(rows)),
         key=lambda n: (
@@ -154,7 +154,7 @@ def _board(members: dict[BoardKey, list[Record]], free: set[str], mixed: list[Mi
         mixed=list(mixed),
         libraries=libraries_of(record for records in members.values() for record in records),
         rows=ranked,
-        curves=_curves(chosen, references),
+        curves=curves_of(chosen, references),
         comparisons=comparisons,
         unranked=unranked,
     )

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from labelattack.benchmark.boards.reliability import doubts
-from labelattack.benchmark.boards.shaking import SHAKES, Shaken, shaken
 from labelattack.benchmark.store.record import Record, points
-from labelattack.measures._d_score.distributions import DScore
-from labelattack.metrics.statistics import Estimate, estimate, estimate_all
+from labelattack.measures.base import MetricSummary, Summary
+from labelattack.measures.request import derived_measures, measure_named, place_of
+from labelattack.metrics.statistics import Estimate, estimate
+
+# Format: fields of a row that are those of a summary; a summary without lies under its own name.
+# Summaries of all other measures lie in ``measures``.
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "d-score": (
+        "robustness", "robustness_interval", "fitness", "fitness_interval", "d_score_interval",
+        "d_score",
+    ),
+    "evasion": (),
+    "corruption": (),
+    "class-drops": ("class_drops", "worst_class", "worst_drop"),
+}  # fmt: skip
 
 
 class Row(BaseModel):
@@ -32,20 +49,8 @@ class Row(BaseModel):
             cannot be told apart share a rank.
         to_reference: Mean difference from the full-label reference, paired by seed.
         to_reference_interval: Half-width of that difference's interval.
-        robustness: Distance of attention from uniform, in [0, 1], lower is better; mean over seeds,
-            None if it was not measured or is undefined for a seed.
-        robustness_interval: Half-width of its 95 % Student-t interval; for a single seed that of
-            the bootstrap over images.
-        fitness: 1 - distance of attention from features, in [0, 1], higher is better; likewise.
-        fitness_interval: Likewise.
-        d_score_interval: Likewise, of their difference.
-        evasion: What an evasion attack on test images leaves; None if it was not measured for each
-            seed, or in different ways.
-        corruption: What common corruptions of test images leave; likewise.
-        class_drops: Points of average precision that each class loses to the reference, mean over
-            seeds.
-        worst_class: Class that loses most average precision to the reference, mean over seeds.
-        worst_drop: How many points it loses.
+        measured: Summary of each measure that was taken of every seed in one way, and of each that
+            is derived from the scores, by the measure's name.
         positives_removed: Share of positives removed, mean over seeds.
         labels_removed: Share of all labels removed (the paper's q-hat), mean over seeds.
         requested_rate: The attack's rate.
@@ -73,16 +78,7 @@ class Row(BaseModel):
     rank: tuple[int, int] | None
     to_reference: float | None
     to_reference_interval: float | None
-    robustness: float | None
-    robustness_interval: float | None
-    fitness: float | None
-    fitness_interval: float | None
-    d_score_interval: float | None
-    evasion: Shaken | None = None
-    corruption: Shaken | None = None
-    class_drops: dict[str, float]
-    worst_class: str | None
-    worst_drop: float | None
+    measured: dict[str, SerializeAsAny[Summary]] = {}
     positives_removed: float | None
     labels_removed: float | None
     requested_rate: float | None
@@ -96,22 +92,52 @@ class Row(BaseModel):
     unreliable: list[str]
     notes: list[str]
 
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def d_score(self) -> float | None:
-        """Fitness - robustness, in [-1, 1], higher is better."""
-        return DScore(self.robustness, self.fitness).value
+    def metric(self, measure: str, name: str) -> MetricSummary | None:
+        """A metric over seeds; None if the measure was not taken.
+
+        Args:
+            measure: Name of the measure.
+            name: Name of the metric.
+        """
+        summary = self.measured.get(measure)
+        return None if summary is None else summary.metric(name)
+
+    @model_serializer(mode="wrap")
+    def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Summaries as the format has them: some among the row's own fields."""
+        fields: dict[str, Any] = {}
+        for key, value in handler(self).items():
+            if key != "measured":
+                fields[key] = value
+                continue
+            for name, own in _FIELDS.items():
+                summary = value.get(name)
+                if own:
+                    fields |= {field: (summary or {}).get(field) for field in own}
+                else:
+                    fields[name] = summary
+            fields["class_drops"] = fields["class_drops"] or {}
+            if others := {name: of for name, of in value.items() if name not in _FIELDS}:
+                fields["measures"] = dict(sorted(others.items()))
+        fields["d_score"] = fields.pop("d_score", None)
+        return fields
 
 
-def _row(
+def row_of(
     group: list[Record], chosen: dict[int, Record], reference: dict[int, Record], variant: str
 ) -> Row:
+    """Row of some records.
+
+    Args:
+        group: All its records, of every recipe and seed.
+        chosen: The run of each seed that validation selects.
+        reference: Those of the full-label reference.
+        variant: What else tells the row from others.
+    """
     best = list(chosen.values())
     scores = estimate([points(record) for record in best])
     pairs = [(record, reference[seed]) for seed, record in chosen.items() if seed in reference]
     paired = estimate([points(record) - points(clean) for record, clean in pairs])
-    drops = _class_drops(pairs)
-    worst_class = max(drops, key=drops.__getitem__, default=None)
     half_width, over = _interval(scores, best)
     removals = [r.removal for r in best if r.removal is not None]
     notes = []
@@ -122,20 +148,8 @@ def _row(
     if any(r.cell.selection == "clean" for r in group):
         notes.append("clean validation labels")
     notes += dict.fromkeys(caveat for r in best for caveat in r.caveats)
-    diagnoses = [r.diagnosis for r in best if r.diagnosis is not None]
-    ways = {d.settings.changes() for d in diagnoses}
-    if len(ways) > 1:
-        diagnoses = []
-        notes.append("D-Score: measured in different ways")
-    elif any(ways):
-        notes.append(f"D-Score: {ways.pop()}")
-    changed = {name: shaken(chosen, reference, name) for name in SHAKES}
-    for name, summary in changed.items():
-        if summary is None and any(getattr(record, name) for record in best):
-            notes.append(f"{name}: not measured for each seed in one way")
-    robust = _part([(d.robustness, d.robustness_interval) for d in diagnoses])
-    fitting = _part([(d.fitness, d.fitness_interval) for d in diagnoses])
-    difference = _part([(d.d_score, d.d_score_interval) for d in diagnoses])
+    measured, remarks = _measured(chosen, reference)
+    notes += remarks
     return Row(
         attack=group[0].cell.attack,
         defense=group[0].cell.defense,
@@ -148,16 +162,7 @@ def _row(
         rank=None,
         to_reference=paired.mean if paired.seeds else None,
         to_reference_interval=paired.half_width,
-        robustness=robust[0],
-        robustness_interval=robust[1],
-        fitness=fitting[0],
-        fitness_interval=fitting[1],
-        d_score_interval=difference[1],
-        evasion=changed["evasion"],
-        corruption=changed["corruption"],
-        worst_class=worst_class,
-        worst_drop=None if worst_class is None else drops[worst_class],
-        class_drops=drops,
+        measured=measured,
         positives_removed=_mean([r.positives_removed for r in removals]),
         labels_removed=_mean([r.q_hat for r in removals]),
         requested_rate=removals[0].requested_rate if removals else None,
@@ -183,28 +188,34 @@ def _interval(
     return (None, None) if limits is None else (50 * (limits[1] - limits[0]), "images")
 
 
-def _part(
-    found: list[tuple[float | None, tuple[float, float] | None]],
-) -> tuple[float | None, float | None]:
-    """Mean and half-width of one part of the D-Score; undefined if it is so for any seed."""
-    mean, half_width = estimate_all(value for value, _ in found)
-    if mean is not None and len(found) == 1 and found[0][1] is not None:
-        low, high = found[0][1]
-        half_width = (high - low) / 2
-    return mean, half_width
-
-
-def _class_drops(pairs: list[tuple[Record, Record]]) -> dict[str, float]:
-    """How far the average precision of each class falls below the reference, in points."""
-    drops: dict[str, list[float]] = defaultdict(list)
-    for record, clean in pairs:
-        if record.test is None or clean.test is None:
+def _measured(
+    chosen: dict[int, Record], reference: dict[int, Record]
+) -> tuple[dict[str, Summary], list[str]]:
+    """Summaries of the measures of a row, and notes on them."""
+    measured: dict[str, Summary] = {}
+    notes: list[str] = []
+    for name in sorted({name for r in chosen.values() for name in r.outcomes}, key=place_of):
+        cls = measure_named(name)
+        seeds = {s: r.outcomes[name] for s, r in chosen.items() if name in r.outcomes}
+        ways = {outcome.how() for outcome in seeds.values()}
+        if len(seeds) < len(chosen) or len(ways) > 1:
+            notes.append(f"{cls.title()}: not measured for each seed in one way")
             continue
-        for name, value in record.test.per_class.items():
-            before = clean.test.per_class.get(name)
-            if value is not None and before is not None:
-                drops[name].append(100 * (before - value))
-    return {name: sum(values) / len(values) for name, values in drops.items()}
+        before = {
+            seed: record.outcomes[name]
+            for seed, record in reference.items()
+            if name in record.outcomes and record.outcomes[name].how() in ways
+        }
+        measured[name] = cls.summarise(seeds, before)
+        notes += cls.notes(list(seeds.values()))
+    tests = {seed: r.test for seed, r in chosen.items() if r.test is not None}
+    clean = {seed: r.test for seed, r in reference.items() if r.test is not None}
+    for name, derived in derived_measures().items():
+        if (summary := derived.of_row(tests, clean)) is not None:
+            measured[name] = summary
+    unread = sorted({name for r in chosen.values() for name in r.unread})
+    notes += [f"{name}: measured, but no measure of that name is loaded" for name in unread]
+    return measured, notes
 
 
 def _mean(values: list[float | None]) -> float | None:

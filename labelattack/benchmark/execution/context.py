@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import lru_cache
 
+from torch import Tensor, nn
+
 from labelattack.datasets import registry as datasets
-from labelattack.datasets.base import Split, Splits
-from labelattack.errors import LabelAttackError, PluginError
-from labelattack.measures._d_score.scoring import choose_images
+from labelattack.datasets.base import Splits
+from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreError
+from labelattack.measures.run import Compute, Setup, TrainedRun
+from labelattack.models import registry as models
+from labelattack.models.weights import fit
+from labelattack.process_cache import on_forget
 from labelattack.registry.spec import Spec
 from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import frozen_network
+from labelattack.training.loop import Scores
 from labelattack.training.protocols.base import Prepared, prepare
 from labelattack.training.recipe import Protocol
-
-_others: list[Callable[[], None]] = [frozen_network.cache_clear]
-
-
-def on_forget(clear: Callable[[], None]) -> None:
-    """Names what else is to be cleared when data and models are forgotten."""
-    _others.append(clear)
-
-
-def forget() -> None:
-    """Drops what this process keeps of datasets and models, as their files may have changed."""
-    for clear in (load.cache_clear, chosen_test.cache_clear, prepared.cache_clear, *_others):
-        clear()
+from labelattack.training.validation import ValidationLabels
 
 
 @lru_cache(maxsize=1)
@@ -48,14 +42,84 @@ def load(dataset: str) -> Splits:
         ) from error
 
 
-@lru_cache(maxsize=2)
-def chosen_test(dataset: str, images: int, seed: int) -> Split:
-    """The test images on which more than mAP is measured; the same for every cell."""
-    test = load(dataset).test
-    return test.take(choose_images(test.labels, images, seed=seed))
-
-
 @lru_cache(maxsize=1)
 def prepared(dataset: str, model: Spec, protocol: Protocol, device: str) -> Prepared:
     """Readies a dataset and a model for training under a protocol, keeping the last pair."""
     return prepare(protocol, load(dataset), model, device=resolve_device(device))
+
+
+for _cached in (load, prepared, frozen_network):
+    on_forget(_cached.cache_clear)
+
+
+def setup_of(dataset: str, model: str, protocol: Protocol, compute: Compute) -> Setup:
+    """Dataset, model and protocol as measures see them before anything is trained.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        protocol: Training protocol.
+        compute: Means of computing.
+    """
+    return Setup(load(dataset), models.resolve(model), protocol, compute)
+
+
+def trained_run(
+    dataset: str,
+    model: str,
+    trained: nn.Module,
+    compute: Compute,
+    *,
+    protocol: Protocol,
+    validation_labels: ValidationLabels | None = None,
+    test_scores: Scores | None = None,
+) -> TrainedRun:
+    """A trained network as measures see it.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        trained: What the protocol trained.
+        compute: Means of computing.
+        protocol: Training protocol.
+        validation_labels: Validation labels that selection may see, if they are known.
+        test_scores: Logits of the test images, if they are known already.
+    """
+    spec = models.resolve(model)
+    return TrainedRun(
+        load(dataset),
+        spec,
+        protocol,
+        compute,
+        trained=trained,
+        prepare=lambda: prepared(dataset, spec, protocol, compute.device),
+        validation_labels=validation_labels,
+        test_scores=test_scores,
+    )
+
+
+def protocol_of(state: Mapping[str, Tensor]) -> Protocol:
+    """Under which protocol weights were trained: the linear one trains the head only."""
+    names = sorted(name.rpartition(".")[2] for name in state)
+    return "linear" if names == ["bias", "weight"] else "finetune"
+
+
+def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """A trained network, or under the linear protocol its head, from weights.
+
+    Args:
+        dataset: Resolved spec.
+        model: Resolved spec.
+        state: ``weight`` and ``bias`` of a head, or everything.
+
+    Raises:
+        StoreError: If the weights do not fit.
+    """
+    built, labels = models.create(model), len(load(dataset).classes)
+    linear = protocol_of(state) == "linear"
+    network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
+    try:
+        fit(network, state, f"weights must fit model '{model}' on '{dataset}'")
+    except ModelError as error:
+        raise StoreError(str(error)) from error
+    return network

@@ -7,28 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy.special import expit
 from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
-from labelattack.benchmark.execution.context import load, prepared
-from labelattack.benchmark.execution.diagnosing import diagnosis_of, rebuild
-from labelattack.benchmark.execution.pixels import corruption_of, evasion_of
+from labelattack.benchmark.execution.context import load, prepared, rebuild, trained_run
 from labelattack.benchmark.plan.cell import Cell
-from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
 from labelattack.benchmark.store.provenance import circumstances
-from labelattack.benchmark.store.record import CleanScores, Record, Removal
-from labelattack.datasets.base import Split
+from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task
 from labelattack.errors import DatasetError, PluginError, StoreError
 from labelattack.labels import PartialLabels
+from labelattack.measures.base import Outcome
+from labelattack.measures.clean_scores import CleanScores, score
+from labelattack.measures.request import NOTHING, MeasureRequest
+from labelattack.measures.run import Compute, TrainedRun
 from labelattack.metrics.average_precision import (
-    average_precision,
-    defined_mean,
-    map_interval,
     mean_average_precision,
 )
 from labelattack.models import registry as models
@@ -81,7 +76,7 @@ def run_cells(
     cells: Sequence[Cell],
     *,
     device: str = "cpu",
-    measures: Measures = NOTHING_MORE,
+    measures: MeasureRequest = NOTHING,
     keep: Keep = lambda cell, state: None,
 ) -> Iterator[Record]:
     """Attacks, trains, selects and scores the cells of one group.
@@ -123,13 +118,13 @@ def run_cells(
         yield _facts(cell, device).model_copy(update={**outcome, **times})
 
 
-def run_cell(cell: Cell, *, device: str = "cpu", measures: Measures = NOTHING_MORE) -> Record:
+def run_cell(cell: Cell, *, device: str = "cpu", measures: MeasureRequest = NOTHING) -> Record:
     """Record of one cell; see [run_cells][labelattack.benchmark.execution.run_cell.run_cells]."""
     return next(run_cells([cell], device=device, measures=measures))
 
 
 def measured_again(
-    record: Record, state: dict[str, Tensor], measures: Measures, *, device: str = "cpu"
+    record: Record, state: dict[str, Tensor], measures: MeasureRequest, *, device: str = "cpu"
 ) -> Record:
     """A finished record with what it lacks, measured on what it trained.
 
@@ -140,12 +135,15 @@ def measured_again(
         device: Where to compute.
     """
     _require_same_data([record.cell])
-    cell, lacking = record.cell, measures.lacking(record)
+    cell, lacking = record.cell, record.lacking(measures)
     network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
-    found = _measured(cell, network, lacking, device)
+    attack, clean = attacks.create(cell.attack), load(cell.dataset).val.labels
+    chosen = validation_labels(attack, clean, cell.selection, seed=cell.seed)
+    run = _as_measured(cell, network, chosen, device)
+    update: dict[str, object] = {"outcomes": record.outcomes | _outcomes(run, lacking)}
     if lacking.resamples:
-        found["test"] = _tested(cell, network, lacking.resamples, device, alone=True)
-    return record.model_copy(update=found)
+        update["test"] = _tested(run, lacking.resamples)
+    return record.model_copy(update=update)
 
 
 def _require_same_data(cells: Sequence[Cell]) -> None:
@@ -280,11 +278,13 @@ def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
 
 
 def _finish(
-    run: _Run, result: Fit, device: str, measures: Measures, keep: Keep
+    run: _Run, result: Fit, device: str, measures: MeasureRequest, keep: Keep
 ) -> dict[str, object]:
     cell, network = run.cell, run.network
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
+    scores = predict(network, _prepared(cell, device).test)
+    trained = _as_measured(cell, network, run.chosen, device, scores)
     found = {
         "status": "done",
         "removal": run.removal,
@@ -294,11 +294,11 @@ def _finish(
         "epochs": result.epochs,
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
-        "test": _tested(cell, network, measures.resamples, device),
-        **_measured(cell, network, measures, device),
+        "test": _tested(trained, measures.resamples),
+        "outcomes": _outcomes(trained, measures),
     }
     # Features were read before; looking at every file would take as long as training a head.
-    reads = cell.protocol == "finetune" or measures.evasion is not None
+    reads = cell.protocol == "finetune" or "network" in vars(trained)
     if reads and not all(split.is_unchanged for split in load(cell.dataset).parts.values()):
         raise DatasetError("images must stay as they are while a run lasts, but were replaced")
     return found
@@ -317,44 +317,29 @@ def _caveats(cell: Cell, network: nn.Module, device: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _measured(cell: Cell, network: nn.Module, wanted: Measures, device: str) -> dict[str, object]:
-    """What is wanted of a trained network beside its mAP, by field of its record."""
-    found: dict[str, object] = {}
-    if wanted.d_score is not None:
-        found["diagnosis"] = diagnosis_of(cell, network, wanted.d_score, device=device)
-    if wanted.corruption is not None:
-        found["corruption"] = corruption_of(cell, network, wanted.corruption, device=device)
-    if wanted.evasion is not None:
-        found["evasion"] = evasion_of(cell, network, wanted.evasion, device=device)
-    return found
-
-
-def _tested(
-    cell: Cell, network: nn.Module, resamples: int, device: str, *, alone: bool = False
-) -> CleanScores:
-    splits = load(cell.dataset)
-    ready = _prepared(cell, device)
-    scores = predict(network, ready.test, alone=alone)
-    return _score(scores, splits.test, splits.classes, resamples)
-
-
-def _score(scores: Scores, test: Split, classes: Sequence[str], resamples: int) -> CleanScores:
-    per_class = average_precision(scores, test.labels, scored=test.scored)
-    defined = [None if np.isnan(value) else float(value) for value in per_class]
-    micro, eleven = (
-        mean_average_precision(scores, test.labels, scored=test.scored, variant=variant)
-        for variant in ("micro", "voc-11-point")
+def _as_measured(
+    cell: Cell,
+    network: nn.Module,
+    chosen: ValidationLabels,
+    device: str,
+    scores: Scores | None = None,
+) -> TrainedRun:
+    """A trained network as measures see it."""
+    return trained_run(
+        cell.dataset,
+        cell.model,
+        network,
+        Compute(device),
+        protocol=cell.protocol,
+        validation_labels=chosen,
+        test_scores=scores,
     )
-    return CleanScores(
-        map=defined_mean(per_class),
-        map_micro=micro,
-        map_voc_11_point=eleven,
-        per_class=dict(zip(classes, defined, strict=True)),
-        undefined_classes=defined.count(None),
-        map_interval=map_interval(scores, test.labels, scored=test.scored, resamples=resamples),
-        resamples=resamples,
-        mean_prediction=float(expit(scores).mean(dtype=np.float64)),
-        prevalence=float(test.labels.mean()),
-        constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
-        saturated_classes=tuple(np.array(classes, dtype=object)[test.saturated]),
-    )
+
+
+def _outcomes(run: TrainedRun, request: MeasureRequest) -> dict[str, Outcome]:
+    """Outcome of each requested measure."""
+    return {name: measure.measure(run) for name, measure in request.measures.items()}
+
+
+def _tested(run: TrainedRun, resamples: int) -> CleanScores:
+    return score(run.scores, run.splits.test, run.splits.classes, resamples)

@@ -8,21 +8,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
 
-from labelattack.benchmark.execution.context import load
-from labelattack.benchmark.execution.diagnosing import prepare_d_score
+from labelattack.benchmark.execution.context import load, setup_of
 from labelattack.benchmark.execution.executors.base import Executor
 from labelattack.benchmark.execution.executors.local import Local
 from labelattack.benchmark.execution.grouping import groups
 from labelattack.benchmark.execution.leases import LEASE, Leases
-from labelattack.benchmark.execution.pixels import corrupted_inputs, prepare_evasion
 from labelattack.benchmark.execution.preflight import check_cells
 from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.selection import selected_runs
-from labelattack.benchmark.store.measures import NOTHING_MORE
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.base import Progress
+from labelattack.measures.request import NOTHING
+from labelattack.measures.run import Compute
 from labelattack.models import registry as models
 from labelattack.training.device import resolve_device
 from labelattack.training.distributed import agreed, check_parallel, leads, size
@@ -79,7 +78,7 @@ def run_grid(
         record = store.get(cell.key)
         if record is None or (retry_failed and record.status == "failed"):
             return True
-        return job.measures.lacking(record) != NOTHING_MORE
+        return record.lacking(job.measures) != NOTHING
 
     missing = agreed([cell for cell in cells if lacking(cell)])
     if not missing:
@@ -185,15 +184,15 @@ def run_selected(
         Number of cells that were run or measured by this call.
     """
     searched = len({cell.recipe for cell in cells}) > 1
-    if job.measures.evasion is None or not job.keep_weights or not searched:
+    cheap = job.measures.of_every_run()
+    if cheap == job.measures or not job.keep_weights or not searched:
         return run_grid(cells, store, job, progress=progress, **how)
-    cheap = replace(job, measures=job.measures.model_copy(update={"evasion": None}))
-    computed = run_grid(cells, store, cheap, progress=progress, **how)
+    computed = run_grid(cells, store, replace(job, measures=cheap), progress=progress, **how)
     records = [record for cell in cells if (record := store.get(cell.key)) is not None]
     chosen = [record.cell for record in agreed(selected_runs(records))]
 
     def told(what: str, done: int, total: int) -> None:
-        progress("attacked" if what == "cells" else what, done, total)
+        progress("measured" if what == "cells" else what, done, total)
 
     once = how | {"retry_failed": False, "finished": None}
     return max(computed, run_grid(chosen, store, job, progress=told, **once))
@@ -212,15 +211,7 @@ def _prepare(cells: Sequence[Cell], job: RunOptions, jobs: int, progress: Progre
             plugins=job.plugins,
             progress=progress,
         )
-        if job.measures.d_score is not None:
-            prepare_d_score(
-                dataset, model, protocol, job.measures.d_score, job.device, jobs, job.plugins,
-                progress,
-            )  # fmt: skip
-        if job.measures.evasion is not None:
-            prepare_evasion()
-        if job.measures.corruption is not None and protocol == "linear":
-            corrupted_inputs(
-                dataset, models.resolve(model), protocol, job.measures.corruption, job.device,
-                jobs=jobs, plugins=job.plugins, progress=progress,
-            )  # fmt: skip
+        compute = Compute(job.device, jobs, job.plugins, progress)
+        setup = setup_of(dataset, model, protocol, compute)
+        for measure in job.measures.measures.values():
+            measure.prepare(setup)

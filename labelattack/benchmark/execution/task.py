@@ -11,9 +11,9 @@ from torch import Tensor
 
 from labelattack.benchmark.execution.run_cell import measured_again, run_cells
 from labelattack.benchmark.plan.cell import Cell
-from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
+from labelattack.measures.request import NOTHING, MeasureRequest
 from labelattack.registry.plugins import load_plugin
 from labelattack.training.device import single_thread
 from labelattack.training.distributed import agreed, leads
@@ -31,7 +31,7 @@ class RunOptions:
     """
 
     device: str = "cpu"
-    measures: Measures = NOTHING_MORE
+    measures: MeasureRequest = NOTHING
     keep_weights: bool = True
     plugins: tuple[str, ...] = ()
 
@@ -126,7 +126,7 @@ def run_task(cells: Sequence[Cell], job: RunOptions, shelf: RecordSink) -> None:
     for cell in cells if leads() else ():
         record = shelf.get(cell.key)
         state = shelf.weights(cell.key) if record and record.status == "done" else None
-        if record is None or state is None or job.measures.lacking(record) == NOTHING_MORE:
+        if record is None or state is None or record.lacking(job.measures) == NOTHING:
             untrained.append(cell)
         else:
             shelf.add(measured_again(record, state, job.measures, device=job.device))
@@ -139,7 +139,7 @@ def run_task(cells: Sequence[Cell], job: RunOptions, shelf: RecordSink) -> None:
             shelf.add_weights(cell.key, state)
 
     # Processes that train one network together need the leading one alone for the measures.
-    measures = job.measures if leads() else Measures()
+    measures = job.measures if leads() else NOTHING
     for record in run_cells(untrained, device=job.device, measures=measures, keep=keep):
         if leads():
             shelf.add(record)

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from labelattack.benchmark.boards.keys import (
     BoardKey,
@@ -17,12 +23,11 @@ from labelattack.benchmark.boards.keys import (
     pair_key_of,
 )
 from labelattack.benchmark.boards.text import row_title
-from labelattack.benchmark.plan.config import Measure
 from labelattack.benchmark.selection import best_on_validation
-from labelattack.benchmark.store.measures import value_of, way_of
 from labelattack.benchmark.store.record import Record
 from labelattack.errors import StoreError
 from labelattack.files.storage import saved
+from labelattack.measures.request import measure_of
 from labelattack.registry.parameters import broken_rule
 
 FORMAT: Literal[1] = 1
@@ -30,14 +35,8 @@ Seed = Annotated[int, Field(ge=0)]
 Points = Annotated[float, Field(allow_inf_nan=False)]
 
 
-# The field that says how a measure was taken.
-_WAYS: dict[Measure, str] = {
-    "robustness": "d_score",
-    "fitness": "d_score",
-    "d_score": "d_score",
-    "evasion": "evasion",
-    "corruption": "corruption",
-}
+# Format: measures whose settings have a field of their own; those of others lie in ``ways``.
+_FIELDS = {"d-score": "d_score", "evasion": "evasion", "corruption": "corruption"}
 
 
 class BaselineRow(PairKey):
@@ -48,20 +47,25 @@ class BaselineRow(PairKey):
         scores: For each measure, the score of each seed in points: hundredths of its unit.
         failed: Why a seed has no score.
         d_score: How the D-Score was measured, if it was.
-        evasion: How test images were attacked, likewise.
-        corruption: How test images were corrupted, likewise.
+        evasion: How test images were attacked, if they were.
+        corruption: How test images were corrupted, if they were.
+        ways: How each other measure was taken, by the measure's name.
     """
 
     labels: dict[Seed, str]
-    scores: dict[Measure, dict[Seed, Points]]
+    scores: dict[str, dict[Seed, Points]]
     failed: dict[Seed, str] = Field(default={})
     d_score: str = ""
     evasion: str = ""
     corruption: str = ""
+    ways: dict[str, str] = Field(default={})
 
-    def way(self, measure: Measure) -> str:
-        """How a measure was taken; empty for mAP, or if it was not."""
-        return str(getattr(self, _WAYS[measure])) if measure in _WAYS else ""
+    def way(self, metric: str) -> str:
+        """How the measure of a metric was taken; empty for mAP, or if it was not."""
+        measure = measure_of(metric)
+        if measure in _FIELDS:
+            return str(getattr(self, _FIELDS[measure]))
+        return self.ways.get(measure, "")
 
     @property
     def pair(self) -> PairKey:
@@ -110,12 +114,12 @@ class Baseline(BaseModel):
         return self
 
 
-def summed_up(records: Iterable[Record], measures: Iterable[Measure]) -> Baseline:
+def summed_up(records: Iterable[Record], metrics: Iterable[str]) -> Baseline:
     """Scores of the runs that validation chooses.
 
     Args:
         records: Finished and failed records, in any order.
-        measures: What to keep of them, where it was measured.
+        metrics: Names of the metrics to keep, where they were measured.
 
     Returns:
         Boards and rows, sorted; points are rounded to four digits.
@@ -126,7 +130,7 @@ def summed_up(records: Iterable[Record], measures: Iterable[Measure]) -> Baselin
     records = list(records)
     for record in records:
         runs[board_key_of(record)][pair_key_of(record)][record.cell.seed].append(record)
-    wanted = sorted(set(measures))
+    wanted = sorted(set(metrics))
     return Baseline(
         format=FORMAT,
         libraries={name: " and ".join(v) for name, v in libraries_of(records).items()},
@@ -144,10 +148,10 @@ def _sorted(found: Iterable[Any]) -> list[Any]:
     return sorted(found, key=lambda model: tuple(model.model_dump().values()))
 
 
-def _row(pair: PairKey, runs: dict[int, list[Record]], measures: list[Measure]) -> BaselineRow:
+def _row(pair: PairKey, runs: dict[int, list[Record]], metrics: list[str]) -> BaselineRow:
     labels: dict[int, str] = {}
     failed: dict[int, str] = {}
-    scores: dict[Measure, dict[int, float]] = {}
+    scores: dict[str, dict[int, float]] = {}
     ways: dict[str, set[str]] = {}
     for seed, records in sorted(runs.items()):
         best = best_on_validation(records)
@@ -156,19 +160,21 @@ def _row(pair: PairKey, runs: dict[int, list[Record]], measures: list[Measure]) 
             continue
         if best.removal is not None and best.removal.attacked_labels is not None:
             labels[seed] = best.removal.attacked_labels
-        for measure in measures:
-            value = value_of(best, measure)
+        for metric in metrics:
+            measure = measure_of(metric)
+            value = best.value(metric, measure)
             if value is not None:
-                scores.setdefault(measure, {})[seed] = round(100 * value, 4)
-        for measure in measures:
-            if measure in _WAYS and (how := way_of(best, measure)):
-                ways.setdefault(_WAYS[measure], set()).add(how)
+                scores.setdefault(metric, {})[seed] = round(100 * value, 4)
+            if measure in best.outcomes:
+                ways.setdefault(measure, set()).add(best.outcomes[measure].how())
+    told = {name: " and ".join(sorted(found)) for name, found in ways.items()}
     return BaselineRow(
         **pair.model_dump(),
         labels=labels,
         scores=scores,
         failed=failed,
-        **{kind: " and ".join(sorted(found)) for kind, found in ways.items()},
+        **{_FIELDS[name]: way for name, way in told.items() if name in _FIELDS},
+        ways={name: way for name, way in told.items() if name not in _FIELDS},
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from labelattack.benchmark.boards.keys import BoardKey, PairKey
 from labelattack.benchmark.boards.text import row_title, some
@@ -19,15 +19,22 @@ from labelattack.benchmark.gate.baseline import (
     summed_up,
 )
 from labelattack.benchmark.gate.current import current
-from labelattack.benchmark.plan.config import Measure
 from labelattack.benchmark.store.store import RecordStore
+from labelattack.measures.request import measure_named, measure_of, metric_named
 from labelattack.metrics.statistics import holm, paired
 
 MIN_SEEDS = 2
-LOWER_IS_BETTER = ("robustness",)
 Verdict = Literal[
     "regression", "improved", "within tolerance", "not told from noise", "equal", "cannot compare"
 ]
+
+
+def _known(name: str) -> str:
+    metric_named(name)
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_known)]
 
 
 class Limits(BaseModel):
@@ -44,7 +51,7 @@ class Limits(BaseModel):
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("map",)
+    measures: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("map",)
     same_versions: bool = False
 
 
@@ -74,7 +81,7 @@ class Change(BaseModel):
     board: BoardKey
     pair: PairKey
     versions: tuple[str, str] | None = None
-    measure: Measure
+    measure: str
     verdict: Verdict
     reason: str = ""
     test: Literal["paired", "Welch"] | None = None
@@ -252,7 +259,7 @@ def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change
     return _tested(change, _sides(before, after, change.measure))
 
 
-def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
+def _obstacle(before: BaselineRow, after: BaselineRow, measure: str) -> str:
     """Why two rows cannot be compared; empty if they can."""
     old, new = before.scores.get(measure, {}), after.scores.get(measure, {})
     failed = sorted(after.failed.keys() & old.keys())
@@ -263,7 +270,7 @@ def _obstacle(before: BaselineRow, after: BaselineRow, measure: Measure) -> str:
     if not new:
         return f"{measure} was not measured now"
     if (then := before.way(measure)) != (now := after.way(measure)):
-        name = measure if measure in ("evasion", "corruption") else "D-Score"
+        name = measure_named(measure_of(measure)).title()
         return f"{name} measured by {then} then, {now} now"
     sides = _sides(before, after, measure)
     fewest = min(len(sides.old), len(sides.new))
@@ -284,7 +291,7 @@ class _Sides(NamedTuple):
         return self.same and self.old == self.new
 
 
-def _sides(before: BaselineRow, after: BaselineRow, measure: Measure) -> _Sides:
+def _sides(before: BaselineRow, after: BaselineRow, measure: str) -> _Sides:
     """Seeds are the same if one side has no others and no attacked labels are known to differ.
 
     Those of another version of the attack must be known to be equal.
@@ -301,7 +308,7 @@ def _sides(before: BaselineRow, after: BaselineRow, measure: Measure) -> _Sides:
 
 
 def _tested(change: Change, sides: _Sides) -> _Tested:
-    sign = -1 if change.measure in LOWER_IS_BETTER else 1
+    sign = 1 if metric_named(change.measure).higher_is_better else -1
     before, now = float(np.mean(sides.old)), float(np.mean(sides.new))
     drop = sign * (before - now)
     interval, worse, better = 0.0, 1.0, 1.0

@@ -9,11 +9,12 @@ from itertools import groupby
 from pathlib import Path
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.boards.text import row_title, some, title, with_interval
+from labelattack.benchmark.boards.text import row_title, some, title
 from labelattack.benchmark.gate.check import Change, Check, Verdict
 from labelattack.defenses import registry as defenses
 from labelattack.errors import printable
 from labelattack.files.storage import saved
+from labelattack.metrics.text import with_interval
 from labelattack.optional import extra
 
 COLUMNS = ("attack", "defense", "measure", "then", "now", "drop", "p corrected", "seeds", "verdict")

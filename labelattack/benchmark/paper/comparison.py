@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.boards.text import with_interval
-from labelattack.benchmark.plan.config import Measure, Reported
+from labelattack.benchmark.plan.config import Reported
 from labelattack.benchmark.selection import selected_runs
-from labelattack.benchmark.store.measures import value_of
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
+from labelattack.measures.request import measure_of, metric_named
 from labelattack.metrics.statistics import estimate, rank_agreement
+from labelattack.metrics.text import with_interval
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
 
@@ -58,7 +58,7 @@ class Column(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attack: str
-    measure: Measure
+    measure: str
     seeds: int
     entries: list[Entry]
     tau: float | None
@@ -143,10 +143,10 @@ def compare(
 def _columns(table: Reported, runs: list[Record]) -> list[Column]:
     values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in runs:
-        value = value_of(record, table.measure)
+        value = record.value(table.measure, measure_of(table.measure))
         if value is not None:
-            unit = 100 if table.measure == "map" else 1
-            values[record.cell.attack, record.cell.defense][record.cell.seed] = unit * value
+            scale = metric_named(table.measure).scale
+            values[record.cell.attack, record.cell.defense][record.cell.seed] = scale * value
     wanted = {name: str(defenses.resolve(name)) for name in table.values}
     found = []
     for number, attack in enumerate(table.attacks):
@@ -160,7 +160,7 @@ def _columns(table: Reported, runs: list[Record]) -> list[Column]:
 
 def _column(
     attack: str,
-    measure: Measure,
+    measure: str,
     expected: dict[str, float],
     by_defense: dict[str, dict[int, float]],
     specs: dict[str, str],
@@ -183,7 +183,7 @@ def _column(
     matrix = np.array([[by_defense[name][seed] for name in there] for seed in seeds])
     whole = len(there) > 1 and bool(seeds)
     agreement = rank_agreement([expected[name] for name in there], matrix) if whole else None
-    sign = -1.0 if measure == "robustness" else 1.0
+    sign = 1.0 if metric_named(measure).higher_is_better else -1.0
     known = {e.defense: sign * e.measured for e in entries if e.measured is not None}
     return Column(
         attack=attack,
@@ -210,21 +210,20 @@ def lines(comparison: Comparison) -> list[list[str]]:
     """A comparison as people read it, in the order of COLUMNS; what repeats is left empty."""
     found = []
     for column in comparison.columns:
-        digits = 1 if column.measure == "map" else 3
+        metric = metric_named(column.measure)
         low_high = column.tau_interval
         tau = "-" if column.tau is None else f"{column.tau:+.2f}"
         tau += "" if low_high is None else f" [{low_high[0]:+.2f}, {low_high[1]:+.2f}]"
         holds = {True: "holds", False: "does not hold", None: "-"}[column.order_holds]
-        measure = {"map": "mAP", "d_score": "D-Score"}.get(column.measure, column.measure)
-        about = [attacks.short(column.attack, keep=("rate", "scope")), measure]
+        about = [attacks.short(column.attack, keep=("rate", "scope")), metric.label]
         for number, entry in enumerate(column.entries):
             found.append(
                 [
                     *(about if number == 0 else ["", ""]),
                     defenses.short(entry.defense),
-                    f"{entry.reported:.{digits}f}",
-                    with_interval(entry.measured, entry.interval, digits=digits),
-                    with_interval(entry.difference, None, signed=True, digits=digits),
+                    f"{entry.reported:.{metric.digits}f}",
+                    with_interval(entry.measured, entry.interval, digits=metric.digits),
+                    with_interval(entry.difference, None, signed=True, digits=metric.digits),
                     *([holds, tau] if number == 0 else ["", ""]),
                 ]
             )

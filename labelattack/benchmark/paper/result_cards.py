@@ -6,9 +6,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.keys import (
@@ -20,9 +26,8 @@ from labelattack.benchmark.boards.keys import (
 )
 from labelattack.benchmark.boards.leaderboard import boards_with_records
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.shaking import Shaken
 from labelattack.benchmark.paper.comparison import scopeless
-from labelattack.benchmark.plan.config import Experiment, Measure, experiment, read_experiment
+from labelattack.benchmark.plan.config import Experiment, experiment, read_experiment
 from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
@@ -65,14 +70,23 @@ class Measured(BaseModel):
     fitness_interval: Number | None
     d_score: Number | None
     d_score_interval: Number | None
-    evasion: Shaken | None = None
-    corruption: Shaken | None = None
+    evasion: dict[str, Any] | None = None
+    corruption: dict[str, Any] | None = None
     worst_class: str | None
     worst_drop: Number | None
     positives_removed: Number | None
     labels_removed: Number | None
     undefined_classes: int
     failed: int
+    measures: dict[str, Any] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Measures are left out where there are none."""
+        fields: dict[str, Any] = handler(self)
+        if fields["measures"] is None:
+            del fields["measures"]
+        return fields
 
 
 class Claim(BaseModel):
@@ -88,7 +102,7 @@ class Claim(BaseModel):
     model_config = _CONFIG
 
     source: str
-    measure: Measure
+    measure: str
     attack: str
     value: float
 
@@ -201,12 +215,25 @@ def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Card
         searched=recipes,
         selected={record.cell.seed: _recipe(record) for record in chosen},
         selection_rule=row.selection_rule,
-        measured=Measured(**{name: getattr(row, name) for name in Measured.model_fields}),
+        measured=_measured(row),
         reported=list(_claims(row, records[0].cell.dataset, papers)),
         unreliable=row.unreliable,
         privileges=row.notes,
         provenance=_provenance(records),
     )
+
+
+def _measured(row: Row) -> Measured:
+    values = row.model_dump()
+    if "measures" in values:
+        values["measures"] = _rounded(values["measures"])
+    return Measured(**{name: values[name] for name in Measured.model_fields if name in values})
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _recipe(record: Record) -> Recipe:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,13 +24,20 @@ from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown, unknown
 from labelattack.files.text import read_text
+from labelattack.measures.request import MeasureRequest, metric_named, read_request
 from labelattack.models import registry as models
 from labelattack.registry.parameters import broken_rule
 from labelattack.registry.source import PACKAGE, file_of
 from labelattack.registry.spec import Spec
 from labelattack.training.recipe import Protocol, Selection, default_recipes
 
-Measure = Literal["map", "robustness", "fitness", "d_score", "evasion", "corruption"]
+
+def _known(name: str) -> str:
+    metric_named(name)
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(_known)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
@@ -46,7 +54,7 @@ class Reported(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    measure: Measure = "map"
+    measure: MetricName = "map"
     attacks: tuple[str, ...]
     values: dict[str, tuple[FiniteFloat, ...]]
 
@@ -78,7 +86,9 @@ class Experiment(BaseModel):
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
-        robustness: Specs of what is done to test images: ``evasion``, ``corruption``.
+        robustness: Specs of measures on perturbed test images: ``evasion``, ``corruption``; a
+            short form of ``measures``.
+        measures: Specs of further measures of every run, such as ``calibration:bins=10``.
         bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
         micro_batch: Images per forward pass; None for the whole batch.
         reported: What a paper printed.
@@ -100,9 +110,20 @@ class Experiment(BaseModel):
     reference: bool = True
     d_score: str = "default"
     robustness: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 0
     micro_batch: _Count | None = None
     reported: tuple[Reported, ...] = ()
+
+    def request(self) -> MeasureRequest:
+        """The measures requested of every run.
+
+        Raises:
+            UnknownNameError: If there is no such measure or setting.
+            ParameterError: If one is requested twice, or a value breaks its rule.
+        """
+        specs = (*self.robustness, *self.measures)
+        return read_request(specs, d_score=self.d_score, resamples=self.bootstrap)
 
     def grids(self) -> list[Grid]:
         """A grid for each dataset.

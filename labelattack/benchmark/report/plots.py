@@ -11,12 +11,13 @@ from typing import Any
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.shaking import SHAKES
 from labelattack.benchmark.boards.text import title
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.defenses import registry as defenses
 from labelattack.errors import StoreError
 from labelattack.measures._d_score.plots import empty_figure, plain, save_figure
+from labelattack.measures._perturbed import PerturbedSummary
+from labelattack.measures.request import taken_measures
 
 MARKS = "osD^vPX*"
 
@@ -74,7 +75,7 @@ def draw_pixels(path: Path, board: Board) -> None:
     Raises:
         StoreError: If no row has any, or the picture cannot be written.
     """
-    shakes = [name for name in SHAKES if any(getattr(row, name) for row in board.rows)]
+    shakes = perturbed_measures(board)
     if not shakes:
         raise StoreError(
             "a picture of changed pixels needs runs of bench --robustness evasion,corruption, got "
@@ -88,7 +89,9 @@ def draw_pixels(path: Path, board: Board) -> None:
     panels[0][0].set_title("test images as they are", fontsize=10)
     for number, name in enumerate(shakes, 1):
         above, below = panels[0][number], panels[1][number]
-        found = [(row, of) for row in rows if (of := getattr(row, name)) is not None]
+        found = [
+            (row, of) for row in rows if isinstance(of := row.measured.get(name), PerturbedSummary)
+        ]
         _draw_rows(above, names, [(row, of.map, of.interval) for row, of in found])
         _draw_rows(below, names, [(row, of.kept, of.kept_interval) for row, of in found])
         how = found[0][1].how.partition(", ")[2]
@@ -103,6 +106,15 @@ def draw_pixels(path: Path, board: Board) -> None:
     panels[1][0].legend(*panels[0][0].get_legend_handles_labels(), loc="center", fontsize=9)
     figure.suptitle(plain(title(board)), fontsize=10)
     save_figure(figure, path)
+
+
+def perturbed_measures(board: Board) -> list[str]:
+    """Names of the measures on perturbed test images that a row of a board has."""
+    return [
+        name
+        for name in taken_measures()
+        if any(isinstance(row.measured.get(name), PerturbedSummary) for row in board.rows)
+    ]
 
 
 _BESIDE = 0.008  # of the axis of shares

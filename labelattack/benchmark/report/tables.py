@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-
-from pydantic import BaseModel
+from collections.abc import Sequence
+from typing import Any
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.boards.curves import Curve
 from labelattack.benchmark.boards.leaderboard import Board
-from labelattack.benchmark.boards.ranking import ALONE, LEVEL, Comparison
+from labelattack.benchmark.boards.ranking import ALONE, LEVEL
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.shaking import SHAKES, Shaken
-from labelattack.benchmark.boards.text import rank_text, row_name, title, with_interval
-from labelattack.measures._px_outcome import KEPT
+from labelattack.benchmark.boards.text import title
+from labelattack.benchmark.report.columns import (
+    CURVE_COLUMNS,
+    Column,
+    headings,
+    row_columns,
+    texts,
+)
+from labelattack.measures.request import taken_measures
 
-_IMAGES = " (images)"  # an interval over seeds goes without saying
 _MANY = ("rows", "curves", "comparisons", "unranked", "libraries")
 
 
@@ -29,59 +33,31 @@ def to_csv(found: list[Board]) -> str:
     """One line a row, with what tells the boards apart in front."""
     text = io.StringIO()
     about = [name for name in Board.model_fields if name not in _MANY]
-    columns = [*Row.model_fields, *Row.model_computed_fields]
+    lines = [(board, flat_row(row)) for board in found for row in board.rows]
+    columns = dict.fromkeys(name for _, line in lines for name in line) or Row.model_fields
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*about, *columns])
-    for board in found:
+    for board, line in lines:
         head = [_flat(getattr(board, name)) for name in about]
-        for row in board.rows:
-            writer.writerow(head + [_flat(getattr(row, name)) for name in columns])
+        writer.writerow(head + [_flat(line.get(name)) for name in columns])
     return text.getvalue()
 
 
+def flat_row(row: Row) -> dict[str, Any]:
+    """A row as one line of a table: a column each field, and each number of a measure."""
+    values = row.model_dump()
+    for summary in values.pop("measures", {}).values():
+        for name, metric in summary.get("metrics", {}).items():
+            values[name] = metric["mean"]
+            values |= {f"{name}_{key}": value for key, value in metric.items() if key != "mean"}
+    return values
+
+
 def _flat(value: object) -> object:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if item is not None}
         return "; ".join(f"{key}={item}" for key, item in value.items())
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-
-def cells_of(row: Row) -> list[str]:
-    """A row as people read it, in the order of COLUMNS."""
-    return [
-        attacks.short(row.attack),
-        row_name(row),
-        with_interval(row.map, row.interval) + _IMAGES * (row.interval_over == "images"),
-        "-" if row.rank is None else rank_text(row.rank),
-        with_interval(row.to_reference, row.to_reference_interval, signed=True),
-        with_interval(row.robustness, row.robustness_interval, digits=3),
-        with_interval(row.fitness, row.fitness_interval, digits=3),
-        with_interval(row.d_score, row.d_score_interval, digits=3),
-        _shaken(row.evasion),
-        _shaken(row.corruption),
-        f"{row.worst_class} {-row.worst_drop:+.1f}" if row.worst_drop else "-",
-        _percent(row.positives_removed),
-        _percent(row.labels_removed),
-        str(row.seeds) + (f" ({row.failed} failed)" if row.failed else ""),
-        " ".join(f"{lr:g}" for lr in sorted(set(row.learning_rates))),
-        row.selection_rule,
-        ", ".join([*row.notes, *(f"unreliable: {reason}" for reason in row.unreliable)]),
-    ]
-
-
-COLUMNS = (
-    "attack", "defense", "mAP", "rank", "vs full", "robustness", "fitness", "D-Score",
-    "evasion", "corruption", "worst class", "positives lost", "labels lost", "seeds", "lr",
-    "selected on", "notes",
-)  # fmt: skip
-
-
-def _shaken(found: Shaken | None) -> str:
-    if found is None:
-        return "-"
-    kept = "" if found.kept is None else f" ({100 * found.kept:.0f}%)"
-    return with_interval(found.map, found.interval) + kept
 
 
 def remarks(board: Board) -> list[str]:
@@ -102,12 +78,9 @@ def remarks(board: Board) -> list[str]:
             if reason != ALONE
         }
     )
-    for name in SHAKES:
-        ways = {of.how for row in board.rows if (of := getattr(row, name)) is not None}
-        found += [
-            f"{name}: mAP on changed test images, and in brackets {KEPT}; {how}"
-            for how in sorted(ways)
-        ]
+    for name, cls in taken_measures().items():
+        summaries = [row.measured[name] for row in board.rows if name in row.measured]
+        found += cls.remarks(summaries) if summaries else []
     if undefined := max((row.undefined_classes for row in board.rows), default=0):
         found.append(f"mAP leaves out {undefined} classes without a positive in test")
     if saturated := sorted({name for row in board.rows for name in row.saturated_classes}):
@@ -125,54 +98,14 @@ def to_markdown(found: list[Board]) -> str:
     lines = []
     for board in found:
         lines += [f"**{title(board)}**", ""]
-        table = [list(COLUMNS), ["---"] * len(COLUMNS), *map(cells_of, board.rows)]
-        for cells in table:
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines += ["", *(f"{remark}  " for remark in remarks(board)), ""]
+        columns = row_columns(board.rows)
+        lines += [*_table(columns, board.rows), ""]
+        lines += [*(f"{remark}  " for remark in remarks(board)), ""]
         if board.curves:
-            table = [
-                list(CURVE_COLUMNS),
-                ["---"] * len(CURVE_COLUMNS),
-                *map(curve_cells, board.curves),
-            ]
-            lines += ["| " + " | ".join(cells) + " |" for cells in table] + [""]
+            lines += [*_table(CURVE_COLUMNS, board.curves), ""]
     return "\n".join(lines)
 
 
-CURVE_COLUMNS = ("attack", "defense", "mAP at rate", "area", "to rate")
-
-
-def curve_cells(curve: Curve) -> list[str]:
-    """A curve as people read it, in the order of CURVE_COLUMNS."""
-    points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
-    return [
-        attacks.short(curve.attack, keep=()),
-        row_name(curve),
-        ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points),
-        with_interval(curve.area, curve.area_interval, digits=3),
-        f"{max(curve.rates):g}",
-    ]
-
-
-COMPARISON_COLUMNS = (
-    "attack", "better", "worse", "difference", "effect size", "p", "corrected p", "told apart",
-    "seeds",
-)  # fmt: skip
-
-
-def comparison_cells(pair: Comparison) -> list[str]:
-    """A comparison as people read it, in the order of COMPARISON_COLUMNS."""
-    return [
-        attacks.short(pair.attack),
-        pair.first,
-        pair.second,
-        with_interval(pair.difference, pair.interval),
-        "-" if pair.effect_size is None else f"{pair.effect_size:.1f}",
-        *(f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in (pair.p, pair.p_corrected)),
-        "yes" if pair.distinct else "no",
-        str(pair.seeds),
-    ]
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+def _table(columns: Sequence[Column], items: Sequence[Any]) -> list[str]:
+    table = [headings(columns), ["---"] * len(columns), *(texts(columns, item) for item in items)]
+    return ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in table]

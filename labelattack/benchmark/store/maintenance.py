@@ -140,7 +140,7 @@ def merge(sources: Iterable[RecordStore], into: RecordStore) -> Merged:
 
 
 def _numbers(record: Record) -> dict[str, object]:
-    kept = record.model_dump(exclude={*CIRCUMSTANCES, "diagnosis", "evasion", "corruption"})
+    kept = record.model_dump(exclude={*CIRCUMSTANCES, "outcomes", "unread"})
     if record.test is not None:  # an interval may have been asked for in one store only
         kept["test"] = record.test.model_dump(exclude={"map_interval", "resamples"})
     return kept

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from labelattack.benchmark.plan.cell import Cell
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._px_outcome import Corrupted, Evaded
+from labelattack.measures import registry as measures
+from labelattack.measures.base import Outcome
+from labelattack.measures.clean_scores import CleanScores
+from labelattack.measures.request import NOTHING, MeasureRequest, measure_named
 from labelattack.training.recipe import Epoch
 
-if TYPE_CHECKING:
-    pass
+# Format: outcomes that have a field of their own; those of all other measures lie in ``measures``.
+_FIELDS = {"d-score": "diagnosis", "evasion": "evasion", "corruption": "corruption"}
 
 
 class Removal(BaseModel):
@@ -29,38 +41,6 @@ class Removal(BaseModel):
     positives_removed: float | None
     q_hat: float | None
     attacked_labels: str | None = None
-
-
-class CleanScores(BaseModel):
-    """Scores on clean test labels at the selected epoch; in [0, 1], None where undefined.
-
-    Attributes:
-        map: Mean average precision over classes.
-        map_micro: All cells as one ranking.
-        map_voc_11_point: The interpolated measure of VOC 2007.
-        per_class: Average precision of each class.
-        undefined_classes: Number of classes that have none.
-        saturated_classes: Classes positive on every image that counts: any model has an AP of 1.
-        map_interval: 95 % bootstrap interval of ``map`` over images.
-        resamples: How many resamples that interval is of; 0 for none.
-        mean_prediction: Mean predicted probability of a label.
-        prevalence: Share of the test labels that are positive.
-        constant_classes: Classes that get the same score on every image.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    map: float
-    map_micro: float
-    map_voc_11_point: float
-    per_class: dict[str, float | None]
-    undefined_classes: int
-    map_interval: tuple[float, float] | None = None
-    resamples: int = 0
-    mean_prediction: float | None = None
-    prevalence: float | None = None
-    constant_classes: int | None = None
-    saturated_classes: tuple[str, ...] = ()
 
 
 class Record(BaseModel):
@@ -81,9 +61,8 @@ class Record(BaseModel):
         selected_epoch: Epoch (from 1) whose model was tested.
         val_map: Validation mAP of that epoch; None if undefined.
         test: Scores on the test split.
-        diagnosis: D-Score on the test split; None if it was not asked for.
-        evasion: mAP on test images under an evasion attack; likewise.
-        corruption: mAP on test images under common corruptions; likewise.
+        outcomes: Outcome of each measure that was taken, by the measure's name.
+        unread: Outcomes of measures that are not at hand, as they were read.
         seconds: Wall time of the run.
         cpu_seconds: CPU time of the run.
         created: UTC time, ISO 8601.
@@ -110,9 +89,8 @@ class Record(BaseModel):
     selected_epoch: int | None = None
     val_map: float | None = None
     test: CleanScores | None = None
-    diagnosis: Diagnosis | None = None
-    evasion: Evaded | None = None
-    corruption: Corrupted | None = None
+    outcomes: dict[str, SerializeAsAny[Outcome]] = {}
+    unread: dict[str, dict[str, Any]] = {}
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     created: str = ""
@@ -121,6 +99,69 @@ class Record(BaseModel):
     machine: str = ""
     device: str = ""
     peak_memory: float | None = None
+
+    def lacking(self, request: MeasureRequest) -> MeasureRequest:
+        """Requested measures that the run lacks; nothing of a failed one."""
+        if self.status != "done" or self.test is None:
+            return NOTHING
+        return request.lacking(self.outcomes, self.test.resamples)
+
+    def value(self, metric: str, measure: str) -> float | None:
+        """A metric of a finished run, in its own unit; None if it has none.
+
+        Args:
+            metric: Name of the metric.
+            measure: Name of its measure; empty for mAP.
+        """
+        if not measure:
+            return None if self.test is None else self.test.map
+        outcome = self.outcomes.get(measure)
+        return None if outcome is None else outcome.value(metric)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, data: Any) -> Any:
+        """Puts outcomes together, wherever the format has them."""
+        if not isinstance(data, Mapping) or "outcomes" in data:
+            return data
+        fields = dict(data)
+        outcomes = {name: fields.pop(field, None) for name, field in _FIELDS.items()}
+        others = fields.pop("measures", None) or {}
+        known = {name for name in others if measures.is_known(name)}
+        outcomes |= {name: others[name] for name in known}
+        fields["outcomes"] = {name: of for name, of in outcomes.items() if of is not None}
+        fields["unread"] = {name: of for name, of in others.items() if name not in known}
+        return fields
+
+    @field_validator("outcomes", mode="before")
+    @classmethod
+    def _read(cls, outcomes: Mapping[str, Any]) -> dict[str, Outcome]:
+        read = {}
+        for name, value in outcomes.items():
+            if isinstance(value, Outcome):
+                read[name] = value
+                continue
+            try:
+                read[name] = measure_named(name).outcome.model_validate(value)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, (name, *first["loc"])))
+                raise ValueError(f"{where}: {first['msg']}") from None
+        return read
+
+    @model_serializer(mode="wrap")
+    def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Outcomes as the format has them."""
+        fields: dict[str, Any] = {}
+        for key, value in handler(self).items():
+            if key == "outcomes":
+                fields |= {field: value.get(name) for name, field in _FIELDS.items()}
+                others = {name: of for name, of in value.items() if name not in _FIELDS}
+                if others or self.unread:
+                    fields["measures"] = dict(sorted((others | self.unread).items()))
+            elif key != "unread":
+                fields[key] = value
+        return fields
 
 
 def points(record: Record) -> float:

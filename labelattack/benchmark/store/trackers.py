@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.store.measures import value_of
 from labelattack.benchmark.store.record import Record
 from labelattack.defenses import registry as defenses
+from labelattack.measures.request import measure_named
 from labelattack.optional import extra
 from labelattack.registry.parameters import settings
 from labelattack.registry.spec import Spec
@@ -139,11 +139,9 @@ def _curve(epoch: Any) -> list[tuple[str, float]]:
 
 def _results(record: Record) -> dict[str, float]:
     found: dict[str, float | None] = {
-        "test_map": value_of(record, "map"),
+        "test_map": record.value("map", ""),
         "seconds": record.seconds,
     }
-    if record.diagnosis is not None:
-        found |= record.diagnosis.model_dump(include={"robustness", "fitness", "d_score"})
-    for name in ("evasion", "corruption"):
-        found[f"{name}_map"] = value_of(record, name)
+    for name, outcome in record.outcomes.items():
+        found |= {metric.name: outcome.value(metric.name) for metric in measure_named(name).metrics}
     return {name: value for name, value in found.items() if value is not None}

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.measures._d_score.stage import mutated, watched
 from labelattack.measures._d_score.translation import shift
+from labelattack.measures.d_score import DScoreSettings
 from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Mask, Stage, cell_masks
 

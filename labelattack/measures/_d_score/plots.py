@@ -12,7 +12,7 @@ from labelattack.datasets.base import Split
 from labelattack.errors import StoreError, printable
 from labelattack.files.storage import saved
 from labelattack.measures._d_score.distributions import Looks
-from labelattack.measures._d_score.outcome import Diagnosis
+from labelattack.measures.d_score import Diagnosis
 
 _HEAT = "cividis"  # perceptually uniform, and the same for colour-blind eyes
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")

@@ -8,12 +8,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.errors import DatasetError, ParameterError
-from labelattack.labels import BoolArray
 from labelattack.measures._d_score.ablation import (
     Parts,
     PartsReadout,
@@ -33,50 +31,18 @@ from labelattack.measures._d_score.distributions import (
     robustness,
     upsample,
 )
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.measures._d_score.stage import stage_shape
+from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Stage
 from labelattack.registry.spec import Spec
-from labelattack.seeding import generator, permutation
+from labelattack.seeding import generator
 from labelattack.training.feature_cache import features
 from labelattack.training.inputs import ImageInputs, Inputs, split_batches
 
 _BATCH = 50
-
-
-def choose_images(labels: BoolArray, count: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Draws images so that every label is among them as often as the rarest allows.
-
-    Labels take turns, each drawing one image that has it, until there are enough.
-
-    Args:
-        labels: bool ``[images, labels]``.
-        count: How many; all if there are fewer.
-        seed: Seed of the draw.
-
-    Returns:
-        Rows, ascending.
-    """
-    images = len(labels)
-    if count >= images:
-        return np.arange(images)
-    order = permutation(images, seed, "diagnosis")
-    turns = [iter(order[labels[order, column]]) for column in range(labels.shape[1])]
-    chosen: set[int] = set()
-    while turns and len(chosen) < count:
-        for turn in list(turns):
-            row = next((int(r) for r in turn if int(r) not in chosen), None)
-            if row is None:
-                turns.remove(turn)
-            elif len(chosen) < count:
-                chosen.add(row)
-    rest = (int(row) for row in order if int(row) not in chosen)
-    chosen.update(row for row, _ in zip(rest, range(count - len(chosen)), strict=False))
-    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings) -> Diagnosis:

@@ -1,11 +1,6 @@
 // Fills each board of the page with its tables and pictures.
 
 const MOST_CHOICES = 300;
-const NUMBERS = [
-  "map", "rank", "to_reference", "robustness", "fitness", "d_score", "evasion.map", "corruption.map", "worst_drop", "positives_removed",
-  "labels_removed", "seeds", "difference", "effect_size", "p", "p_corrected", "area",
-];
-
 // The interval of a row on the scale of its board.
 const spread = (rows, reference) => {
   const ends = rows.filter((row) => row.map != null).flatMap((row) => [row.map - (row.interval ?? 0), row.map + (row.interval ?? 0)]);
@@ -41,7 +36,7 @@ const choice = (label, values, changed) => {
 
 const leaderboard = ({ board, rows }, reference, followers) => {
   const bar = spread(board.rows, reference);
-  const columns = ready(rows, board.rows, NUMBERS);
+  const columns = ready(rows, board.rows);
   const of = (label) => columns.find((column) => column.label === label);
   Object.assign(of("defense"), { cell: (n) => marked(rows.cells[n][1], board.rows[n]) });
   Object.assign(of("attack"), { key: (n) => rows.cells[n][0] });
@@ -114,7 +109,7 @@ const fill = (section, number) => {
   put("rows", nodes);
   if (part("curves")) {
     put("curves", curves(data, place, reference));
-    const areas = ready(data.curves, board.curves, NUMBERS);
+    const areas = ready(data.curves, board.curves);
     part("curves").querySelector(".areas").append(searchable("Areas under the curves", areas, indices(board.curves)));
   }
   for (const [name, made] of [["scatter", scatter], ["classes", classes]]) {
@@ -125,7 +120,7 @@ const fill = (section, number) => {
   }
   if (part("labels")) put("labels", data.excerpts.flatMap(excerpt));
   if (part("comparisons")) {
-    put("comparisons", [searchable("Comparisons", ready(data.comparisons, board.comparisons, NUMBERS), indices(board.comparisons))]);
+    put("comparisons", [searchable("Comparisons", ready(data.comparisons, board.comparisons), indices(board.comparisons))]);
   }
   const failed = data.failures;
   if (failed.cells.length) {

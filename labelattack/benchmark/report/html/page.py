@@ -16,33 +16,22 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
 from labelattack.benchmark.boards.text import row_name, title
 from labelattack.benchmark.plan.grid import REFERENCE
-from labelattack.benchmark.report.html.label_samples import Excerpt, excerpts
-from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, origins
-from labelattack.benchmark.report.tables import (
-    COLUMNS,
+from labelattack.benchmark.report.columns import (
     COMPARISON_COLUMNS,
     CURVE_COLUMNS,
-    cells_of,
-    comparison_cells,
-    curve_cells,
-    remarks,
+    Column,
+    headings,
+    row_columns,
+    texts,
 )
+from labelattack.benchmark.report.html.label_samples import Excerpt, excerpts
+from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, origins
+from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.record import Record
 from labelattack.files.storage import saved
 from labelattack.optional import extra
 
 SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
-# What each column is sorted by: a field of the row, comparison or curve, or of one of those.
-_ROW_FIELDS = (
-    "attack", "defense", "map", "rank", "to_reference", "robustness", "fitness", "d_score",
-    "evasion.map", "corruption.map", "worst_drop", "positives_removed", "labels_removed", "seeds",
-    "learning_rates", "selection_rule", "unreliable",
-)  # fmt: skip
-_COMPARISON_FIELDS = (
-    "attack", "first", "second", "difference", "effect_size", "p", "p_corrected", "distinct",
-    "seeds",
-)  # fmt: skip
-_CURVE_FIELDS = ("attack", "defense", "maps", "area", "rates")
 
 
 def write_report(
@@ -94,8 +83,8 @@ def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]
         "board": board.model_dump(include={"rows", "curves", "comparisons"}),
         # A board of several settings has no one reference to draw.
         "reference": references[0] if len(references) == 1 else None,
-        "rows": _table(COLUMNS, _ROW_FIELDS, map(cells_of, board.rows)),
-        "curves": _table(CURVE_COLUMNS, _CURVE_FIELDS, map(curve_cells, board.curves)),
+        "rows": _table(row_columns(board.rows), board.rows),
+        "curves": _table(CURVE_COLUMNS, board.curves),
         "families": [
             {
                 "attack": attacks.short(curve.attack, keep=()),
@@ -104,14 +93,17 @@ def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]
             }
             for curve in board.curves
         ],
-        "comparisons": _table(
-            COMPARISON_COLUMNS, _COMPARISON_FIELDS, map(comparison_cells, board.comparisons)
-        ),
+        "comparisons": _table(COMPARISON_COLUMNS, board.comparisons),
         "excerpts": list(pictured),
         "origins": origins(board, records),
         "failures": {"columns": FAILURE_COLUMNS, "cells": failures(records)},
-        "scored": any(row.d_score is not None for row in board.rows),
-        "dropped": any(row.class_drops for row in board.rows),
+        "scored": any(
+            (of := row.metric("d-score", "d_score")) and of.mean is not None for row in board.rows
+        ),
+        "dropped": any(
+            (of := row.metric("class-drops", "worst_drop")) and of.mean is not None
+            for row in board.rows
+        ),
     }
 
 
@@ -164,10 +156,13 @@ def inert(json: str) -> str:
     return json
 
 
-def _table(
-    columns: Sequence[str], fields: Sequence[str], cells: Iterable[list[str]]
-) -> dict[str, Any]:
-    return {"columns": columns, "fields": fields, "cells": list(cells)}
+def _table(columns: Sequence[Column], items: Iterable[Any]) -> dict[str, Any]:
+    return {
+        "columns": headings(columns),
+        "fields": [column.field for column in columns],
+        "numeric": [column.numeric for column in columns],
+        "cells": [texts(columns, item) for item in items],
+    }
 
 
 def _hash(script: str) -> str:

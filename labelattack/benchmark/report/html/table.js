@@ -91,10 +91,10 @@ const table = (caption, columns, items) => {
 };
 
 // Columns of a table whose cells are ready: texts to show, and fields to sort by.
-const ready = ({ columns, fields, cells }, records, numbers) =>
+const ready = ({ columns, fields, numeric, cells }, records) =>
   columns.map((label, place) => ({
     label,
-    number: numbers.includes(fields[place]),
+    number: numeric[place],
     key: (n) => fields[place].split(".").reduce((of, name) => of?.[name], records[n]) ?? null,
     cell: (n) => cells[n][place],
     told: cells.some((row) => row[place] !== "-" && row[place] !== ""),

@@ -11,17 +11,22 @@ from labelattack.datasets.base import Split
 from labelattack.datasets.decoding import Pixels
 from labelattack.datasets.images import Images
 from labelattack.hashing import digest
-from labelattack.measures._px_corruptions import STRENGTHS, corrupt
-from labelattack.measures._px_outcome import Corrupted
-from labelattack.measures._px_settings import (
+from labelattack.measures._corruptions import STRENGTHS, corrupt
+from labelattack.measures.corruption import (
     CORRUPTIONS,
     SEVERITIES,
+    Corrupted,
     Corruption,
     CorruptionSettings,
 )
+from labelattack.measures.run import Setup, TrainedRun
 from labelattack.metrics.average_precision import FloatArray, chance_map, mean_average_precision
+from labelattack.process_cache import ProcessCache
 from labelattack.seeding import generator
-from labelattack.training.inputs import squash
+from labelattack.training.device import resolve_device
+from labelattack.training.feature_cache import features
+from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs, squash
+from labelattack.training.loop import predict
 
 _KINDS = tuple(product(CORRUPTIONS, SEVERITIES))
 
@@ -108,3 +113,44 @@ def corrupted(
         table=settings.table_for(side),
         by_severity=by_severity,
     )
+
+
+_INPUTS: ProcessCache[Inputs] = ProcessCache(1)
+
+
+def corrupted_run(run: TrainedRun, settings: CorruptionSettings) -> Corrupted:
+    """MAP of a trained network under corruptions."""
+    trained = run.trained.to(resolve_device(run.compute.device))
+    scores = predict(trained, corrupted_inputs(run, settings), alone=True)
+    test = run.subset(settings.images, settings.seed)
+    side = run.model.preprocessing.size or min(test.images[0].shape[:2])
+    return corrupted(scores, test, side, settings)
+
+
+def corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
+    """The corrupted test images, or their pooled features by a frozen backbone, from the cache.
+
+    Args:
+        setup: Dataset, model and protocol.
+        settings: How to corrupt.
+    """
+    key = setup.splits.fingerprint, setup.spec, setup.protocol, settings, setup.compute.device
+    return _INPUTS.get(key, lambda: _corrupted_inputs(setup, settings))
+
+
+def _corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
+    preprocessing, compute = setup.model.preprocessing, setup.compute
+    test = setup.subset(settings.images, settings.seed)
+    split = corrupted_split(test, preprocessing.size, settings)
+    where = resolve_device(compute.device)
+    if setup.protocol == "finetune":
+        return ImageInputs(split.images, preprocessing, where)
+    pooled = features(
+        split,
+        setup.spec,
+        device=compute.device,
+        jobs=compute.jobs,
+        plugins=compute.plugins,
+        progress=compute.progress,
+    )
+    return FeatureInputs(pooled["features"], where)

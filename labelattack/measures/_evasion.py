@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from labelattack.datasets.base import Split
-from labelattack.measures._px_outcome import Evaded
-from labelattack.measures._px_settings import EvasionSettings
+from labelattack.measures.evasion import Evaded, EvasionSettings
 from labelattack.metrics.average_precision import chance_map, mean_average_precision
 from labelattack.models.base import Preprocessing
 from labelattack.training.inputs import ImageInputs, split_batches

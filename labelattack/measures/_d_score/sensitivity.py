@@ -7,10 +7,7 @@ from typing import get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
-from torch import nn
 
-from labelattack.benchmark.execution.context import load
-from labelattack.benchmark.execution.diagnosing import looks_of
 from labelattack.datasets.base import Split
 from labelattack.measures._d_score.distributions import (
     Distance,
@@ -21,11 +18,10 @@ from labelattack.measures._d_score.distributions import (
     fitness,
     robustness,
 )
-from labelattack.measures._d_score.outcome import Diagnosis
-from labelattack.measures._d_score.scoring import box_densities, diagnose, shape_of
-from labelattack.measures._d_score.settings import DScoreSettings
-from labelattack.models import registry as models
-from labelattack.training.device import resolve_device
+from labelattack.measures._d_score.logits import logits_of, stage_of
+from labelattack.measures._d_score.scoring import box_densities, diagnose
+from labelattack.measures.d_score import Diagnosis, DScoreSettings
+from labelattack.measures.run import Setup, TrainedRun
 
 USUAL_GRIDS = (3, 5)
 
@@ -74,35 +70,23 @@ class Scoring(BaseModel):
     boxes: BoxAgreement | None
 
 
-def usual_grids(
-    dataset: str, model: str, settings: DScoreSettings, *, device: str = "cpu"
-) -> list[int]:
+def usual_grids(setup: Setup, settings: DScoreSettings) -> list[int]:
     """Those of USUAL_GRIDS that a model's last stage allows and that are not the main one."""
-    stage = shape_of(load(dataset), models.resolve(model), settings, device=resolve_device(device))
+    stage = stage_of(setup, settings)
     finest = min(stage.height, stage.width)
     return [g for g in USUAL_GRIDS if g <= finest and g not in (stage.rows, stage.columns)]
 
 
 def score_network(
-    name: str,
-    dataset: str,
-    model: str,
-    network: nn.Module,
-    settings: DScoreSettings,
-    *,
-    grids: Sequence[int] = (),
-    device: str = "cpu",
+    name: str, run: TrainedRun, settings: DScoreSettings, *, grids: Sequence[int] = ()
 ) -> tuple[Scoring, Looks, Split]:
     """Scores a network, with the sensitivity of the result to grid and distance.
 
     Args:
-        name: What to call it.
-        dataset: Resolved spec.
-        model: Resolved spec.
-        network: The whole network, or under the linear protocol the head.
+        name: Name of the network.
+        run: The trained network.
         settings: How to measure.
         grids: Other grids to measure on.
-        device: Where to compute.
 
     Returns:
         The scores, and the logits and images that they come from.
@@ -110,12 +94,12 @@ def score_network(
     Raises:
         ParameterError: If a grid is finer than the last stage's map.
     """
-    looks, test, stage = looks_of(dataset, model, network, settings, device=device)
+    looks, test, stage = logits_of(run, settings)
     found = diagnose(looks, test, stage, settings)
     diagnoses = [found]
     for grid in grids:
         other = settings.model_copy(update={"grid": grid, "resamples": 0})
-        diagnoses.append(diagnose(*looks_of(dataset, model, network, other, device=device), other))
+        diagnoses.append(diagnose(*logits_of(run, other), other))
     variants = [_variant(each, kind) for each in diagnoses for kind in get_args(Distance)]
     scoring = Scoring(
         name=name, diagnosis=found, sensitivity=variants, boxes=_box_agreement(found, test)

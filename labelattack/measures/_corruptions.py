@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtri
 
-from labelattack.measures._px_settings import Corruption, Table
+from labelattack.measures.corruption import Corruption, Table
 from labelattack.seeding import bounded, raw_words
 
 Pixels = NDArray[np.uint8]

@@ -1,0 +1,208 @@
+"""Columns of boards: each names what it holds, how it is written, and where it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.curves import Curve
+from labelattack.benchmark.boards.ranking import Comparison
+from labelattack.benchmark.boards.row import Row
+from labelattack.benchmark.boards.text import rank_text, row_name
+from labelattack.measures.base import Column as MeasureColumn
+from labelattack.measures.request import derived_measures, taken_measures
+from labelattack.metrics.text import with_interval
+
+_IMAGES = " (images)"  # an interval over seeds goes without saying
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        heading: Heading.
+        field: Dotted path of the value in the JSON of a row, by which the report sorts.
+        text: Text of a row.
+        numeric: Whether the report sorts by number.
+        on_terminal: Whether a terminal's board has it; what repeats goes below the board there.
+        gives_way: Whether a terminal leaves it out where a ``wide`` column stands.
+        wide: See ``gives_way``.
+        rigid: Whether a terminal never breaks its texts.
+    """
+
+    heading: str
+    field: str
+    text: Callable[[Any], str]
+    numeric: bool = False
+    on_terminal: bool = True
+    gives_way: bool = False
+    wide: bool = False
+    rigid: bool = True
+
+
+def row_columns(rows: Iterable[Row]) -> list[Column]:
+    """Columns of a board's rows.
+
+    Args:
+        rows: Rows of the boards that are shown: measures that none of them has add no column,
+            except those that tables in files have always had.
+    """
+    present = {name for row in rows for name in row.measured}
+    columns = {name: cls.columns() for name, cls in taken_measures().items()}
+    columns |= {name: cls.columns() for name, cls in derived_measures().items()}
+    measured = [
+        column
+        for name, own in columns.items()
+        for column in _columns_of(name, own, name in present)
+    ]
+    return [*_BEFORE, *measured, *_AFTER]
+
+
+def _columns_of(name: str, columns: Sequence[MeasureColumn], present: bool) -> list[Column]:
+    def text_of(column: MeasureColumn) -> Callable[[Row], str]:
+        def text(row: Row) -> str:
+            summary = row.measured.get(name)
+            return "-" if summary is None else column.text(summary)
+
+        return text
+
+    return [
+        Column(
+            column.heading,
+            column.field,
+            text_of(column),
+            numeric=True,
+            gives_way=column.gives_way,
+            wide=column.wide,
+            rigid=column.rigid,
+        )
+        for column in columns
+        if present or column.always
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+_BEFORE = (
+    Column("attack", "attack", lambda row: attacks.short(row.attack)),
+    Column("defense", "defense", lambda row: row_name(row)),
+    Column(
+        "mAP",
+        "map",
+        lambda row: (
+            with_interval(row.map, row.interval) + _IMAGES * (row.interval_over == "images")
+        ),
+        numeric=True,
+    ),
+    Column(
+        "rank",
+        "rank",
+        lambda row: "-" if row.rank is None else rank_text(row.rank),
+        numeric=True,
+    ),
+    Column(
+        "vs full",
+        "to_reference",
+        lambda row: with_interval(row.to_reference, row.to_reference_interval, signed=True),
+        numeric=True,
+    ),
+)
+_AFTER = (
+    Column(
+        "positives lost",
+        "positives_removed",
+        lambda row: _percent(row.positives_removed),
+        numeric=True,
+        on_terminal=False,
+    ),
+    Column(
+        "labels lost",
+        "labels_removed",
+        lambda row: _percent(row.labels_removed),
+        numeric=True,
+        on_terminal=False,
+    ),
+    Column(
+        "seeds",
+        "seeds",
+        lambda row: str(row.seeds) + (f" ({row.failed} failed)" if row.failed else ""),
+        numeric=True,
+        rigid=False,
+    ),
+    Column(
+        "lr",
+        "learning_rates",
+        lambda row: " ".join(f"{lr:g}" for lr in sorted(set(row.learning_rates))),
+        gives_way=True,
+        rigid=False,
+    ),
+    Column("selected on", "selection_rule", lambda row: row.selection_rule, on_terminal=False),
+    Column(
+        "notes",
+        "unreliable",
+        lambda row: ", ".join(
+            [*row.notes, *(f"unreliable: {reason}" for reason in row.unreliable)]
+        ),
+        on_terminal=False,
+    ),
+)
+
+
+def _rates(curve: Curve) -> str:
+    points = zip(curve.rates, curve.maps, curve.intervals, strict=True)
+    return ", ".join(f"{rate:g}: {with_interval(value, half)}" for rate, value, half in points)
+
+
+CURVE_COLUMNS = (
+    Column("attack", "attack", lambda curve: attacks.short(curve.attack, keep=())),
+    Column("defense", "defense", lambda curve: row_name(curve)),
+    Column("mAP at rate", "maps", _rates),
+    Column(
+        "area",
+        "area",
+        lambda curve: with_interval(curve.area, curve.area_interval, digits=3),
+        numeric=True,
+    ),
+    Column("to rate", "rates", lambda curve: f"{max(curve.rates):g}"),
+)
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _effect(pair: Comparison) -> str:
+    return "-" if pair.effect_size is None else f"{pair.effect_size:.1f}"
+
+
+COMPARISON_COLUMNS = (
+    Column("attack", "attack", lambda pair: attacks.short(pair.attack)),
+    Column("better", "first", lambda pair: pair.first),
+    Column("worse", "second", lambda pair: pair.second),
+    Column(
+        "difference",
+        "difference",
+        lambda pair: with_interval(pair.difference, pair.interval),
+        numeric=True,
+    ),
+    Column("effect size", "effect_size", _effect, numeric=True),
+    Column("p", "p", lambda pair: _p_text(pair.p), numeric=True),
+    Column("corrected p", "p_corrected", lambda pair: _p_text(pair.p_corrected), numeric=True),
+    Column("told apart", "distinct", lambda pair: "yes" if pair.distinct else "no"),
+    Column("seeds", "seeds", lambda pair: str(pair.seeds), numeric=True),
+)
+
+
+def texts(columns: Sequence[Column], item: Any) -> list[str]:
+    """Texts of a row, curve or comparison, in the order of the columns."""
+    return [column.text(item) for column in columns]
+
+
+def headings(columns: Sequence[Column]) -> list[str]:
+    """Headings, in the order of the columns."""
+    return [column.heading for column in columns]

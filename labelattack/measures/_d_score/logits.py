@@ -1,0 +1,89 @@
+"""Logits that a D-Score is made of, of a trained run."""
+
+from __future__ import annotations
+
+from labelattack.datasets.base import Split
+from labelattack.measures._d_score.ablation import Parts, mutants
+from labelattack.measures._d_score.distributions import Looks
+from labelattack.measures._d_score.scoring import (
+    box_densities,
+    looks_of_head,
+    looks_of_network,
+    parts_of_backbone,
+    shape_of,
+)
+from labelattack.measures.d_score import CHEAP_OPERATOR, DScoreSettings
+from labelattack.measures.run import Setup, TrainedRun
+from labelattack.mutations.base import Stage
+from labelattack.process_cache import ProcessCache
+from labelattack.training.device import resolve_device
+from labelattack.training.inputs import ImageInputs
+
+_PARTS: ProcessCache[tuple[Parts, Stage]] = ProcessCache(2)
+
+
+def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[Looks, Split, Stage]:
+    """Logits of test images with patches deleted and regions shown alone.
+
+    Args:
+        run: The trained network.
+        settings: How to measure.
+
+    Returns:
+        Logits, the images used (the same for every network on a dataset), and map and grid: the
+        arguments of [diagnose][labelattack.measures._d_score.scoring.diagnose].
+    """
+    test = run.subset(settings.images, settings.seed)
+    if run.head is not None and settings.operator == CHEAP_OPERATOR:
+        key = run.splits.fingerprint, run.spec, settings, run.compute.device
+        parts, stage = _PARTS.get(key, lambda: _parts(run, settings))
+        return looks_of_head(run.head, parts), test, stage
+    target = resolve_device(run.compute.device)
+    inputs = ImageInputs(test.images, run.model.preprocessing, target)
+    looks, stage = looks_of_network(run.network, "backbone", inputs, settings)
+    return looks, test, stage
+
+
+def prepare(setup: Setup, settings: DScoreSettings) -> None:
+    """Finds what cannot be measured before anything is trained, and fills the feature cache.
+
+    Args:
+        setup: Dataset, model and protocol.
+        settings: How to measure.
+
+    Raises:
+        ParameterError: If the grid does not fit the model's last stage.
+        DatasetError: If boxes are asked for and the dataset has none.
+    """
+    stage = stage_of(setup, settings)
+    mutants(stage, settings)
+    if settings.features == "boxes":
+        chosen = setup.subset(settings.images, settings.seed)
+        box_densities(chosen, stage.rows, stage.columns)
+    if setup.protocol == "linear" and settings.operator == CHEAP_OPERATOR:
+        _parts(setup, settings)
+
+
+def stage_of(setup: Setup, settings: DScoreSettings) -> Stage:
+    """Map and grid of the model's last stage.
+
+    Raises:
+        ParameterError: If the grid is finer than its map.
+    """
+    device = resolve_device(setup.compute.device)
+    return shape_of(setup.splits, setup.spec, settings, device=device)
+
+
+def _parts(setup: Setup, settings: DScoreSettings) -> tuple[Parts, Stage]:
+    stage, compute = stage_of(setup, settings), setup.compute
+    parts = parts_of_backbone(
+        setup.subset(settings.images, settings.seed),
+        setup.spec,
+        stage,
+        settings,
+        device=str(resolve_device(compute.device)),
+        jobs=compute.jobs,
+        plugins=compute.plugins,
+        progress=compute.progress,
+    )
+    return parts, stage

@@ -1,0 +1,157 @@
+"""Access of a measure to a dataset, a model, and one trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from labelattack.datasets.base import Progress, Split, Splits
+from labelattack.labels import BoolArray
+from labelattack.models import registry as models
+from labelattack.models.base import Model, Network
+from labelattack.process_cache import ProcessCache
+from labelattack.registry.spec import Spec
+from labelattack.seeding import permutation
+from labelattack.training.device import resolve_device
+from labelattack.training.loop import Scores, predict
+from labelattack.training.protocols.base import Prepared
+from labelattack.training.recipe import Protocol
+from labelattack.training.validation import ValidationLabels
+
+_SUBSETS: ProcessCache[Split] = ProcessCache(2)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Means of computing, which never change a number.
+
+    Attributes:
+        device: Name of the device.
+        jobs: Processes for feature extraction.
+        plugins: Plug-in files that those must load.
+        progress: Called with a text, the steps done and their total.
+    """
+
+    device: str = "cpu"
+    jobs: int = 1
+    plugins: tuple[str, ...] = ()
+    progress: Progress = lambda what, done, total: None
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Dataset, model and protocol of a run, before anything is trained.
+
+    Attributes:
+        splits: The dataset.
+        spec: Resolved spec of the model.
+        protocol: Training protocol.
+        compute: Means of computing.
+    """
+
+    splits: Splits
+    spec: Spec
+    protocol: Protocol
+    compute: Compute = field(default_factory=Compute)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, not trained."""
+        return models.create(self.spec)
+
+    def subset(self, images: int, seed: int) -> Split:
+        """Test images on which more than mAP is measured: the same for every run.
+
+        Args:
+            images: How many; all if there are fewer.
+            seed: Seed of the draw.
+        """
+        test = self.splits.test
+        return _SUBSETS.get(
+            (self.splits.fingerprint, images, seed),
+            lambda: test.take(choose_images(test.labels, images, seed=seed)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun(Setup):
+    """One trained network: all that a measure may see.
+
+    Attributes:
+        trained: What the protocol trained: the whole network, or a linear head.
+        prepare: Gives the inputs of validation and test images as ``trained`` takes them.
+        validation_labels: Validation labels that selection may see; None if they are unknown, as of
+            a file of weights.
+        test_scores: Logits of the test images, if they are known already.
+    """
+
+    trained: nn.Module = field(kw_only=True)
+    prepare: Callable[[], Prepared] | None = None
+    validation_labels: ValidationLabels | None = None
+    test_scores: Scores | None = None
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Logits of the test images, float32 ``[images, labels]``."""
+        if self.test_scores is not None:
+            return self.test_scores
+        return predict(self.trained, self._inputs.test, alone=True)
+
+    @cached_property
+    def validation_scores(self) -> Scores:
+        """Logits of the validation images, float32 ``[images, labels]``."""
+        return predict(self.trained, self._inputs.val, alone=True)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The whole network, in evaluation mode, on the device."""
+        head = self.head
+        whole = self.trained if head is None else Network(self.model.frozen(), head)
+        return whole.to(resolve_device(self.compute.device)).eval()
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear head, where only that was trained: a measure may use cached features."""
+        return self.trained if isinstance(self.trained, nn.Linear) else None
+
+    @property
+    def _inputs(self) -> Prepared:
+        if self.prepare is None:
+            raise NotImplementedError("a run without inputs has no scores")
+        return self.prepare()
+
+
+def choose_images(labels: BoolArray, count: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Draws images so that every label is among them as often as the rarest allows.
+
+    Labels take turns, each drawing one image that has it, until there are enough.
+
+    Args:
+        labels: bool ``[images, labels]``.
+        count: How many; all if there are fewer.
+        seed: Seed of the draw.
+
+    Returns:
+        Rows, ascending.
+    """
+    images = len(labels)
+    if count >= images:
+        return np.arange(images)
+    order = permutation(images, seed, "diagnosis")
+    turns = [iter(order[labels[order, column]]) for column in range(labels.shape[1])]
+    chosen: set[int] = set()
+    while turns and len(chosen) < count:
+        for turn in list(turns):
+            row = next((int(r) for r in turn if int(r) not in chosen), None)
+            if row is None:
+                turns.remove(turn)
+            elif len(chosen) < count:
+                chosen.add(row)
+    rest = (int(row) for row in order if int(row) not in chosen)
+    chosen.update(row for row, _ in zip(rest, range(count - len(chosen)), strict=False))
+    return np.array(sorted(chosen), dtype=np.int64)
