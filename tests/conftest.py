@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.cli import main
+from labelattack.registry import registry as registry_module
 from labelattack.registry.installation import edits_behind
 
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ def _as_committed(monkeypatch):
 @pytest.fixture
 def forgotten():
     """What a test registers is gone after it."""
-    registries = [module.registry for module in (attacks, datasets, defenses, models, mutations)]
+    registries = list(registry_module._registries)
     before = [set(registry._classes) for registry in registries]
     yield
     for registry, known in zip(registries, before, strict=True):

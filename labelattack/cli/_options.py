@@ -87,6 +87,15 @@ class Crossing:
             "steps=20,norm=linf; corruption (noise, blur, ...), e.g. corruption:images=500.",
         ),
     ] = None
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measures",
+            metavar="NAME:key=value,...",
+            help="Further measures of every run, e.g. evasion or d-score:grid=4; repeatable. "
+            "`labelattack list measures` has them.",
+        ),
+    ] = None
     bootstrap: Annotated[
         int | None,
         typer.Option(
