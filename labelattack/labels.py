@@ -311,14 +311,14 @@ def _check_declared(path: Path, own: str | None, asked: str) -> None:
     if declared == asked:
         return
     if declared is not None:
-        found = f"is in encoding {shown(declared)}"
+        content = f"is in encoding {shown(declared)}"
     elif asked == "binary" and hides:
-        found = "hides labels"
+        content = "hides labels"
     else:
         return
     place = "" if own is not None else f" in '{manifest_beside(path)}'"
     attack = f", left by attack '{account['attack']}'" if "attack" in account else ""
     clean = ": these are attacked labels, not clean ones" if asked == "binary" else ""
     raise LabelError(
-        f"it must be in encoding '{asked}', but says{place} that it {found}{attack}{clean}"
+        f"it must be in encoding '{asked}', but says{place} that it {content}{attack}{clean}"
     )

@@ -63,8 +63,8 @@ def content_digests(
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for first in range(0, len(stale), _FILES_AT_ONCE):
                 some = stale[first : first + _FILES_AT_ONCE]
-                found = pool.map(_digest, (paths[name] for name in some))
-                read |= dict(zip(some, found, strict=True))
+                digests = pool.map(_digest, (paths[name] for name in some))
+                read |= dict(zip(some, digests, strict=True))
                 progress(len(read), len(stale))
         known |= {name: [*states[name], read[name]] for name in stale}
         settled = {n: known[n] for n in known if n not in read or states[n].changed < now - _TICK}
@@ -95,14 +95,14 @@ def _known(path: Path) -> _Known:
         return {}
     if _last is None or _last[:2] != (path, state):
         try:
-            found = json.loads(path.read_bytes())
-            fits = isinstance(found, dict) and all(
+            cached = json.loads(path.read_bytes())
+            fits = isinstance(cached, dict) and all(
                 isinstance(entry, list) and len(entry) == 5 and isinstance(entry[4], str)
-                for entry in found.values()
+                for entry in cached.values()
             )
         except (OSError, ValueError, RecursionError):
             fits = False
-        _last = path, state, found if fits else {}
+        _last = path, state, cached if fits else {}
     return dict(_last[2])
 
 
