@@ -50,7 +50,7 @@ def absent(listing: Listing) -> list[str]:
 
 
 def looked_for(images: FileImages, row: int) -> str:
-    """Path of a missing image, with a similar existing path as a hint."""
+    """Path of a missing image, with a hint if another path differs in case only."""
     path = images.folder / images.names[row]
     near = _in_other_case(images.folder, images.names[row])
     hint = f" (there is '{near}', whose name differs in case)" if near else ""

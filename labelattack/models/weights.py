@@ -142,7 +142,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def not_weights(head: bytes) -> str:
-    """Kind of a file without weights, from its first bytes; empty if it may hold weights."""
+    """Reason why a file holds no weights, from its first bytes; empty if it may hold some."""
     start = head.lstrip().lower()
     if not head:
         return "it is empty"
