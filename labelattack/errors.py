@@ -15,10 +15,10 @@ _HEAD, _TAIL = 500, 300  # the thing is named first, the hint comes last
 
 
 class LabelAttackError(Exception):
-    """Root of everything this package raises on purpose.
+    """Base class of all errors that this package raises on purpose.
 
     Args:
-        message: What is wrong; kept as one printable line of at most about 800 characters.
+        message: Text of the error; kept as one printable line of at most about 800 characters.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -48,11 +48,11 @@ class ModelError(LabelAttackError):
 
 
 class DefenseError(LabelAttackError):
-    """A loss that was given, or gave back, something outside its contract."""
+    """A loss with an argument or a result outside its contract."""
 
 
 class PluginError(LabelAttackError):
-    """A plug-in that cannot be imported or does not keep to the contract."""
+    """A plug-in that cannot be imported or breaks its contract."""
 
 
 class StoreError(LabelAttackError):
@@ -67,8 +67,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Builds the error for a name that is not among the known ones.
 
     Args:
-        kind: What the name stands for, e.g. ``"attack"``.
-        name: What was given.
+        kind: Kind of thing that is named, e.g. ``"attack"``.
+        name: The unknown name.
         known: The valid names.
 
     Returns:
@@ -81,9 +81,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
 
 
 def printable(text: str) -> str:
-    """The text with what steers a terminal, or cannot be shown, written as an escape.
+    """The text with control characters and unprintable ones escaped; line breaks stay.
 
-    Names of classes, files and components are other people's; line breaks stay.
+    Names of classes, files and components are untrusted input.
     """
     if text.isprintable():
         return text
@@ -91,7 +91,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: its ``repr``, or its type if it is too large for one."""
+    """``repr`` of a value for a message; its type if the value is too large."""
     try:
         return repr(value)
     except (ValueError, RecursionError):  # integers of thousands of digits, nesting without end

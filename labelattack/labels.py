@@ -1,4 +1,4 @@
-"""Three-state labels: every cell of an images-by-labels matrix is positive, negative or hidden."""
+"""Three-state labels: each entry of the label matrix is positive, negative or hidden."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from labelattack.files.names import repeated
 BoolArray = NDArray[np.bool_]
 
 Encoding = Literal["binary", "signed", "missing", "nan"]
-"""How a file or array writes the three states.
+"""Codes of the three states in a file or array.
 
 | encoding | positive | negative | hidden |
 |---|---|---|---|
 | ``binary`` | 1 | 0 | cannot be written |
 | ``signed`` | 1 | -1 | 0 |
 | ``missing`` | 1 | 0 | -1 |
-| ``nan`` | 1 | 0 | NaN (an empty cell in CSV) |
+| ``nan`` | 1 | 0 | NaN (an empty field in CSV) |
 """
 
 _CODES: dict[str, tuple[float, float, float | None]] = {
@@ -44,7 +44,7 @@ _CODES: dict[str, tuple[float, float, float | None]] = {
 
 @dataclass(frozen=True, eq=False)
 class PartialLabels:
-    """Immutable labels of which some are hidden.
+    """Partial labels: an immutable matrix of labels, some of them hidden.
 
     Attributes:
         values: bool ``[images, labels]``; False wherever hidden, so that nothing reads a hidden
@@ -95,7 +95,7 @@ class PartialLabels:
 
     @property
     def hidden(self) -> BoolArray:
-        """Cells whose label is not known, bool ``[images, labels]``."""
+        """Entries whose label is not known, bool ``[images, labels]``."""
         return ~self.observed
 
     def __eq__(self, other: object) -> bool:
@@ -108,7 +108,7 @@ class PartialLabels:
     __hash__ = None  # type: ignore[assignment]
 
     def digest(self) -> str:
-        """Hash of what is observed: 16 hex digits, equal for equal labels only."""
+        """Hash of shape, values and mask: 16 hex digits, equal for equal labels only."""
         parts = hashlib.sha256(str(self.shape).encode())
         for array in (self.values, self.observed):
             parts.update(np.packbits(array).tobytes())
@@ -123,7 +123,7 @@ class PartialLabels:
 
 
 class LabelTable(NamedTuple):
-    """Labels with the names of their rows and columns, as label files hold them."""
+    """Content of a label file: labels, image ids and class names."""
 
     labels: PartialLabels
     ids: list[str]
@@ -138,27 +138,27 @@ def check_matrix(name: str, array: Any) -> None:
 
 
 def decode(array: NDArray[Any], encoding: Encoding) -> PartialLabels:
-    """Reads an array in one of the encodings in use; the encoding is never guessed.
+    """Decodes an array of labels; the encoding is never guessed.
 
     Args:
         array: Numbers ``[images, labels]``.
-        encoding: What its values mean, see [Encoding][labelattack.labels.Encoding].
+        encoding: Encoding of its values, see [Encoding][labelattack.labels.Encoding].
 
     Returns:
         The labels.
 
     Raises:
         LabelError: If the array is not a matrix or holds a value that the encoding does not know;
-            the first such cell is named.
+            the first such entry is named.
     """
     raw = of_array(np.asarray(array))
-    return _decoded(raw.matrix, encoding, raw.cell)
+    return _decoded(raw.matrix, encoding, raw.entry)
 
 
 def _decoded(
     array: NDArray[Any], encoding: Encoding, place: Callable[[int, int], str]
 ) -> PartialLabels:
-    """The labels; ``place`` says value and place of a cell that the encoding does not know."""
+    """Decoded labels; ``place`` names value and position of an illegal entry in messages."""
     check_encoding(encoding)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise LabelError(
@@ -168,11 +168,11 @@ def _decoded(
     legal = _legal(array, encoding)
     if not legal.all():
         row, column = (int(i) for i in np.argwhere(~legal)[0])
-        wanted = ", ".join(f"{code:g}" for code in _CODES[encoding] if code is not None)
+        codes = ", ".join(f"{code:g}" for code in _CODES[encoding] if code is not None)
         fitting = [f"'{name}'" for name in _CODES if _legal(array, name).all()]
         hint = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
         raise LabelError(
-            f"labels in encoding '{encoding}' must be one of {wanted}, got {place(row, column)} "
+            f"labels in encoding '{encoding}' must be one of {codes}, got {place(row, column)} "
             f"({int((~legal).sum())} such cells); "
             f"{hint or 'encodings: ' + ', '.join(_CODES)}"
         )
@@ -181,18 +181,18 @@ def _decoded(
 
 
 def _legal(array: NDArray[Any], encoding: str) -> BoolArray:
-    """Which cells hold a value of the encoding."""
+    """Mask of the entries that hold a value of the encoding, bool ``[images, labels]``."""
     known = [_is(array, code) for code in _CODES[encoding] if code is not None]
     legal: BoolArray = np.logical_or.reduce(known)
     return legal
 
 
 def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
-    """Writes labels as numbers, the inverse of [decode][labelattack.labels.decode].
+    """Encodes labels as numbers, the inverse of [decode][labelattack.labels.decode].
 
     Args:
         labels: The labels.
-        encoding: How to write the three states.
+        encoding: Encoding of the result.
 
     Returns:
         int8 ``[images, labels]``, or float32 for ``nan``.
@@ -217,28 +217,28 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
 def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> LabelTable:
     """Reads a label file.
 
-    A file that [write_labels][labelattack.labels.write_labels] or ``labelattack attack`` wrote says
-    in which encoding it is, itself or in the manifest beside it, and is read in no other.
+    A file written by [write_labels][labelattack.labels.write_labels] or ``labelattack attack``
+    declares its encoding, in the file or in the manifest beside it, and is read in no other.
 
     Args:
-        path: ``.csv`` (header; first column the image id, one column a class; divided by commas,
-            semicolons or tabs; 1 may be ``true``, 0 ``false``), ``.npy`` (matrix) or ``.npz`` (a
-            matrix and optionally ``image_id`` and ``classes``).
-        encoding: What its values mean.
+        path: ``.csv`` (header; first column the image id, one column per class; separated by
+            commas, semicolons or tabs; 1 may be ``true``, 0 ``false``), ``.npy`` (matrix) or
+            ``.npz`` (a matrix and optionally ``image_id`` and ``classes``).
+        encoding: Encoding of its values.
         array: Name of the matrix in an ``.npz``.
 
     Returns:
-        Labels, ids and classes; files without names get running numbers.
+        Labels, ids and classes; running numbers where the file names none.
 
     Raises:
-        LabelError: If the file is absent, unreadable, of another kind, holds other values, says
-            that it is in another encoding, or names an image or a class twice.
+        LabelError: If the file is absent, unreadable, of another kind, holds other values,
+            declares another encoding, or names an image or a class twice.
     """
     check_encoding(encoding)
     raw = read_raw(path, array)
     try:
         _check_declared(path, raw.encoding, encoding)
-        labels = _decoded(raw.matrix, encoding, raw.cell)
+        labels = _decoded(raw.matrix, encoding, raw.entry)
         images, count = labels.shape
         ids = raw.ids if raw.ids is not None else [str(i) for i in range(images)]
         classes = raw.classes if raw.classes is not None else [str(i) for i in range(count)]
@@ -256,12 +256,12 @@ def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> Lab
 def check_names(
     ids: Sequence[str], classes: Sequence[str], row: Callable[[int], str] = "row {}".format
 ) -> None:
-    """Raises LabelError unless every id and class has a name of its own.
+    """Raises LabelError unless every image and every class has a unique, non-empty name.
 
     Args:
         ids: Name of each image.
         classes: Name of each class.
-        row: How to call the place of an image.
+        row: Names the place of an image in messages.
     """
     columns = "column {}".format
     for what, names, place in (("an image", ids, row), ("a class", classes, columns)):
@@ -275,18 +275,18 @@ def check_names(
 def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
     """Writes a label file that [read_labels][labelattack.labels.read_labels] reads back.
 
-    It is written whole or not at all, and says in which encoding it is: in the first cell of a CSV
-    (``image_id (signed)``; a plain ``image_id`` is of ``binary``), under ``encoding`` in an
-    ``.npz``. An ``.npy`` cannot: the manifest of its attack, beside it, does.
+    The write is atomic. The file declares its encoding: in the first header field of a CSV
+    (``image_id (signed)``; a plain ``image_id`` means ``binary``), under ``encoding`` in an
+    ``.npz``. For an ``.npy``, which has no room for it, the attack's manifest beside it does.
 
     Args:
-        path: Where to; ``.csv``, ``.npy`` (matrix only) or ``.npz``.
+        path: File to write; ``.csv``, ``.npy`` (matrix only) or ``.npz``.
         table: Labels with ids and classes.
-        encoding: How to write the three states.
+        encoding: Encoding of the file.
 
     Raises:
-        LabelError: If suffix or encoding cannot hold the labels, or a name is there twice.
-        StoreError: If it cannot be written; what was there before then stays.
+        LabelError: If suffix or encoding cannot hold the labels, or a name occurs twice.
+        StoreError: If it cannot be written; a previous file then stays.
     """
     matrix = encode(table.labels, encoding)
     check_names(table.ids, table.classes)
@@ -304,21 +304,21 @@ def _is(array: NDArray[Any], code: float) -> BoolArray:
 
 
 def _check_declared(path: Path, own: str | None, asked: str) -> None:
-    """Raises LabelError if a label file says that it is in another encoding than asked for."""
+    """Raises LabelError if a label file declares another encoding than the requested one."""
     account = read_manifest(path)
     hides = account.get("removed_positives") or account.get("removed_negatives")
     declared = account.get("encoding") if own is None else own
     if declared == asked:
         return
     if declared is not None:
-        found = f"is in encoding {shown(declared)}"
+        content = f"is in encoding {shown(declared)}"
     elif asked == "binary" and hides:
-        found = "hides labels"
+        content = "hides labels"
     else:
         return
     place = "" if own is not None else f" in '{manifest_beside(path)}'"
     attack = f", left by attack '{account['attack']}'" if "attack" in account else ""
     clean = ": these are attacked labels, not clean ones" if asked == "binary" else ""
     raise LabelError(
-        f"it must be in encoding '{asked}', but says{place} that it {found}{attack}{clean}"
+        f"it must be in encoding '{asked}', but says{place} that it {content}{attack}{clean}"
     )

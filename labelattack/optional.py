@@ -1,4 +1,4 @@
-"""Libraries that only some commands need."""
+"""Optional dependencies: libraries that only some commands need."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 from labelattack.errors import LabelAttackError
 
 
-def extra(module: str, name: str) -> Any:
-    """Imports what an extra of this package brings.
+def require(module: str, extra: str) -> Any:
+    """Imports a module of an optional dependency.
+
+    Args:
+        module: Dotted name.
+        extra: Extra of this package that installs it.
 
     Raises:
-        LabelAttackError: If it is not installed; says how.
+        LabelAttackError: If it is not installed; the message has the command that installs it.
     """
     try:
         return import_module(module)
     except ImportError as error:
         raise LabelAttackError(
-            f"this needs {module}, which is not installed: pip install 'labelattack[{name}]'"
+            f"this needs {module}, which is not installed: pip install 'labelattack[{extra}]'"
         ) from error

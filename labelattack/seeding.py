@@ -1,7 +1,7 @@
-"""Named random streams that are the same on every machine and with every library version.
+"""Named random streams, reproducible on every machine and with every library version.
 
-Only the raw output of NumPy's bit generators is used: NumPy guarantees that it never changes, which
-it does not for the distributions drawn from it, nor torch for its own generators.
+Only the raw output of NumPy's bit generators is used. NumPy guarantees that this output never
+changes; neither NumPy's distributions nor torch's generators come with such a guarantee.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def stream_seed(seed: int, *names: str) -> int:
 
     Args:
         seed: The seed of the run.
-        names: What the stream is for, e.g. ``"shuffle", "3"``.
+        names: Purpose of the stream, e.g. ``"shuffle", "3"``.
 
     Returns:
         A 63-bit non-negative integer.
@@ -60,7 +60,7 @@ def bounded(rng: np.random.Generator, below: int, count: int) -> NDArray[np.int6
     Args:
         rng: Source of raw bits.
         below: Upper bound, at most 2**32.
-        count: How many.
+        count: Number of integers.
 
     Returns:
         int64 array ``[count]``.

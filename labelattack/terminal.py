@@ -1,4 +1,4 @@
-"""Standard streams that take every text, whatever their encoding and whoever reads them."""
+"""Standard streams that accept any text, whatever their encoding and state."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _ASCII = "ascii-marks"
 
 
 def prepare_streams() -> None:
-    """Makes printing safe: no text, encoding, closed stream or reader that has gone ends a command.
+    """Makes printing safe: no text, encoding, closed stream or broken pipe ends a command.
 
-    Characters that the encoding lacks are written as ASCII marks (``±`` as ``+-``) or escapes. What
-    is closed is the null device. A standard output that cannot be written, for instance because a
-    disk is full, raises LabelAttackError once.
+    Characters that the encoding lacks are written as ASCII marks (``±`` as ``+-``) or escapes. A
+    closed stream becomes the null device. A standard output that cannot be written, for instance
+    because the disk is full, raises LabelAttackError once.
     """
     codecs.register_error(_ERRORS, _marked)
     codecs.register(_ascii)
@@ -47,15 +47,15 @@ def prepare_streams() -> None:
 
 
 def json_for(stream: TextIO, text: str) -> str:
-    """JSON that says the same in the encoding of a stream."""
+    """Equivalent JSON that the encoding of a stream can hold."""
     return text if (stream.encoding or "").lower().startswith("utf") else _escaped(text)
 
 
 class _Outlet(io.FileIO):
-    """A descriptor that fails at most once; a reader that has gone is no failure.
+    """Raw output on a file descriptor; raises at most once, and never for a broken pipe.
 
     Args:
-        descriptor: Stays open.
+        descriptor: File descriptor; stays open.
         what: Name in the message; empty where nobody is left to read one.
     """
 
@@ -65,10 +65,10 @@ class _Outlet(io.FileIO):
         self._lost = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Writes what it can.
+        """Writes the data.
 
         Raises:
-            LabelAttackError: The first time that it cannot.
+            LabelAttackError: The first time that writing fails.
         """
         if not self._lost:
             try:
@@ -89,7 +89,7 @@ def _null() -> TextIO:
 
 
 def _lenient(stream: Any, what: str) -> Any:
-    """The stream, or one in its place; what a test or a notebook put there stays."""
+    """The stream made safe; a replacement by a test or a notebook stays as it is."""
     if not hasattr(stream, "reconfigure"):
         return stream
     ascii = codecs.lookup(stream.encoding).name == "ascii"
@@ -115,12 +115,12 @@ def _marked(error: UnicodeError) -> tuple[str, int]:
 
 
 def _escaped(text: str) -> str:
-    """Text in ASCII; other characters as JSON writes them, so that JSON stays JSON."""
+    """Text in ASCII; other characters as JSON escapes, so that JSON stays valid."""
     return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
 
 
 def _ascii(name: str) -> codecs.CodecInfo | None:
-    """ASCII by another name: a stream that says ASCII is written UTF-8 by Click."""
+    """ASCII codec under another name: Click writes UTF-8 to a stream called ASCII."""
     if name.replace("_", "-") != _ASCII:
         return None
     known = codecs.lookup("ascii")

@@ -1,4 +1,4 @@
-"""Attacks: which labels disappear. One file each; see ``labelattack list attacks``."""
+"""Label-removal attacks. One file each; see ``labelattack list attacks``."""
 
 from __future__ import annotations
 

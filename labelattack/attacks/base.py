@@ -1,4 +1,4 @@
-"""What an attack is, and the draws that attacks are made of."""
+"""Base class of label-removal attacks, and the random draws they share."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from labelattack.errors import LabelError, PluginError
 from labelattack.labels import BoolArray, PartialLabels, check_matrix
 from labelattack.seeding import generator, raw_words
 
-_BLOCK = 1 << 18  # cells drawn from at once
+_BLOCK = 1 << 18  # entries handled at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAttack(ABC):
-    """Decides which labels survive; cannot change any.
+    """A label-removal attack: returns a mask of the labels that stay known; cannot change a label.
 
     Subclass as a keyword-only frozen dataclass whose fields are the attack's parameters, implement
-    [observe][labelattack.attacks.base.LabelAttack.observe], and register it. With one seed, what a
-    smaller rate removes must be a subset of what a larger one removes.
+    [observe][labelattack.attacks.base.LabelAttack.observe], and register it. For one seed, the
+    labels removed at a smaller rate must be a subset of those removed at a larger rate.
 
     Attributes:
         version: Raise it whenever the attack's output changes; results of two versions never mix.
-        source: Where the attack comes from.
-        rate_of: What ``rate``, if the attack has one, is a share of.
+        source: Publication of the attack.
+        rate_of: Population of which ``rate``, if the attack has one, is a share.
     """
 
     version: ClassVar[int] = 1
@@ -37,7 +37,7 @@ class LabelAttack(ABC):
 
     @abstractmethod
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
-        """Marks the labels that survive.
+        """Selects the labels that stay known.
 
         Args:
             labels: Clean labels, bool ``[images, labels]``; read-only.
@@ -56,7 +56,7 @@ class LabelAttack(ABC):
             seed: Non-negative; the same seed gives the same result on every machine.
 
         Returns:
-            The labels that are left.
+            The partial labels that remain.
 
         Raises:
             LabelError: If ``labels`` is not a bool matrix.
@@ -76,26 +76,26 @@ class LabelAttack(ABC):
         return PartialLabels(frozen, mask)
 
 
-def draw_share(cells: BoolArray, rate: float, rng: np.random.Generator) -> BoolArray:
-    """Draws ``round(rate * n)`` of the n marked cells uniformly, over the whole matrix.
+def draw_share(candidates: BoolArray, rate: float, rng: np.random.Generator) -> BoolArray:
+    """Draws ``round(rate * n)`` of the n candidate entries uniformly, over the whole matrix.
 
     Args:
-        cells: Candidates, bool ``[images, labels]``.
+        candidates: Mask of the candidates, bool ``[images, labels]``.
         rate: Share to draw, in [0, 1].
         rng: Source of randomness.
 
     Returns:
         bool ``[images, labels]``; for one generator state, nested in the rate.
     """
-    total = int(np.count_nonzero(cells))
+    total = int(np.count_nonzero(candidates))
     words, count = raw_words(rng, total), round(rate * total)
-    drawn = np.zeros(cells.shape, dtype=np.bool_)
+    drawn = np.zeros(candidates.shape, dtype=np.bool_)
     if not count:
         return drawn
-    # What has the smallest ``random_keys`` is drawn: those of the words' high bits, then the place.
+    # Entries with the smallest ``random_keys`` are drawn: high bits of the word, then the position.
     bits = max(total - 1, 1).bit_length()
-    # Words are uniform, so the last one drawn is within eight standard deviations of its expected
-    # place but once in 10**15 draws: only what is that near must be sorted.
+    # Words are uniform: except once in 10**15 draws, the last one drawn is within eight standard
+    # deviations of its expected rank, so only words that near to it need sorting.
     for margin in (4 * math.isqrt(total) + 4, total):
         low = (max(count - margin, 0) << 64) // total >> bits << bits
         high = (min(count + margin, total) << 64) // total - 1 | (1 << bits) - 1
@@ -106,35 +106,36 @@ def draw_share(cells: BoolArray, rate: float, rng: np.random.Generator) -> BoolA
             break
     order = np.argsort(words[near] >> np.uint64(bits), kind="stable")
     chosen[near[order[:missing]]] = True
-    drawn[cells] = chosen
+    drawn[candidates] = chosen
     return drawn
 
 
 def draw_per_image(
-    cells: BoolArray, counts: NDArray[np.int64], rng: np.random.Generator
+    candidates: BoolArray, counts: NDArray[np.int64], rng: np.random.Generator
 ) -> BoolArray:
-    """Draws ``counts[i]`` of image i's marked cells uniformly.
+    """Draws ``counts[i]`` of the candidate entries of image i uniformly.
 
     Args:
-        cells: Candidates, bool ``[images, labels]``.
-        counts: How many to draw, int64 ``[images]``; more than there are draws all.
+        candidates: Mask of the candidates, bool ``[images, labels]``.
+        counts: Number to draw, int64 ``[images]``; more than the candidates draws all.
         rng: Source of randomness.
 
     Returns:
         bool ``[images, labels]``; for one generator state, nested in the counts.
     """
-    images, labels = cells.shape
-    per_row = np.count_nonzero(cells, axis=1)
-    wanted = np.clip(counts, 0, per_row)[:, None]
-    # The order within a row is that of the words without as many low bits as number all rows and
-    # all candidates, then the place; 32 bits, where these fit, sort twice as fast as 64.
+    images, labels = candidates.shape
+    per_row = np.count_nonzero(candidates, axis=1)
+    quota = np.clip(counts, 0, per_row)[:, None]
+    # Within a row, entries are ordered by the high bits of their words (without as many low bits as
+    # are needed to number all rows and candidates), then by position. 32-bit keys, where they
+    # fit, sort twice as fast as 64-bit ones.
     unused = max(images - 1, 1).bit_length() + max(int(per_row.sum()) - 1, 1).bit_length()
-    drawn = np.zeros(cells.shape, dtype=np.bool_)
+    drawn = np.zeros(candidates.shape, dtype=np.bool_)
     rows = max(_BLOCK // max(labels, 1), 1)
     for block in (slice(first, first + rows) for first in range(0, images, rows)):
-        inside, many = cells[block], per_row[block, None]
+        inside, many = candidates[block], per_row[block, None]
         width = int(many.max(initial=1))
-        # Candidates move to the left, unless a full row leaves no room for that.
+        # Candidates are packed to the left, unless some row is full.
         filled = inside if width == labels else np.arange(width) < many
         place_bits = max(width - 1, 1).bit_length()
         dtype = np.uint32 if 64 - unused + place_bits <= 32 else np.uint64
@@ -142,7 +143,7 @@ def draw_per_image(
         words = raw_words(rng, int(many.sum()))
         keys[filled] = words >> np.uint64(unused) << np.uint64(place_bits)
         keys |= np.arange(width, dtype=dtype)
-        last = np.take_along_axis(np.sort(keys, axis=1), wanted[block] - 1, axis=1)
-        chosen = (keys <= last) & (wanted[block] > 0)
+        last = np.take_along_axis(np.sort(keys, axis=1), quota[block] - 1, axis=1)
+        chosen = (keys <= last) & (quota[block] > 0)
         drawn[block][inside] = chosen[filled]
     return drawn

@@ -1,4 +1,4 @@
-"""What an attack did, counted."""
+"""Manifests: exact counts of the labels that an attack removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Manifest(BaseModel):
 
     Attributes:
         attack: Resolved spec of the attack.
-        seed: Seed it ran with.
+        seed: Seed of the attack.
         images: Number of rows.
         labels: Number of columns.
         positives: Clean positives, ``t_p`` in the paper.
@@ -21,15 +21,15 @@ class Manifest(BaseModel):
         removed_positives: Positives hidden.
         removed_negatives: Negatives hidden.
         requested_rate: The attack's ``rate``, None if it has none.
-        rate_of: What that rate is a share of.
-        realised_rate: Share of ``rate_of`` that was in fact removed; None if there was nothing.
+        rate_of: Population of which that rate is a share.
+        realised_rate: Share of ``rate_of`` actually removed; None if there were none.
         positives_removed: Share of positives removed, in [0, 1]; None without positives.
         q_hat: Share of all labels removed, in [0, 1] (the paper's q-hat, Section III-A).
-        emptied_images: Images that had a positive and have none left.
+        emptied_images: Number of images that lost all their positives.
         removed_per_class: Removed positives and negatives of each class.
         removed_per_image: Labels removed from each image.
-        encoding: [Encoding][labelattack.labels.Encoding] of the label file that it lies beside;
-            None if it is of no file.
+        encoding: [Encoding][labelattack.labels.Encoding] of the attacked label file; None
+            if there is no file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,17 +56,17 @@ class Manifest(BaseModel):
 def manifest(
     attack: LabelAttack, spec: str, seed: int, clean: BoolArray, attacked: PartialLabels
 ) -> Manifest:
-    """Counts what an attack removed.
+    """Counts the labels that an attack removed.
 
     Args:
         attack: The attack.
         spec: Its resolved spec.
-        seed: The seed it ran with.
+        seed: Seed of the attack.
         clean: Clean labels, bool ``[images, labels]``.
-        attacked: What the attack left of them.
+        attacked: The partial labels that remain.
 
     Returns:
-        The account.
+        The manifest.
     """
     lost_positive = clean & attacked.hidden
     lost_negative = ~clean & attacked.hidden

@@ -1,4 +1,4 @@
-"""The control: nothing is removed."""
+"""The control: no label is removed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class NoAttack(LabelAttack):
     source: ClassVar[str] = "control"
 
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
-        """Keeps everything."""
+        """Keeps all labels."""
         del rng
         return np.ones_like(labels)

@@ -30,7 +30,7 @@ class RandomAttack(LabelAttack):
     scope: Literal["dataset", "image"] = "dataset"
 
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
-        """Keeps the labels that the draw spares."""
+        """Keeps the labels that are not drawn."""
         everything = np.ones_like(labels)
         if self.scope == "dataset":
             return ~draw_share(everything, self.rate, rng)

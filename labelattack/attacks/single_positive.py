@@ -21,5 +21,5 @@ class SinglePositiveAttack(LabelAttack):
     rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
 
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
-        """Keeps one positive of each image that has any."""
+        """Keeps one positive of each image that has one."""
         return draw_per_image(labels, np.ones(len(labels), dtype=np.int64), rng)

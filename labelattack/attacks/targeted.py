@@ -33,12 +33,12 @@ class TargetedAttack(LabelAttack):
     keep_negatives: bool = False
 
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
-        """Keeps the positives that the draw spares."""
+        """Keeps the positives that are not drawn."""
         if self.scope == "dataset":
             removed = draw_share(labels, self.rate, rng)
         else:
             positives = labels.sum(axis=1)
-            # The small constant undoes binary rounding: 0.29 * 100 must give 29.
+            # The small constant compensates binary rounding: 0.29 * 100 must give 29.
             counts = np.floor(self.rate * positives + 1e-9).astype(np.int64)
             removed = draw_per_image(labels, np.minimum(counts, np.maximum(positives - 1, 0)), rng)
         survivors = labels & ~removed

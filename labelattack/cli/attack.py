@@ -18,20 +18,23 @@ from labelattack.cli._console import (
 
 def attack(
     labels: Annotated[Path, typer.Argument(help="Clean labels: .csv, .npy or .npz.")],
-    out: Annotated[Path, typer.Option(help="Where the attacked labels go: .csv, .npy, .npz.")],
+    out: Annotated[Path, typer.Option(help="File for the attacked labels: .csv, .npy, .npz.")],
     attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same labels, anywhere.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed; equal seeds give equal labels on every machine.")
+    ] = 0,
     manifest: Annotated[
-        Path | None, typer.Option(help="Where the manifest goes; default: OUT.manifest.json.")
+        Path | None, typer.Option(help="File for the manifest; default: OUT.manifest.json.")
     ] = None,
     array: Annotated[str, typer.Option(help="Name of the matrix in an .npz.")] = "labels",
     encoding: Annotated[
-        str, typer.Option(help="Of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan.")
+        str,
+        typer.Option(help="Encoding of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan."),
     ] = "missing",
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attacks a file of 0/1 labels; writes what is left, and a manifest of what was removed."""
+    """Attacks a file of 0/1 labels; writes the remaining labels and a manifest of the removal."""
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
     from labelattack.files.label_files import manifest_beside
@@ -79,7 +82,7 @@ def attack(
 
 
 def _check_places(labels: Path, out: Path, manifest: Path, encoding: str) -> None:
-    """Raises if a file would take another's place, or one could not say that it was attacked."""
+    """Raises if a file would overwrite another, or could not be recognised as attacked."""
     from labelattack.errors import LabelError
     from labelattack.files.label_files import manifest_beside
     from labelattack.files.storage import check_apart, same_file

@@ -13,7 +13,7 @@ from labelattack.cli._options import Results
 
 def cards(
     results: Results,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the cards go.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the cards.")],
     spec: Annotated[
         list[Path] | None,
         typer.Option(
@@ -24,9 +24,9 @@ def cards(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Writes a JSON file for each row of each board: what was run, measured and reported.
+    """Writes one JSON file per board row: configuration, measured and reported numbers.
 
-    The same store gives the same bytes. Files of rows that are gone stay, and are named.
+    The same store gives the same bytes. Files of rows that no longer exist stay, and are listed.
     """
     from labelattack.benchmark.paper.result_cards import cards as made_of
     from labelattack.benchmark.paper.result_cards import papers_in, write_cards
@@ -35,9 +35,9 @@ def cards(
 
     load_plugins(plugin)
     papers = papers_in(spec or sorted(paper_folder().glob("*.toml")))
-    found = made_of(stored_records(results), papers)
-    if not found:
+    made = made_of(stored_records(results), papers)
+    if not made:
         raise StoreError(f"'{results}' must hold a run, got none")
-    for path in write_cards(out, found):
+    for path in write_cards(out, made):
         say(f"no row of this store: '{path}'; remove it if it is stale")
-    say(f"wrote {len(found)} cards to '{out}'")
+    say(f"wrote {len(made)} cards to '{out}'")

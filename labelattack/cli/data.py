@@ -9,48 +9,48 @@ import typer
 
 from labelattack.cli._console import AsJson, Plugins, load_plugins, print_table, progress_bars, say
 
-data = typer.Typer(no_args_is_help=True, help="What datasets need, and whether a copy is whole.")
+data = typer.Typer(no_args_is_help=True, help="Dataset cards, and checks of local copies.")
 Name = Annotated[str, typer.Argument(help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.")]
 
 
 @data.command()
 def card(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """Shows what is published of a dataset: sizes, splits, licence, where to get it, its layout."""
+    """Shows the card of a dataset: sizes, splits, licence, download page, required layout."""
     from dataclasses import asdict
 
     from labelattack.datasets import registry as datasets
     from labelattack.errors import DatasetError
 
     load_plugins(plugin)
-    found = datasets.create(name).card()
-    if found is None:
+    facts = datasets.create(name).card()
+    if facts is None:
         raise DatasetError(f"dataset '{name}' has no card: nothing is published about it")
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=1))
+        typer.echo(json.dumps(asdict(facts), indent=1))
         return
 
     def sizes(of: str) -> str:
-        size = f"{of}: {found.images[of]:,}"
-        return size + (f" ({found.labelled[of]:,} with a label)" if of in found.labelled else "")
+        size = f"{of}: {facts.images[of]:,}"
+        return size + (f" ({facts.labelled[of]:,} with a label)" if of in facts.labelled else "")
 
     rows = [
-        ("labels", str(found.labels)),
-        ("images", "\n".join(map(sizes, found.images))),
-        ("declared positives per image", f"{found.positives_per_image:g}"),
-        ("splits", found.splits),
-        ("licence", found.licence),
-        ("get it from", found.home),
-        ("place under $LABELATTACK_DATA", "\n".join(found.layout)),
-        *((f"SHA-256 of labels, {of}", digest) for of, digest in found.checksums.items()),
+        ("labels", str(facts.labels)),
+        ("images", "\n".join(map(sizes, facts.images))),
+        ("declared positives per image", f"{facts.positives_per_image:g}"),
+        ("splits", facts.splits),
+        ("licence", facts.licence),
+        ("get it from", facts.home),
+        ("place under $LABELATTACK_DATA", "\n".join(facts.layout)),
+        *((f"SHA-256 of labels, {of}", digest) for of, digest in facts.checksums.items()),
     ]
-    print_table(found.title, ("", ""), rows)
+    print_table(facts.title, ("", ""), rows)
 
 
 @data.command()
 def check(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """Says what of a dataset is there, what is missing, and whether counts are the official ones.
+    """Checks a copy of a dataset for missing files and against the official counts.
 
-    Decodes every image, once: what was read stays known. Downloads nothing. Exits with 1 if
+    Decodes all images and remembers the result. Downloads nothing. Exits with 1 if
     something is missing or differs.
     """
     from labelattack.datasets import registry as datasets

@@ -18,7 +18,7 @@ def plot(
         Plot,
         typer.Argument(
             help="curves: mAP against the share of labels removed; pixels: mAP under evasion and "
-            "corruption, as bench --robustness measures them, likewise.",
+            "corruption (see bench --robustness) against the same share.",
             **one_of("plot", Plot),
         ),
     ],
@@ -31,28 +31,28 @@ def plot(
         typer.Option(help="Picture, .png, .pdf or .svg; default: RESULTS/pictures/WHAT.png."),
     ] = None,
 ) -> None:
-    """Draws what a store holds; one picture a board."""
+    """Draws the boards of a store, one picture per board."""
     from labelattack.benchmark.boards.leaderboard import boards
     from labelattack.benchmark.report.plots import draw_curves, draw_pixels, perturbed_measures
     from labelattack.defenses import registry as defenses
     from labelattack.errors import StoreError
 
-    wanted = {str(defenses.resolve(name)) for name in defense or ()}
+    chosen = {str(defenses.resolve(name)) for name in defense or ()}
     draw, needed = {
         "curves": (draw_curves, "an attack with a rate, such as targeted:rate=0.4"),
         "pixels": (draw_pixels, "bench --robustness evasion,corruption"),
     }[what]
-    found = [
+    drawn = [
         board
         for board in boards(stored_records(results))
         if (board.curves if what == "curves" else perturbed_measures(board))
     ]
-    if not found:
+    if not drawn:
         raise StoreError(f"'{results}' must hold runs of {needed}, got none")
     path = out or results / "pictures" / f"{what}.png"
-    for number, board in enumerate(found):
-        curves = [curve for curve in board.curves if not wanted or curve.defense in wanted]
-        rows = [r for r in board.rows if not wanted or r.attack == "none" or r.defense in wanted]
+    for number, board in enumerate(drawn):
+        curves = [curve for curve in board.curves if not chosen or curve.defense in chosen]
+        rows = [r for r in board.rows if not chosen or r.attack == "none" or r.defense in chosen]
         numbered = path.with_name(f"{path.stem}{number or ''}{path.suffix}")
         draw(numbered, board.model_copy(update={"curves": curves, "rows": rows}))
         say(f"drew '{numbered}'")

@@ -20,7 +20,7 @@ def report(
     mix: Mix = None,
     plugin: Plugins = None,
 ) -> None:
-    """Writes the boards of a store as one page that needs no network: tables, pictures, data."""
+    """Writes the boards of a store as one self-contained HTML page: tables, pictures, data."""
     from labelattack.benchmark.report.html.page import write_report
 
     load_plugins(plugin)

@@ -21,12 +21,12 @@ from labelattack.cli._options import Results
 if TYPE_CHECKING:
     from labelattack.benchmark.store.maintenance import Finding
 
-store = typer.Typer(no_args_is_help=True, help="Look after stores of results.")
+store = typer.Typer(no_args_is_help=True, help="Inspect, verify, clean, merge and export stores.")
 
 
 @store.command("ls")
 def ls(results: Results, as_json: AsJson = False) -> None:
-    """Lists what a store holds: a line for each dataset, model, protocol, attack and defense."""
+    """Lists the records of a store, one line per dataset, model, protocol, attack and defense."""
     from collections import defaultdict
 
     from labelattack.attacks import registry as attacks
@@ -34,10 +34,10 @@ def ls(results: Results, as_json: AsJson = False) -> None:
     from labelattack.defenses import registry as defenses
     from labelattack.models import registry as models
 
-    found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+    by_row: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     for record in stored_records(results):
         c = record.cell
-        found[c.dataset, c.model, c.protocol, c.attack, c.defense].append(record)
+        by_row[c.dataset, c.model, c.protocol, c.attack, c.defense].append(record)
     columns = ("dataset", "model", "protocol", "attack", "defense")
     lines = [
         {
@@ -47,7 +47,7 @@ def ls(results: Results, as_json: AsJson = False) -> None:
             "seeds": len({r.cell.seed for r in records}),
             "cpu_seconds": round(sum(r.cpu_seconds for r in records), 1),
         }
-        for key, records in sorted(found.items())
+        for key, records in sorted(by_row.items())
     ]
     if as_json:
         typer.echo(json.dumps(lines, indent=1))
@@ -63,13 +63,13 @@ def ls(results: Results, as_json: AsJson = False) -> None:
         for line in lines
     ]
     names = (*columns, "cells", "failed", "seeds", "CPU s")
-    cells = sum(len(records) for records in found.values())
+    cells = sum(len(records) for records in by_row.values())
     print_table(f"{results}: {cells} cells", names, rows)
 
 
 @store.command()
 def verify(results: Results, as_json: AsJson = False) -> None:
-    """Reads every record and every weights file, and names what is damaged or left over.
+    """Reads all records and weights files, and lists damaged and leftover ones.
 
     Changes nothing. Exits with 1 if a record or weights are damaged.
     """
@@ -78,10 +78,10 @@ def verify(results: Results, as_json: AsJson = False) -> None:
 
     with progress_bars(quiet=as_json) as progress:
         progress("verifying", 0, 1)
-        found = list(findings(RecordStore(results, create=False)))
+        problems = list(findings(RecordStore(results, create=False)))
         progress("verifying", 1, 1)
-    damaged = [finding for finding in found if finding.kind.startswith("damaged")]
-    _print_findings(found, as_json)
+    damaged = [finding for finding in problems if finding.kind.startswith("damaged")]
+    _print_findings(problems, as_json)
     say(f"{len(damaged)} files are damaged; bench computes them again" if damaged else "intact")
     if damaged:
         raise typer.Exit(EXIT_FAILED_CELLS)
@@ -93,27 +93,27 @@ def gc(
     older_than: Annotated[
         float, typer.Option(min=0, help="Minutes; younger files may still be written.")
     ] = 60,
-    dry_run: Annotated[bool, typer.Option(help="Say what would go, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="List the files without deleting them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deletes half-written files, abandoned claims, quarantined records and orphaned weights."""
+    """Deletes partial files, abandoned leases, quarantined records and orphaned weights."""
     from labelattack.benchmark.store.maintenance import collect
     from labelattack.benchmark.store.store import RecordStore
 
     known = RecordStore(results, create=False)
-    found = collect(known, stale=60 * older_than, dry_run=dry_run)
-    _print_findings(found, as_json)
-    say(f"{'would delete' if dry_run else 'deleted'} {len(found)} files")
+    leftovers = collect(known, stale=60 * older_than, dry_run=dry_run)
+    _print_findings(leftovers, as_json)
+    say(f"{'would delete' if dry_run else 'deleted'} {len(leftovers)} files")
 
 
 @store.command()
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="Stores to read.")],
-    into: Annotated[Path, typer.Option(help="Store to write; made if it is not there.")],
+    into: Annotated[Path, typer.Option(help="Store to write to; created if it does not exist.")],
 ) -> None:
-    """Copies the records of some stores, with their weights, into another.
+    """Copies the records of stores, with their weights, into another store.
 
-    Exits with 1 if two stores have other numbers for one cell; the one there first is kept.
+    Exits with 1 if two stores differ in the numbers of a cell; the first record is kept.
     """
     from labelattack.benchmark.store.maintenance import merge as merged
     from labelattack.benchmark.store.store import RecordStore
@@ -135,7 +135,7 @@ def export(
     results: Results,
     out: Annotated[Path, typer.Argument(help="A .parquet or .csv file.")],
 ) -> None:
-    """Writes one line a record, every plain value a column, for other tools."""
+    """Writes one line per record and one column per value, for other tools."""
     from labelattack.benchmark.store.export import export as written
     from labelattack.files.storage import check_apart
 
@@ -145,10 +145,10 @@ def export(
     say(f"wrote {len(records)} records to '{out}'")
 
 
-def _print_findings(found: list[Finding], as_json: bool) -> None:
+def _print_findings(listed: list[Finding], as_json: bool) -> None:
     if as_json:
-        lines = [{**f._asdict(), "path": str(f.path)} for f in found]
+        lines = [{**f._asdict(), "path": str(f.path)} for f in listed]
         typer.echo(json.dumps(lines, indent=1))
-    elif found:
-        rows = [(f.kind, str(f.path), f.detail) for f in found]
+    elif listed:
+        rows = [(f.kind, str(f.path), f.detail) for f in listed]
         print_table("", ("what", "file", "detail"), rows)

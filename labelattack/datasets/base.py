@@ -1,4 +1,4 @@
-"""What a dataset is: three splits of images with clean labels."""
+"""Datasets: three splits of images with clean labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Boxes(Protocol):
-    """Ground-truth boxes by position of the image."""
+    """Ground-truth boxes, indexed by image."""
 
     def __getitem__(self, index: int) -> NDArray[np.float64]:
         """Boxes of one image, ``[boxes, 4]``: top, left, bottom, right in [0, 1]."""
@@ -36,7 +36,7 @@ class Boxes(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SomeBoxes:
-    """The boxes of some of the images."""
+    """Boxes of a subset of the images."""
 
     boxes: Boxes
     rows: NDArray[np.int64]
@@ -45,22 +45,22 @@ class SomeBoxes:
         return self.boxes[int(self.rows[index])]
 
     def fingerprint(self) -> str:
-        """Hash of all the boxes, where they are in files, and of which are taken."""
+        """Hash of the box files, if any, and of the subset."""
         of_boxes = getattr(self.boxes, "fingerprint", str)
         return hashlib.sha256(of_boxes().encode() + self.rows.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their clean labels.
+    """One split: images with their clean labels.
 
     Attributes:
         images: The images.
         labels: bool ``[images, labels]``.
-        ids: Name of each image; all differ, also from those of the dataset's other splits.
-        scored: Cells that count at evaluation, bool ``[images, labels]``; None means all.
+        ids: Name of each image, unique over all splits of the dataset.
+        scored: Entries that count at evaluation, bool ``[images, labels]``; None means all.
         boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
-            [0, 1] of the image; None if the dataset has none. Used for diagnosis only.
+            [0, 1] of the image; None if the dataset has none. Used by the D-Score only.
     """
 
     images: Images
@@ -95,41 +95,41 @@ class Split:
 
     @property
     def positives(self) -> BoolArray:
-        """Positives that count at evaluation, bool ``[images, labels]``."""
+        """Positive entries that count at evaluation, bool ``[images, labels]``."""
         return self.labels if self.scored is None else self.labels & self.scored
 
     @property
     def saturated(self) -> BoolArray:
-        """Classes with positives and no negative that count, bool ``[labels]``."""
+        """Classes whose scored entries are all positive (at least one), bool ``[labels]``."""
         full = self.labels if self.scored is None else self.labels | ~self.scored
         return np.logical_and(full.all(axis=0), self.positives.any(axis=0))
 
     @cached_property
     def images_fingerprint(self) -> str:
-        """Hash of the images, as they were when it was first asked for."""
+        """Hash of the images at its first use; cached."""
         return self.images.fingerprint()
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether image files still are what they were when their fingerprint was taken."""
+        """Whether the image files are unchanged since their fingerprint was taken."""
         files = isinstance(self.images, FileImages)
         return not files or self.images.fingerprint() == self.images_fingerprint
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of images, ids, labels, and boxes where these are in files."""
+        """Hash of images, ids, labels, and box files if any."""
         parts = hashlib.sha256(self.images_fingerprint.encode())
         parts.update("\n".join(self.ids).encode())
         parts.update(np.packbits(self.labels).tobytes() + str(self.labels.shape).encode())
         if self.scored is not None:
             parts.update(np.packbits(self.scored).tobytes())
-        # Boxes that are drawn with the images need no hash of their own.
+        # Boxes generated together with the images need no hash of their own.
         if (of_boxes := getattr(self.boxes, "fingerprint", None)) is not None:
             parts.update(of_boxes().encode())
         return parts.hexdigest()[:16]
 
     def take(self, rows: NDArray[np.int64]) -> Split:
-        """The given rows, in that order."""
+        """Split of the given rows, in that order."""
         images: Images
         if isinstance(self.images, FileImages):
             images = self.images.take(rows)
@@ -144,16 +144,16 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A dataset, loaded.
+    """A loaded dataset.
 
     Attributes:
         classes: Name of each label.
-        train: Training split; its labels are what an attack is given.
+        train: Training split, whose labels are attacked.
         val: Split for choosing recipe and epoch.
-        test: Split for the numbers that are reported.
-        expected_positives: Declared mean number of positives per image, None if undeclared. A
-            published figure or parameter, never counted from labels that an attack hides.
-        notes: What a user should know of this copy, such as images that are missing.
+        test: Split for the reported numbers.
+        expected_positives: Declared mean number of positives per image, None if undeclared. It is
+            a published figure or a parameter, never counted from the labels under attack.
+        notes: Notes to the user on this copy, such as missing images.
     """
 
     classes: Sequence[str]
@@ -185,14 +185,14 @@ class Splits:
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def read_contents(self, progress: Progress = lambda what, done, total: None) -> None:
-        """Hashes image files that were not hashed before, so that fingerprints are quick.
+        """Hashes image files without a cached hash, so that fingerprints are quick.
 
         Raises:
-            DatasetError: If one cannot be read.
+            DatasetError: If a file cannot be read.
         """
         for name, split in self.parts.items():
             if isinstance(split.images, FileImages):
-                # Where the cached property keeps it: asked for again, it looks at no file.
+                # Fills the cached property, which then reads no file.
                 hashed = split.images.fingerprint(partial(progress, f"hashing {name}"))
                 vars(split)["images_fingerprint"] = hashed
 
@@ -204,8 +204,8 @@ class Splits:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """The notes, and every class that cannot be learned or scored."""
-        found = list(self.notes)
+        """The notes, and warnings on classes that cannot be learned or scored."""
+        warnings = list(self.notes)
         for name, split, so in (
             ("train", self.train, "nothing shows what they are"),
             ("val", self.val, "they have no part in choosing epoch and recipe"),
@@ -213,15 +213,15 @@ class Splits:
         ):
             positive = split.positives.any(axis=0)
             if not positive.any() and name == "val":
-                found.append("no positive in val: the last epoch is taken, nothing is chosen")
+                warnings.append("no positive in val: the last epoch is taken, nothing is chosen")
             elif empty := self._classes(np.flatnonzero(~positive)):
-                found.append(f"no positive in {name} for {empty}; {so}")
+                warnings.append(f"no positive in {name} for {empty}; {so}")
         if full := self._classes(np.flatnonzero(self.test.saturated)):
-            found.append(f"no negative in test for {full}; any model has an AP of 1 there")
-        return tuple(found)
+            warnings.append(f"no negative in test for {full}; any model has an AP of 1 there")
+        return tuple(warnings)
 
     def _classes(self, columns: NDArray[np.int64]) -> str:
-        """``2 classes: cat, dog`` of those in some columns; empty for none."""
+        """Text such as ``2 classes: cat, dog`` for column positions; empty for none."""
         names = [self.classes[column] for column in columns]
         if not names:
             return ""
@@ -229,12 +229,12 @@ class Splits:
 
 
 def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> None:
-    """Raises DatasetError if a name is there twice.
+    """Raises DatasetError if a name occurs twice.
 
     Args:
-        what: What must occur once, for the message.
+        what: Kind of thing that must occur once, for the message.
         names: The names.
-        place: How to call the place of the name at a position.
+        place: Names the place of a position.
     """
     message = repeated(what, names, place)
     if message:
@@ -242,7 +242,7 @@ def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> 
 
 
 def _check_apart(parts: Mapping[str, Split]) -> None:
-    """Raises DatasetError if an image is in two of the splits, which are given with their names."""
+    """Raises DatasetError if an image is in two of the splits, given by name."""
 
     def place(row: int) -> str:
         places = (
@@ -256,12 +256,12 @@ def _check_apart(parts: Mapping[str, Split]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(ABC):
-    """Produces [Splits][labelattack.datasets.base.Splits]; fields are its parameters.
+    """A dataset that loads [Splits][labelattack.datasets.base.Splits]; fields are its parameters.
 
     Attributes:
-        version: Raise it whenever what it produces changes.
-        source: Where the data come from.
-        default_model: Model that the benchmark takes if none is named.
+        version: Raise it whenever the loaded data change.
+        source: Publication or origin of the data.
+        default_model: Model that the benchmark uses if none is named.
     """
 
     version: ClassVar[int] = 1
@@ -270,18 +270,18 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self) -> Splits:
-        """Reads labels and finds images; decodes none.
+        """Reads labels and locates images; decodes none.
 
         Raises:
-            DatasetError: If something is absent or damaged; says what was looked for, and where.
+            DatasetError: If a file is absent or damaged; names the file and its expected place.
         """
 
     def card(self) -> Card | None:
-        """What is published about it; None if nothing is."""
+        """Published facts of the dataset; None if there are none."""
         return None
 
     def examine(self) -> list[Finding]:
-        """Compares this copy with what is published, as far as it is there; decodes no image."""
+        """Compares this copy, as far as it is present, with the card; decodes no image."""
         splits = self.load()
         parts = splits.parts.items()
         return [counted(f"{name}: images", None, len(split.ids)) for name, split in parts]

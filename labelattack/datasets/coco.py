@@ -26,7 +26,7 @@ from labelattack.hashing import digest
 from labelattack.labels import BoolArray
 
 EXPECTED_POSITIVES = 2.9
-# Images listed, and images with at least one annotation.
+# Number of listed images, and of images with at least one annotation.
 _SIZES = {
     "train2014": (82783, 82081),
     "val2014": (40504, 40137),
@@ -38,7 +38,7 @@ _CHECKSUMS = {"train2014": "30d99e7c0bf826050cd0efc95a72453069eceffb928662033620
 
 _DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
 _CHECKS = 2
-"""Number of what is checked before labels are kept; raised whenever more is."""
+"""Version of the checks that cached labels have passed; raised with each new check."""
 
 
 class _Annotations(NamedTuple):
@@ -100,12 +100,12 @@ class Coco(Dataset):
         )
 
     def load(self) -> Splits:
-        """Reads the annotations and looks for the images."""
+        """Reads the annotations and locates the images."""
         listings, classes = [], []
         for name in self._lists:
-            listing, found = self._read(name)
+            listing, names = self._read(name)
             listings.append(listing)
-            classes.append(found)
+            classes.append(names)
         if classes[0] != classes[1]:
             raise DatasetError(
                 f"the annotation files under '{self._folder / 'annotations'}' must have the same "
@@ -116,15 +116,15 @@ class Coco(Dataset):
         return Splits(classes[0], train, val, test, EXPECTED_POSITIVES, notes)
 
     def examine(self) -> list[Finding]:
-        """Looks at annotations, labels and images."""
-        found = []
+        """Compares annotations, labels and images with the card."""
+        findings = []
         for name in self._lists:
             looked = [there(self._annotations(name)), there(self._folder / name)]
-            found += looked
+            findings += looked
             if all(finding.fine for finding in looked):
                 listing, _ = self._read(name)
-                found += examined(self.card(), name, listing.labels, absent(listing))
-        return found
+                findings += examined(self.card(), name, listing.labels, absent(listing))
+        return findings
 
     @property
     def _lists(self) -> tuple[str, str]:
@@ -140,22 +140,22 @@ class Coco(Dataset):
     def _read(self, split: str) -> tuple[Listing, list[str]]:
         layout = self.card().layout
         path = required("coco", self._annotations(split), layout)
-        found = _cached(path)
+        annotations = _cached(path)
         required("coco", self._folder / split, layout)
-        rows = np.arange(len(found.labels))
+        rows = np.arange(len(annotations.labels))
         if self.empty == "drop":
-            rows = rows[found.labels.any(axis=1)]
+            rows = rows[annotations.labels.any(axis=1)]
         listing = Listing(
             name=split,
-            images=FileImages(self._folder / split, [found.files[row] for row in rows]),
-            ids=[f"{split}/{found.images[row]}" for row in rows],
-            labels=found.labels[rows],
+            images=FileImages(self._folder / split, [annotations.files[row] for row in rows]),
+            ids=[f"{split}/{annotations.images[row]}" for row in rows],
+            labels=annotations.labels[rows],
         )
-        return listing, found.classes
+        return listing, annotations.classes
 
 
 def _differing(train: list[str], val: list[str]) -> str:
-    """How the categories of the two files differ."""
+    """Description of how the categories of the two files differ."""
     alone = [[name for name in a if name not in b] for a, b in ((train, val), (val, train))]
     if not any(alone):
         return "the same in another order"
@@ -163,36 +163,36 @@ def _differing(train: list[str], val: list[str]) -> str:
 
 
 def _cached(path: Path) -> _Annotations:
-    """The annotations, from the cache folder if a file of this content was read before."""
+    """Annotations, from the cache folder if a file of this content was read before."""
     try:
         name = f"coco-{digest([_CHECKS, content_digest(path)])}.npz"
     except OSError as error:
         raise DatasetError(f"'{path}' cannot be read: {error}") from error
     kept = cache_folder() / "labels" / name
-    found = _kept(kept)
-    if found is not None:
-        return found
-    found = _parsed(path)
-    # A cache that cannot be written costs time, nothing else.
+    annotations = _kept(kept)
+    if annotations is not None:
+        return annotations
+    annotations = _parsed(path)
+    # An unwritable cache only costs time.
     with suppress(OSError), written_whole(kept) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
-            classes=np.array(found.classes),
-            images=found.images,
-            files=np.array(found.files),
-            labels=found.labels,
+            classes=np.array(annotations.classes),
+            images=annotations.images,
+            files=np.array(annotations.files),
+            labels=annotations.labels,
         )
-    return found
+    return annotations
 
 
 def _kept(path: Path) -> _Annotations | None:
-    """What was kept; None if it is absent or damaged."""
+    """Cached annotations; None if they are absent or damaged."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             classes, images, files, labels = (
                 file[name] for name in ("classes", "images", "files", "labels")
             )
-    except Exception:  # the reader raises nearly anything on a damaged archive
+    except Exception:  # the reader may raise any exception on a damaged archive
         return None
     fits = labels.dtype == np.bool_ and labels.shape == (len(files), len(classes))
     if not fits or files.dtype.kind != "U" or images.shape != files.shape:
@@ -201,11 +201,11 @@ def _kept(path: Path) -> _Annotations | None:
 
 
 def _parsed(path: Path) -> _Annotations:
-    """Reads the file.
+    """Parses the annotation file.
 
     Raises:
-        DatasetError: If it is not one of COCO's instances, names something twice, or has an
-            annotation of something that it does not name.
+        DatasetError: If it is not a COCO instances file, has a duplicate id or name, or has an
+            annotation of an unknown image or category.
     """
     categories = _named(path, "categories", "name")
     files = _named(path, "images", "file_name")
@@ -230,7 +230,7 @@ def _parsed(path: Path) -> _Annotations:
 
 
 def _named(path: Path, what: str, key: str) -> dict[int, str]:
-    """The names in one list of the file, by id; ids and names are all different."""
+    """Names in one list of the file, by id; ids and names are unique."""
     ids: list[int] = []
     names: list[str] = []
     for place, entry in _entries(path, what):
@@ -244,10 +244,10 @@ def _named(path: Path, what: str, key: str) -> dict[int, str]:
 
 
 def _entries(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects in one list of the file, each with what to call it.
+    """Objects of one list of the file, each with its place for messages.
 
     Raises:
-        DatasetError: If there are none, or one is something else.
+        DatasetError: If the list is empty, or an element is not an object.
     """
     empty = True
     for number, entry in enumerate(items(path, what)):
@@ -264,7 +264,7 @@ def _entries(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _id(path: Path, place: str, entry: dict[str, Any], key: str) -> int:
-    """An id: a whole number, which some programs write as a text or with a decimal point."""
+    """Integer id; some programs write it as a string or with a decimal point."""
     value = entry.get(key)
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         value = int(value)

@@ -1,4 +1,4 @@
-"""What is published about a dataset, and how a copy compares."""
+"""Dataset cards: published facts, and the comparison of a copy with them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Card:
         title: Its full name.
         labels: Number of classes.
         images: Number of images in each official list.
-        labelled: Of these, how many have a label, where that differs.
-        positives_per_image: Mean number of positives per image, as declared to losses that ask.
-        splits: What train, val and test are made of.
-        licence: Of images and annotations.
-        home: Where to get it.
-        layout: What must lie where, relative to LABELATTACK_DATA.
+        labelled: Number of these with a label, where it differs.
+        positives_per_image: Mean number of positives per image, as declared to losses that use it.
+        splits: Composition of train, val and test.
+        licence: Licence of images and annotations.
+        home: Address of the download page.
+        layout: Required files, relative to LABELATTACK_DATA.
         checksums: For an official list, the
             [checksum][labelattack.datasets.dataset_card.checksum] of its
             label matrix, where known.
@@ -48,7 +48,7 @@ class Card:
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: what was expected, what is there, whether that is right."""
+    """Outcome of one check: expected and actual value, and whether they agree."""
 
     what: str
     expected: str
@@ -57,7 +57,7 @@ class Finding(NamedTuple):
 
 
 def checksum(labels: BoolArray) -> str:
-    """SHA-256 of a label matrix, bool ``[images, labels]``: its shape, then its bits by row."""
+    """SHA-256 of a label matrix, bool ``[images, labels]``: its shape, then its bits row by row."""
     packed = np.packbits(np.ascontiguousarray(labels)).tobytes()
     return hashlib.sha256(f"{labels.shape[0]} x {labels.shape[1]}\n".encode() + packed).hexdigest()
 
@@ -69,7 +69,7 @@ def counted(what: str, expected: int | None, found: int) -> Finding:
 
 
 def there(path: Path) -> Finding:
-    """Looks whether a file or folder exists."""
+    """Checks whether a file or folder exists."""
     fine = is_there(path)
     return Finding(str(path), "there", "there" if fine else MISSING, fine)
 
@@ -80,25 +80,26 @@ def examined(card: Card, name: str, labels: BoolArray, missing: Sequence[str]) -
     Args:
         card: The card.
         name: Name of the list.
-        labels: Labels of everything on the list, whether its image is there or not.
-        missing: Images of the list that are not there.
+        labels: Labels of all images on the list, bool ``[images, labels]``, missing ones included.
+        missing: Names of the missing images.
 
     Returns:
-        Number of entries, of labelled entries, of images, and the checksum where it is known.
+        Findings on the number of listed images, of images with a label and of image files, and on
+        the checksum where it is known.
     """
     count = len(labels)
-    found = [counted(f"{name}: images listed", card.images.get(name), count)]
+    findings = [counted(f"{name}: images listed", card.images.get(name), count)]
     if name in card.labelled:
         labelled = int(labels.any(axis=1).sum())
-        found.append(counted(f"{name}: images with a label", card.labelled[name], labelled))
+        findings.append(counted(f"{name}: images with a label", card.labelled[name], labelled))
     files = counted(f"{name}: image files", count, count - len(missing))
     if missing:
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         files = files._replace(found=f"{files.found}; missing {names}")
-    found.append(files)
+    findings.append(files)
     if name in card.checksums:
         expected, actual = card.checksums[name], checksum(labels)
-        found.append(
+        findings.append(
             Finding(f"{name}: label matrix", expected[:12], actual[:12], actual == expected)
         )
-    return found
+    return findings

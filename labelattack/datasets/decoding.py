@@ -1,4 +1,4 @@
-"""Pixels of an image file, as a person sees them."""
+"""Decoding of image files to RGB pixels, as a viewer shows them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Pixels = NDArray[np.uint8]
 DECODING = 2
 """Version of the decoding; part of every fingerprint of image files."""
 MOST_PIXELS = 1 << 26
-"""Pixels of the largest image that is decoded; as RGB they take 192 MiB."""
-# What is decoded by a library in this process; EPS, for one, would start Ghostscript.
+"""Largest number of pixels of an image; as RGB they take 192 MiB."""
+# Formats decoded by a library in this process; EPS, for one, would start Ghostscript.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -27,41 +27,41 @@ _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def decoded(path: Path) -> Pixels:
-    """Decodes an image file, the first picture of several.
+    """Decodes an image file; of several frames, the first.
 
-    It is turned as its EXIF orientation says, what is transparent shows white, and 16 bits of grey
-    span black to white as 8 bits do. Colour profiles are not applied.
+    The EXIF orientation is applied, transparent pixels become white, and 16-bit grey is scaled to
+    8 bits. Colour profiles are not applied.
 
     Args:
-        path: BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP.
+        path: Image file: BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP.
 
     Returns:
         uint8 ``[height, width, 3]``, RGB.
 
     Raises:
         DatasetError: If it cannot be read or decoded, has more than
-            [MOST_PIXELS][labelattack.datasets.decoding.MOST_PIXELS] pixels, or is of a mode whose
-            numbers have no agreed black and white.
+            [MOST_PIXELS][labelattack.datasets.decoding.MOST_PIXELS] pixels, or has a mode without
+            an agreed black and white.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            # Only the header is read so far.
+            # Only the header has been read so far.
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(
                     f"must have at most {MOST_PIXELS:,} pixels, got {image.width} x {image.height}"
                 )
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(_rgb(image))
-    except Exception as error:  # decoders raise nearly anything on a damaged file
+    except Exception as error:  # decoders may raise any exception on a damaged file
         raise DatasetError(f"image '{path}' cannot be read: {error}") from error
 
 
 def _rgb(image: ImageFile) -> Image.Image:
     from PIL import Image
 
-    # PNG and PPM have no more than 16 bits, which some versions of Pillow hold in 32.
+    # PNG and PPM have at most 16 bits; some versions of Pillow hold them in 32.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return Image.fromarray(_grey(image)).convert("RGB")
     if image.mode in _TRANSPARENT or "transparency" in image.info:
@@ -78,7 +78,7 @@ def _rgb(image: ImageFile) -> Image.Image:
 
 
 def _grey(image: ImageFile) -> Pixels:
-    """16 bits of grey as 8: 0 is black, the largest number of the format white."""
+    """Scales 16-bit grey to 8 bits: 0 is black, the largest value of the format white."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS, (16,))
     most = (1 << int(bits[0] if isinstance(bits, tuple) else bits)) - 1

@@ -15,8 +15,8 @@ from labelattack.datasets.images import ArrayImages
 from labelattack.seeding import generator, permutation
 
 Bias = Literal["none", "left", "right", "top", "bottom"]
-_SIDE = 8  # of a source digit, in pixels
-_PLACES = 20  # tries to put a digit where it covers no other; then it is left out
+_SIDE = 8  # side of a source digit, in pixels
+_PLACES = 20  # attempts to place a digit without overlap, before it is left out
 
 
 @register("digits")
@@ -72,7 +72,7 @@ class Digits(Dataset):
         ):
             rng = generator(self.seed, "digits", name)
             splits.append(self._draw(name, pixels[rows], targets[rows], count, bias, rng))
-        # Of 1..density digits drawn uniformly with repetition, this many are distinct on average
+        # Expected number of distinct digits among 1..density uniform draws with replacement
         # (a little fewer where the canvas is too full for all).
         counts = np.arange(1, self.density + 1)
         distinct = float(np.mean(10 * (1 - 0.9**counts)))

@@ -1,4 +1,4 @@
-"""Images by position, held in memory or decoded from files."""
+"""Sequences of images, in memory or decoded from files on demand."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from labelattack.errors import DatasetError
 from labelattack.files.content import content_digests
 from labelattack.files.storage import is_file
 
-# Roots, drives and parents, whichever the separator: lists come from Windows too, which also drops
-# dots and spaces at the end of a part. No file system holds an empty name or one with a zero.
+# Roots, drives and parent folders, with either separator: lists come from Windows too, which also
+# drops dots and spaces at the end of a part. No file system allows empty names or zero bytes.
 _LEAVES = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.[. ]*(?:[/\\]|$)|\0")
 
 
 def inside(folder: Path, names: Iterable[str]) -> None:
-    """Checks that no name, as files give them, leads out of a folder.
+    """Checks that no name read from a file leads out of a folder.
 
     Raises:
         DatasetError: If a name is empty, absolute, or has a ``..`` in it.
     """
-    # The pattern is slow for a quarter of a million names, and most are plainly fine.
+    # The pattern is slow for 250,000 names, most of which are plainly fine.
     doubtful = (n for n in names if ".." in n or "\0" in n or n[:1] in "/\\" or n[1:2] == ":")
     leaving = next(filter(_LEAVES.search, doubtful), None)
     if leaving is not None:
@@ -36,7 +36,7 @@ def inside(folder: Path, names: Iterable[str]) -> None:
 
 
 class Images(Protocol):
-    """Images by position; whatever decodes them stays behind this."""
+    """A sequence of images, however they are stored or decoded."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -82,14 +82,14 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images decoded from files when they are asked for; only their names are held.
+    """Images decoded from files on access; only their names are in memory.
 
     Names come from label files and lists, so none may lead out of the folder. Links in the folder
-    are followed: whoever made them had the right to.
+    are followed.
 
     Attributes:
-        folder: Where they are.
-        names: Path of each, relative to the folder.
+        folder: Folder of the image files.
+        names: Path of each image, relative to the folder.
 
     Raises:
         DatasetError: If a name is empty, absolute, or has a ``..`` in it.
@@ -112,11 +112,11 @@ class FileImages:
         return is_file(self.folder / self.names[index])
 
     def take(self, rows: NDArray[np.int64]) -> FileImages:
-        """The given rows, in that order."""
+        """Images of the given rows, in that order."""
         return FileImages(self.folder, [self.names[row] for row in rows])
 
     def fingerprint(self, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
-        """Hash of names and contents, of which only those are read that were not before."""
+        """Hash of names and contents; only files without a cached hash are read."""
         try:
             digests = content_digests(self.folder, self.names, progress)
         except OSError as error:
@@ -129,11 +129,11 @@ class FileImages:
 
 @dataclass(frozen=True, eq=False)
 class SomeImages:
-    """Some of other images, in an order of their own.
+    """A subset of other images, in its own order.
 
     Attributes:
-        images: The others.
-        rows: Positions among them.
+        images: The underlying images.
+        rows: Positions in them, int ``[images]``.
     """
 
     images: Images
@@ -146,7 +146,7 @@ class SomeImages:
         return self.images[int(self.rows[index])]
 
     def fingerprint(self) -> str:
-        """Hash of all the images and of which are taken."""
+        """Hash of the underlying images and of the subset."""
         parts = hashlib.sha256(self.images.fingerprint().encode())
         parts.update(np.asarray(self.rows, dtype=np.int64).tobytes())
         return parts.hexdigest()

@@ -1,4 +1,4 @@
-"""JSON files too large for memory, read an object at a time."""
+"""Streaming reader for JSON files too large for memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from labelattack.errors import DatasetError
 from labelattack.files.text import UTF8_BOM, check_utf8_mark
 
 DEEPEST = 100
-"""Most arrays and objects within each other; COCO has seven."""
+"""Deepest nesting of arrays and objects; COCO has seven levels."""
 _STEPS = np.zeros(256, dtype=np.int64)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 
 def items(path: Path, key: str) -> Iterator[Any]:
-    """The elements of one top-level array, one at a time.
+    """Yields the elements of one top-level array.
 
     Raises:
-        DatasetError: If the file cannot be read, or is not JSON, or is too deep.
+        DatasetError: If the file cannot be read, is not JSON, or is nested too deeply.
     """
     import ijson
 
@@ -43,7 +43,7 @@ def _skip_mark(file: BinaryIO) -> None:
 
 
 class _Shallow:
-    """Follows the depth of what is read, as the parser's time grows with the square of it."""
+    """Bounds the nesting depth of a file: the parser's time grows with its square."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -52,10 +52,10 @@ class _Shallow:
         self._escape = b""
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes.
+        """Reads the next bytes.
 
         Raises:
-            ValueError: If they are nested too deep.
+            ValueError: If they are nested too deeply.
         """
         chunk = self._file.read(size)
         self._follow(chunk)
@@ -71,7 +71,7 @@ class _Shallow:
         raw = np.frombuffer(text, dtype=np.uint8)
         places = np.flatnonzero(_STEPS[raw])
         quotes = np.searchsorted(np.flatnonzero(raw == ord('"')), places) + self._in_text
-        steps = _STEPS[raw[places]][quotes % 2 == 0]  # those that are not inside of a text
+        steps = _STEPS[raw[places]][quotes % 2 == 0]  # brackets outside strings
         self._in_text ^= text.count(b'"') % 2 == 1
         depths = self._depth + np.cumsum(steps)
         if len(depths):

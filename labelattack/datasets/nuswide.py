@@ -71,22 +71,22 @@ class NusWide(Dataset):
         )
 
     def load(self) -> Splits:
-        """Reads lists and labels and looks for the images."""
+        """Reads lists and labels and locates the images."""
         listings = [self._read(name) for name in _LISTS]
         (learn, test), notes = assemble("nus-wide", self.tolerance, listings)
         train, val = hold_out(learn, self.holdout, self.split_seed, "nus-wide-holdout")
         return Splits(self._concepts(), train, val, test, EXPECTED_POSITIVES, notes)
 
     def examine(self) -> list[Finding]:
-        """Looks at lists, labels and images."""
+        """Compares lists, labels and images with the card."""
         names = ("ConceptsList/Concepts81.txt", "Groundtruth/TrainTestLabels", self.images)
         lists = [self._list(split) for split in _LISTS]
-        found = [there(path) for path in [*(self._folder / name for name in names), *lists]]
-        if all(finding.fine for finding in found):
+        findings = [there(path) for path in [*(self._folder / name for name in names), *lists]]
+        if all(finding.fine for finding in findings):
             for split in _LISTS:
                 listing = self._read(split)
-                found += examined(self.card(), split, listing.labels, absent(listing))
-        return found
+                findings += examined(self.card(), split, listing.labels, absent(listing))
+        return findings
 
     @property
     def _folder(self) -> Path:
@@ -96,7 +96,7 @@ class NusWide(Dataset):
         return self._folder / "ImageList" / f"{split}Imagelist.txt"
 
     def _lines(self, path: Path, what: str) -> list[str]:
-        """The lines of a list, each of which must be there once."""
+        """Lines of a list, each of which must be unique."""
         lines = listed(required("nus-wide", path, self.card().layout), f"{what}s, a line each")
         texts = [line.text for line in lines]
         check_once(f"'{path}': a line", texts, lambda row: f"line {lines[row].number}")
@@ -129,7 +129,7 @@ class NusWide(Dataset):
 
 
 def _binary(path: Path) -> NDArray[np.bool_]:
-    """Reads a file of lines 0 and 1, as bytes: there are twenty million of them."""
+    """Reads a file of lines 0 and 1 as bytes, since there are twenty million lines."""
     try:
         content = path.read_bytes().removeprefix(UTF8_BOM)
         check_utf8_mark(content)
@@ -139,7 +139,7 @@ def _binary(path: Path) -> NDArray[np.bool_]:
     places = np.flatnonzero(~np.isin(raw, _WHITE))
     digits = raw[places]
     foreign = ~np.isin(digits, (48, 49))
-    # No two digits stand in one line: between them is an end of one.
+    # No line has two digits: between any two is a line end.
     ends = np.cumsum(np.isin(raw, _ENDS))[places]
     foreign[1:] |= ends[1:] == ends[:-1]
     if foreign.any():

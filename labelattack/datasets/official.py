@@ -1,4 +1,4 @@
-"""What datasets that lie in files have in common: lists, missing images, hold-outs."""
+"""Shared parts of datasets in official layouts: lists, missing images, hold-outs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from labelattack.seeding import permutation
 
 
 class Listing(NamedTuple):
-    """An official list: images with their labels, whether their files are there or not.
+    """An official list: images with their labels, missing files included.
 
     Attributes:
         name: Name of the list.
         images: The images.
         ids: Name of each image.
         labels: bool ``[images, labels]``.
-        scored: Cells that count at evaluation; None for all.
+        scored: Entries that count at evaluation, bool ``[images, labels]``; None for all.
         boxes: Boxes of each image; None if there are none.
     """
 
@@ -40,17 +40,17 @@ class Listing(NamedTuple):
 
 
 def absent_rows(images: FileImages) -> list[int]:
-    """Positions of the images whose files are not there."""
+    """Positions of the images whose files are missing."""
     return [row for row in range(len(images)) if not images.there(row)]
 
 
 def absent(listing: Listing) -> list[str]:
-    """Ids of the images whose files are not there."""
+    """Ids of the images whose files are missing."""
     return [listing.ids[row] for row in absent_rows(listing.images)]
 
 
 def looked_for(images: FileImages, row: int) -> str:
-    """The path of an image that is not there, and of one that it may have been meant for."""
+    """Path of a missing image, with a hint if another path differs in case only."""
     path = images.folder / images.names[row]
     near = _in_other_case(images.folder, images.names[row])
     hint = f" (there is '{near}', whose name differs in case)" if near else ""
@@ -58,7 +58,7 @@ def looked_for(images: FileImages, row: int) -> str:
 
 
 def entries(folder: Path) -> list[str]:
-    """Names of what is in a folder; none if it cannot be read."""
+    """Names in a folder; empty if it cannot be read."""
     try:
         return os.listdir(folder)  # noqa: PTH208  # pathlib's takes four times as long
     except OSError:
@@ -78,7 +78,7 @@ def _in_other_case(folder: Path, name: str) -> Path | None:
 def assemble(
     dataset: str, tolerance: float, listings: Sequence[Listing]
 ) -> tuple[list[Split], tuple[str, ...]]:
-    """Makes a split of each list, without the images that are missing.
+    """Makes a split of each list, without the missing images.
 
     Args:
         dataset: Name of the dataset, for messages.
@@ -86,10 +86,10 @@ def assemble(
         listings: The lists.
 
     Returns:
-        The splits; and a note if images are missing.
+        The splits, and a note if images are missing.
 
     Raises:
-        DatasetError: If too many are, or all of a list.
+        DatasetError: If more than the tolerance, or all of a list, are missing.
     """
     splits: list[Split] = []
     missing: list[str] = []
@@ -120,7 +120,7 @@ def assemble(
 
 
 def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
-    """Some images of a list, as a split."""
+    """Split of the given rows of a list."""
     return Split(
         listing.images.take(rows),
         listing.labels[rows],
@@ -131,16 +131,19 @@ def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
 
 
 def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
-    """Divides a split at random into what is trained on and what validates.
+    """Divides a split at random into a training and a validation split.
 
     Args:
-        split: What to divide.
-        share: Share that validates.
+        split: Split to divide.
+        share: Share of the validation split, in [0, 1].
         seed: Seed of the draw.
         name: Name of the draw's random stream.
 
+    Returns:
+        The training split and the validation split.
+
     Raises:
-        DatasetError: If one of them is left without an image.
+        DatasetError: If one of them would be empty.
     """
     order = permutation(len(split.labels), seed, name)
     cut = round(len(order) * share)
@@ -149,17 +152,17 @@ def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, S
             f"a hold-out of {share:g} must leave images to train and to validate on, got {cut} of "
             f"{len(order)} images"
         )
-    # Cells are left out at the final evaluation only.
+    # Entries are left out at the final evaluation only.
     everything = Split(split.images, split.labels, split.ids, boxes=split.boxes)
     return everything.take(np.sort(order[cut:])), everything.take(np.sort(order[:cut]))
 
 
 def listed(path: Path, what: str) -> list[Line]:
-    """The lines of a list that are not blank.
+    """Lines of a list file that are not blank.
 
     Args:
         path: The file.
-        what: What its lines are, for messages.
+        what: Kind of its lines, for messages.
 
     Raises:
         DatasetError: If it cannot be read or is not UTF-8.
@@ -174,7 +177,7 @@ def required(dataset: str, path: Path, layout: Sequence[str]) -> Path:
     """Returns a path that must exist.
 
     Raises:
-        DatasetError: If it does not; says what to place where.
+        DatasetError: If it does not; describes the required layout.
     """
     if not is_there(path):
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Bring your own: a label file plus an image folder, or arrays."""
+"""User-supplied data: a label file and an image folder, or arrays."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Table(Dataset):
     split_seed: Annotated[int, Field(ge=0)] = 0
 
     def load(self) -> Splits:
-        """Reads labels and finds images."""
+        """Reads labels and locates images."""
         table = read_labels(Path(self.labels), "binary")
         whole = Split(self._find_images(table.ids), table.labels.values, table.ids)
         rows = self._given(table.ids) if self.splits else self._drawn(len(table.ids))
@@ -74,7 +74,7 @@ class Table(Dataset):
         if path.suffix == ".npy":
             try:
                 pixels = read_array(path)
-            except Exception as error:  # a hostile header makes the reader raise nearly anything
+            except Exception as error:  # the reader may raise any exception on a hostile header
                 raise DatasetError(f"image array '{path}' cannot be read: {error}") from error
             return ArrayImages(pixels)
         if not is_there(path) or not path.is_dir():
@@ -90,19 +90,19 @@ class Table(Dataset):
 
     def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
         of = self._split_file()
-        found = [of.get(canonical(name), (None, "no line")) for name in ids]
-        bad = [row for row, (split, _) in enumerate(found) if split not in _NAMES]
+        splits = [of.get(canonical(name), (None, "no line")) for name in ids]
+        bad = [row for row, (split, _) in enumerate(splits) if split not in _NAMES]
         if bad:
-            split, place = found[bad[0]]
+            split, place = splits[bad[0]]
             raise DatasetError(
                 f"split file '{self.splits}' must give train, val or test for every image, got "
                 f"{split!r} for '{ids[bad[0]]}' ({len(bad)} such), {place}"
             )
-        given = np.array([split for split, _ in found])
+        given = np.array([split for split, _ in splits])
         return [np.flatnonzero(given == name) for name in _NAMES]
 
     def _split_file(self) -> dict[str, tuple[str, str]]:
-        """Split, and place in the file, of each image that the split file names."""
+        """Split, and place in the file, of each image in the split file."""
         try:
             table = read_delimited(Path(self.splits))
             table.check_header()

@@ -1,4 +1,4 @@
-"""Decoding every image of a split once, before anything is trained on it."""
+"""Verification that all images of a split can be decoded, before training starts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Side = tuple[int, int]
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody is told of."""
+    """Progress callback that does nothing."""
 
 
 class Verified(NamedTuple):
     """Outcome of decoding every image.
 
     Attributes:
-        sizes: Each height and width that occurs, sorted.
-        unreadable: Why an image cannot be read, by its position.
+        sizes: Distinct (height, width) pairs, sorted.
+        unreadable: Reason why an image cannot be read, by position.
     """
 
     sizes: list[Side]
@@ -41,11 +41,11 @@ class Verified(NamedTuple):
 def verified(
     split: Split, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Verified:
-    """Decodes images; of those that all could be read, this is remembered by their fingerprint.
+    """Decodes all images of a split; success is cached under their fingerprint.
 
     Args:
         split: The images.
-        progress: Told how many are decoded.
+        progress: Called with the number decoded and the total.
 
     Raises:
         DatasetError: If a file cannot be hashed.
@@ -59,11 +59,11 @@ def verified(
         return Verified(known, {})
     sizes: set[Side] = set()
     unreadable: dict[int, str] = {}
-    for row, found in enumerate(_sizes(images)):
-        if isinstance(found, str):
-            unreadable[row] = found
+    for row, size in enumerate(_sizes(images)):
+        if isinstance(size, str):
+            unreadable[row] = size
         else:
-            sizes.add(found)
+            sizes.add(size)
         if row % _AT_ONCE == 0 or row == len(images) - 1:
             progress(row + 1, len(images))
     if not unreadable:
@@ -72,23 +72,23 @@ def verified(
 
 
 def verify(splits: Splits, *, one_size: bool = False, progress: Progress = _silent) -> None:
-    """Checks that every image can be read.
+    """Checks that all images can be read.
 
     Args:
         splits: The dataset.
-        one_size: Whether all must have one height and width, as for a model that does not resize.
-        progress: Told how many of how many are decoded.
+        one_size: Require one height and width for all, as for a model that does not resize.
+        progress: Called with the split, the number decoded and the total.
 
     Raises:
-        DatasetError: If not; names the first, and says how many there are.
+        DatasetError: If a check fails; names the first image, and counts the others.
     """
     sizes: set[Side] = set()
-    for name, split, found in _each(splits, progress):
-        if found.unreadable:
-            first, more = next(iter(found.unreadable.values())), len(found.unreadable) - 1
+    for name, split, outcome in _each(splits, progress):
+        if outcome.unreadable:
+            first, more = next(iter(outcome.unreadable.values())), len(outcome.unreadable) - 1
             others = f" ({more} more of the {len(split.ids)} images of {name} cannot be read)"
             raise DatasetError(first + others * bool(more))
-        sizes |= set(found.sizes)
+        sizes |= set(outcome.sizes)
     if one_size and len(sizes) > 1:
         raise DatasetError(
             "images must have one size for a model that does not resize, got "
@@ -98,11 +98,11 @@ def verify(splits: Splits, *, one_size: bool = False, progress: Progress = _sile
 
 
 def readable(splits: Splits, progress: Progress = _silent) -> list[Finding]:
-    """For each split, how many of its images can be read; names the first that cannot."""
+    """One finding per split: the number of readable images, and the first unreadable one."""
     splits.read_contents(progress)
     findings = []
-    for name, split, found in _each(splits, progress):
-        total, bad = len(split.ids), found.unreadable
+    for name, split, outcome in _each(splits, progress):
+        total, bad = len(split.ids), outcome.unreadable
         finding = counted(f"{name}: images that can be read", total, total - len(bad))
         reason = next(iter(bad.values()), "")
         findings.append(finding._replace(found=finding.found + f"; {reason}" * bool(reason)))
@@ -115,18 +115,18 @@ def _each(splits: Splits, progress: Progress) -> Iterator[tuple[str, Split, Veri
 
 
 def _sizes(images: Images) -> Iterator[Side | str]:
-    """Height and width of each image, or why it cannot be read."""
+    """Height and width of each image, or the reason why it cannot be read."""
 
     def size(row: int) -> Side | str:
         try:
             height, width, _ = images[row].shape
         except LabelAttackError as error:
             return str(error)
-        except Exception as error:  # a stranger's code
+        except Exception as error:  # plug-in code
             return f"image {row} cannot be read: {type(error).__name__}: {error}"
         return height, width
 
-    # Decoders let other threads run. Not all at once: results of a million would wait in memory.
+    # Decoders release the GIL. In chunks: results of a million images would pile up in memory.
     threads = os.cpu_count() or 1 if isinstance(images, FileImages) else 1
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(images), _AT_ONCE):
@@ -142,13 +142,13 @@ def _place(fingerprint: str) -> Path:
 
 def _read(path: Path) -> list[Side] | None:
     try:
-        found = json.loads(path.read_bytes())
-        return sorted((int(height), int(width)) for height, width in found["sizes"])
+        cached = json.loads(path.read_bytes())
+        return sorted((int(height), int(width)) for height, width in cached["sizes"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
 def _write(path: Path, sizes: set[Side]) -> None:
-    # A cache that cannot be written costs time, nothing else.
+    # An unwritable cache only costs time.
     with suppress(OSError), written_whole(path) as part:
         part.write_text(json.dumps({"sizes": sorted(sizes)}), encoding="utf-8")

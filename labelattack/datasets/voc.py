@@ -93,20 +93,20 @@ class PascalVoc(Dataset):
         )
 
     def load(self) -> Splits:
-        """Reads ImageSets/Main and looks for the images."""
+        """Reads ImageSets/Main and locates the images."""
         listings = [self._read(name) for name in _LISTS[self.year]]
         (learn, test), notes = assemble("voc", self.tolerance, listings)
         train, val = hold_out(learn, self.holdout, self.split_seed, "voc-holdout")
         return Splits(CLASSES, train, val, test, EXPECTED_POSITIVES, notes)
 
     def examine(self) -> list[Finding]:
-        """Looks at lists, labels and images."""
-        found = [there(self._folder / name) for name in ("ImageSets/Main", "JPEGImages")]
-        if all(finding.fine for finding in found):
+        """Compares lists, labels and images with the card."""
+        findings = [there(self._folder / name) for name in ("ImageSets/Main", "JPEGImages")]
+        if all(finding.fine for finding in findings):
             for name in _LISTS[self.year]:
                 listing = self._read(name)
-                found += examined(self.card(), name, listing.labels, absent(listing))
-        return found
+                findings += examined(self.card(), name, listing.labels, absent(listing))
+        return findings
 
     @property
     def _folder(self) -> Path:
@@ -140,9 +140,9 @@ class PascalVoc(Dataset):
     def _signs(
         self, split: str, name: str, known: Sequence[str] = ()
     ) -> tuple[list[str], list[int]]:
-        """Images of one class list, and whether each shows the class: 1, -1, or 0 if difficult.
+        """Images of one class list, and their signs: 1 present, -1 absent, 0 difficult.
 
-        Those of a list that is known to name each image once need no other look.
+        A list equal to ``known`` is not checked for duplicates again.
         """
         path = required("voc", self._list(split, name), self.card().layout)
         ids, signs = [], []
@@ -161,7 +161,7 @@ class PascalVoc(Dataset):
 
 
 def _difference(ids: list[str], others: list[str]) -> str:
-    """Where two lists of images part."""
+    """Description of the first difference between two lists of images."""
     for row, (one, other) in enumerate(zip(ids, others, strict=False), start=1):
         if one != other:
             return f"'{other}' for '{one}' at image {row}"
@@ -169,19 +169,19 @@ def _difference(ids: list[str], others: list[str]) -> str:
 
 
 def _pictures(folder: Path, ids: list[str]) -> FileImages:
-    """The images of a folder, whether their names end in ``.jpg``, ``.JPG`` or ``.jpeg``.
+    """Images of a folder, with names that end in ``.jpg``, ``.JPG`` or ``.jpeg``.
 
     Raises:
-        DatasetError: If two files could be meant.
+        DatasetError: If an id matches two files.
     """
-    found = defaultdict(list)
+    by_stem = defaultdict(list)
     for entry in entries(folder):
         stem, _, suffix = entry.rpartition(".")
         if suffix.lower() in ("jpg", "jpeg"):
-            found[stem].append(entry)
+            by_stem[stem].append(entry)
 
     def file(name: str) -> str:
-        official, others = f"{name}.jpg", found.get(name, [])
+        official, others = f"{name}.jpg", by_stem.get(name, [])
         if official in others or not others:
             return official
         if len(others) > 1:
@@ -196,12 +196,12 @@ def _pictures(folder: Path, ids: list[str]) -> FileImages:
 
 @dataclass(frozen=True, eq=False)
 class VocBoxes:
-    """Boxes of objects that are not marked difficult, read from XML when they are asked for."""
+    """Boxes of objects not marked difficult, read from XML on access."""
 
     paths: list[Path]
 
     def fingerprint(self) -> str:
-        """Hash of the contents of those files that are there."""
+        """Hash of the contents of the existing files."""
         there = [path for path in self.paths if is_file(path)]
         try:
             digests = (
@@ -223,19 +223,19 @@ class VocBoxes:
                 if thing.findtext("difficult") != "1"
                 for box in thing.findall("bndbox")
             ]
-            found = np.array(corners, dtype=np.float64).reshape(-1, 4)
-            if not (0 < width < np.inf and 0 < height < np.inf and np.isfinite(found).all()):
+            boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
+            if not (0 < width < np.inf and 0 < height < np.inf and np.isfinite(boxes).all()):
                 raise ValueError(f"sides must be above 0 and corners finite, got {width}, {height}")
         except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
             raise DatasetError(f"annotation '{path}' cannot be read: {error}") from error
-        # Pixels are counted from 1 and both corners belong to the box.
-        found[:, :2] -= 1
-        relative: NDArray[np.float64] = found / np.array([height, width, height, width])
+        # Pixels are counted from 1, and both corners are inside the box.
+        boxes[:, :2] -= 1
+        relative: NDArray[np.float64] = boxes / np.array([height, width, height, width])
         return relative
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
-    """Refuses a document type: an annotation has none, and only there are entities declared."""
+    """Rejects document types: annotations have none, and only there can entities be declared."""
 
     def doctype(self, *_: object) -> None:
         raise ValueError("it must have no document type")

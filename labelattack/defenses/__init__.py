@@ -1,4 +1,4 @@
-"""Defenses: losses that learn from partial labels. One file each; see ``labelattack list``."""
+"""Defenses: losses for partial labels. One file each; see ``labelattack list``."""
 
 from __future__ import annotations
 

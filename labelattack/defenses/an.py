@@ -1,4 +1,4 @@
-"""Assume negative: whatever is hidden counts as absent."""
+"""Assume negative: hidden labels count as absent."""
 
 from __future__ import annotations
 

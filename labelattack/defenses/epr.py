@@ -37,7 +37,7 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
         self.expected_positives = expected_positives
 
     def bind(self, task: Task) -> None:
-        """Takes k from the task unless it was given."""
+        """Takes k from the task unless it is a parameter."""
         self.count = expected_count("epr", self.expected_positives, task)
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:

@@ -17,5 +17,5 @@ class IgnoreUnobserved(PartialLabelLoss):
     source: ClassVar[str] = "Cole et al. 2021"
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over observed cells, divided by batch times labels."""
+        """Sum over observed entries, divided by batch size times number of labels."""
         return observed_term(logits, step).mean()

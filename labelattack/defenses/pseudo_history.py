@@ -84,7 +84,7 @@ class PseudoHistory(PartialLabelLoss):
         self.penalty_norm = penalty_norm
 
     def bind(self, task: Task) -> None:
-        """Allocates the stack of predictions, newest first, and how many each image has."""
+        """Allocates the history of predictions, newest first, and its length for each image."""
         images, labels = task.labels.shape
         self.register_buffer("predictions", torch.zeros(images, 3, labels))
         self.register_buffer("stored", torch.zeros(images, dtype=torch.int64))
@@ -106,17 +106,17 @@ class PseudoHistory(PartialLabelLoss):
         unknown = step.hidden
         target = torch.where(unknown, pseudo, step.positives.to(pseudo.dtype))
         entropy = cross_entropy(logits, target)
-        cells = torch.where(
+        terms = torch.where(
             unknown,
             shift * entropy / self._size(unknown),
             entropy / self._size(~unknown),
         )
-        return (cells.sum(dim=1) + self.penalty * self._penalty(p, pseudo, step)).mean()
+        return (terms.sum(dim=1) + self.penalty * self._penalty(p, pseudo, step)).mean()
 
     def _pseudo_labels(self, past: Tensor, count: Tensor) -> Tensor:
-        """Eq. 2 and 3: weighted mean of what is stored, ``init`` where nothing is."""
+        """Eq. 2 and 3: weighted mean of the stored predictions, ``init`` where there are none."""
         totals = 0.0, *accumulate(self.weights)
-        # What is not stored yet is 0 and adds nothing to the sum.
+        # Predictions not stored yet are 0 and add nothing to the sum.
         shares = [[weight / (total or 1.0) for weight in self.weights] for total in totals]
         weights, total = (
             torch.tensor(each, dtype=past.dtype, device=past.device)[count]
@@ -126,7 +126,7 @@ class PseudoHistory(PartialLabelLoss):
         return torch.where(total[:, None] > 0, mean, self.init)
 
     def _size(self, members: Tensor) -> Tensor | int:
-        """What the sum over a part is divided by: L, or the part's size; ``[batch, 1]``."""
+        """Divisor of the sum over a part: L, or the part's size, ``[batch, 1]``."""
         if self.normaliser == "labels":
             return members.shape[1]
         return members.sum(dim=1, keepdim=True).clamp_min(1)
@@ -137,7 +137,7 @@ class PseudoHistory(PartialLabelLoss):
         scope = None
         if self.penalty_scope != "all":
             scope = step.hidden if self.penalty_scope == "hidden" else ~step.hidden
-        # vector_norm has gradient 0 at 0, where the root's would be infinite.
+        # vector_norm has gradient 0 at 0, where that of the square root is infinite.
         order = 2 if self.penalty_norm == "l2" else 1
         norm: Tensor = torch.linalg.vector_norm(
             distance if scope is None else distance * scope, ord=order, dim=1

@@ -71,13 +71,13 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
         """Mean over batch and labels, plus the penalties."""
         estimated = self.estimates[step.index]
         p, q = logits.sigmoid(), estimated.sigmoid()
-        # Of each with the observed labels, where there are any, and with the other's estimate.
+        # Cross-entropy of each with the observed labels, if any, and with the other's estimate.
         weight = 1.0 + (step.positives | step.negatives)
-        cells = mixed_cross_entropy(
+        terms = mixed_cross_entropy(
             logits, weight, step.positives + q.detach()
         ) + mixed_cross_entropy(estimated, weight, step.positives + p.detach())
         k = self.count
-        return 0.5 * (cells.mean() + count_penalty(p, k) + count_penalty(q, k))
+        return 0.5 * (terms.mean() + count_penalty(p, k) + count_penalty(q, k))
 
 
 def _log_odds(probability: float) -> float:

@@ -31,5 +31,5 @@ class WeakAssumeNegative(PartialLabelLoss):
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
         weight = 1 / max(logits.shape[1] - 1, 1) if self.weight is None else self.weight
-        cells = torch.where(step.hidden, weight, 1.0) * cross_entropy(logits, step.positives)
-        return cells.mean()
+        terms = torch.where(step.hidden, weight, 1.0) * cross_entropy(logits, step.positives)
+        return terms.mean()

@@ -1,4 +1,4 @@
-"""Hashes of the content of files, each read once: remembered by size, times and inode."""
+"""Content hashes of files, cached by size, times and inode."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def content_digests(
 ) -> list[str]:
     """SHA-256 of the content of files, 64 hex digits each.
 
-    A file is read again only if its size, its times (which say when anything of it was changed
-    last, and cannot be set back) or its inode are others than when it was read; what is known lies
-    in the cache folder, one file for each folder.
+    A file is read again only if its size, its times (the time of the last change of an inode
+    cannot be set back) or its inode differ from those when it was read. Known hashes are kept in
+    the cache folder, one file per folder.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
         names: Their paths, relative to it.
-        progress: Told how many of those that must be read are read.
+        progress: Called with the number of files read and the number to read.
 
     Returns:
-        A hash for each name, in their order.
+        One hash per name, in the same order.
 
     Raises:
-        OSError: If one cannot be read; its ``filename`` says which.
+        OSError: If a file cannot be read; its ``filename`` is that file.
     """
     known_at = _place(folder)
     known = _known(known_at)
@@ -59,12 +59,12 @@ def content_digests(
         now = time.time_ns()
         read: dict[str, str] = {}
         progress(0, len(stale))
-        # Reading and hashing both let other threads run.
+        # Reading and hashing both release the GIL.
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for first in range(0, len(stale), _FILES_AT_ONCE):
                 some = stale[first : first + _FILES_AT_ONCE]
-                found = pool.map(_digest, (paths[name] for name in some))
-                read |= dict(zip(some, found, strict=True))
+                digests = pool.map(_digest, (paths[name] for name in some))
+                read |= dict(zip(some, digests, strict=True))
                 progress(len(read), len(stale))
         known |= {name: [*states[name], read[name]] for name in stale}
         settled = {n: known[n] for n in known if n not in read or states[n].changed < now - _TICK}
@@ -73,7 +73,7 @@ def content_digests(
 
 
 class _State(NamedTuple):
-    """State of a file that an edit changes: size, times in nanoseconds, inode."""
+    """Stat fields of a file that an edit changes: size, times in nanoseconds, inode."""
 
     size: int
     changed: int
@@ -82,12 +82,12 @@ class _State(NamedTuple):
 
 
 _Known = dict[str, list[int | str]]  # the four numbers of a state, then the hash
-# Of the folder that was asked for last, with the state of the file that it was read from.
+# Hashes of the folder requested last, with the state of the cache file they were read from.
 _last: tuple[Path, _State, _Known] | None = None
 
 
 def _known(path: Path) -> _Known:
-    """Remembered hashes of a folder; none if there are none, or they are damaged."""
+    """Cached hashes of a folder; empty if there are none, or the cache is damaged."""
     global _last
     try:
         state = _state(path)
@@ -95,19 +95,19 @@ def _known(path: Path) -> _Known:
         return {}
     if _last is None or _last[:2] != (path, state):
         try:
-            found = json.loads(path.read_bytes())
-            fits = isinstance(found, dict) and all(
+            cached = json.loads(path.read_bytes())
+            fits = isinstance(cached, dict) and all(
                 isinstance(entry, list) and len(entry) == 5 and isinstance(entry[4], str)
-                for entry in found.values()
+                for entry in cached.values()
             )
         except (OSError, ValueError, RecursionError):
             fits = False
-        _last = path, state, found if fits else {}
+        _last = path, state, cached if fits else {}
     return dict(_last[2])
 
 
 def _remember(path: Path, known: _Known) -> None:
-    # A cache that cannot be written costs time, nothing else.
+    # An unwritable cache only costs time.
     with suppress(OSError), written_whole(path) as part:
         part.write_text(json.dumps(known), encoding="utf-8")
 

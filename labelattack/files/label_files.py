@@ -1,4 +1,4 @@
-"""Numbers and names in label files, before an encoding says what the numbers mean."""
+"""Label files: their numbers and names, before an encoding is applied."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class RawLabels(NamedTuple):
     """Content of a label file.
 
     Attributes:
-        matrix: Numbers ``[images, labels]``, if the file is one of labels.
+        matrix: Numbers ``[images, labels]``, if it is indeed a label file.
         ids: Name of each image; None if the file names none.
         classes: Name of each class; None if the file names none.
-        encoding: What the file says its encoding is; None if it does not.
-        cell: How to call value and place of a cell, in messages.
-        row: How to call the place of an image.
+        encoding: Declared encoding; None if the file declares none.
+        entry: Names value and position of an entry, in messages.
+        row: Names the place of an image, in messages.
     """
 
     matrix: NDArray[Any]
     ids: list[str] | None
     classes: list[str] | None
     encoding: str | None
-    cell: Callable[[int, int], str]
+    entry: Callable[[int, int], str]
     row: Callable[[int], str]
 
 
@@ -44,23 +44,23 @@ def of_array(
     classes: list[str] | None = None,
     encoding: str | None = None,
 ) -> RawLabels:
-    """Labels in an array, with cells and images called by their positions."""
+    """Labels of an array; entries and images are named by their positions."""
 
-    def cell(row: int, column: int) -> str:
+    def entry(row: int, column: int) -> str:
         return f"{matrix[row, column]:g} at row {row}, column {column}"
 
-    return RawLabels(matrix, ids, classes, encoding, cell, "row {}".format)
+    return RawLabels(matrix, ids, classes, encoding, entry, "row {}".format)
 
 
 def read_raw(path: Path, array: str) -> RawLabels:
     """Reads a label file.
 
     Args:
-        path: The file; its suffix says of which kind it is.
+        path: The file; its suffix gives its kind.
         array: Name of the matrix in an ``.npz``.
 
     Raises:
-        LabelError: If it is absent, unreadable or of another kind.
+        LabelError: If it is absent, unreadable or of an unknown kind.
     """
     read, _ = _kind(path)
     try:
@@ -74,10 +74,10 @@ def read_raw(path: Path, array: str) -> RawLabels:
 def write_raw(
     path: Path, matrix: NDArray[Any], ids: Sequence[str], classes: Sequence[str], encoding: str
 ) -> None:
-    """Writes a label file, whole or not at all.
+    """Writes a label file atomically.
 
     Raises:
-        LabelError: If it is of another kind, or its folder is not there.
+        LabelError: If it is of an unknown kind, or its folder does not exist.
         StoreError: If it cannot be written.
     """
     _, write = _kind(path)
@@ -92,7 +92,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it holds something else; a hostile one may raise any other exception too.
+        ValueError: If it holds anything else; a hostile file may raise any other exception.
     """
     with path.open("rb") as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
@@ -114,7 +114,7 @@ def _read_npz(path: Path, array: str) -> RawLabels:
         return of_array(np.asarray(archive[array]), ids, classes, encoding[0] if encoding else None)
 
 
-# Names of a first column; others may be the name of an image, in a file without a header.
+# Header names of the id column; any other text may be an image name in a file without header.
 _ID_COLUMNS = ("", "image_id", "id", "image", "file", "filename", "file_name", "name", "path")
 _DECLARED = re.compile(r"(image_id)\s*\((\w+)\)", re.IGNORECASE)
 _WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
@@ -122,7 +122,7 @@ _WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
 
 def _read_csv(path: Path, _: str) -> RawLabels:
     table = read_delimited(path)
-    first, *classes = table.header.cells
+    first, *classes = table.header.fields
     if not classes:
         raise table.no_header(
             "there must be an id column and one column for each class, divided by commas, "
@@ -130,39 +130,39 @@ def _read_csv(path: Path, _: str) -> RawLabels:
         )
     declared = _DECLARED.fullmatch(first)
     name, encoding = declared.groups() if declared else (first, None)
-    if name.lower() not in _ID_COLUMNS and all(_number(cell) is not None for cell in classes):
+    if name.lower() not in _ID_COLUMNS and all(_number(name) is not None for name in classes):
         raise table.no_header(
             "these are labels and name no classes (if they do, call the first column image_id)"
         )
     table.check_header()
-    ids = [row.cells[0] for row in table.rows]
+    ids = [row.fields[0] for row in table.rows]
 
-    def cell(row: int, column: int) -> str:
-        line, cells = table.rows[row]
-        return f"'{cells[column + 1]}' at line {line}, column '{classes[column]}'"
+    def entry(row: int, column: int) -> str:
+        line, fields = table.rows[row]
+        return f"'{fields[column + 1]}' at line {line}, column '{classes[column]}'"
 
     return RawLabels(
-        _numbers(table), ids, classes, encoding, cell, lambda row: f"line {table.rows[row].line}"
+        _numbers(table), ids, classes, encoding, entry, lambda row: f"line {table.rows[row].line}"
     )
 
 
 def _numbers(table: Delimited) -> NDArray[np.float32]:
-    """The cells as numbers ``[images, labels]``; infinite where they are none of any encoding."""
+    """Fields as numbers ``[images, labels]``; infinite where no encoding knows the value."""
     numbers: dict[str, float] = {}
     for row in table.rows:
-        for cell in row.cells[1:]:
-            if cell not in numbers:
-                found = _number(cell)
-                numbers[cell] = np.inf if found is None else found
-    cells = (numbers[cell] for row in table.rows for cell in row.cells[1:])
-    width = len(table.header.cells) - 1
-    return np.fromiter(cells, np.float32, len(table.rows) * width).reshape(-1, width)
+        for field in row.fields[1:]:
+            if field not in numbers:
+                number = _number(field)
+                numbers[field] = np.inf if number is None else number
+    matrix = (numbers[field] for row in table.rows for field in row.fields[1:])
+    width = len(table.header.fields) - 1
+    return np.fromiter(matrix, np.float32, len(table.rows) * width).reshape(-1, width)
 
 
-def _number(cell: str) -> float | None:
-    """Number that a cell stands for: 1, 0, -1 or NaN; None if it is no label of any encoding."""
+def _number(field: str) -> float | None:
+    """Label written in a field: 1, 0, -1 or NaN; None if no encoding knows the value."""
     try:
-        number = _WORDS[cell.lower()] if cell.lower() in _WORDS else float(cell)
+        number = _WORDS[field.lower()] if field.lower() in _WORDS else float(field)
     except ValueError:
         return None
     return number if number in (1, 0, -1) or np.isnan(number) else None
@@ -176,7 +176,7 @@ def _write_csv(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([first, *classes])
         for name, row in zip(ids, matrix.tolist(), strict=True):
-            writer.writerow([name, *("" if cell != cell else int(cell) for cell in row)])
+            writer.writerow([name, *("" if code != code else int(code) for code in row)])
 
 
 def _write_npy(path: Path, matrix: NDArray[Any], *_: object) -> None:
@@ -205,26 +205,28 @@ _KINDS: dict[str, tuple[Callable[..., RawLabels], Callable[..., None]]] = {
 
 
 def _kind(path: Path) -> tuple[Callable[..., RawLabels], Callable[..., None]]:
-    found = _KINDS.get(path.suffix.lower())
-    if found is None:
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
         raise LabelError(f"label file must end in .csv, .npy or .npz, got '{path}'")
-    return found
+    return kind
 
 
 def manifest_beside(path: Path) -> Path:
-    """Where the manifest of an attacked label file is, unless its user chose another place."""
+    """Default path of the manifest of an attacked label file."""
     return path.parent / f"{path.name}.manifest.json"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest beside a label file; empty if there is none."""
+    """Reads the manifest beside a label file; empty if there is none."""
     beside = manifest_beside(path)
     if not is_file(beside):
         return {}
     try:
-        found = json.loads(beside.read_text(encoding="utf-8-sig"))
+        manifest = json.loads(beside.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LabelError(f"its manifest '{beside}' cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise LabelError(f"its manifest '{beside}' must be an object, got a {type(found).__name__}")
-    return found
+    if not isinstance(manifest, dict):
+        raise LabelError(
+            f"its manifest '{beside}' must be an object, got a {type(manifest).__name__}"
+        )
+    return manifest

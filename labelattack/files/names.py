@@ -1,4 +1,4 @@
-"""Names of images and classes, as files give them: text, and which of them are one."""
+"""Names of images and classes in files: conversion to text, canonical form, duplicates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def as_texts(array: NDArray[Any]) -> list[str]:
     """The names in an array of text, UTF-8 bytes or whole numbers, without outer spaces.
 
     Raises:
-        ValueError: If it is no list, or holds something else; names the first such.
+        ValueError: If it is not a list, or holds anything else; names the first such item.
     """
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise ValueError(f"names must be a list of text, got {array.dtype} {array.shape}")
@@ -32,33 +32,33 @@ def _as_text(name: str | bytes | int) -> str:
 
 
 def canonical(name: str) -> str:
-    """The one spelling of a file's name: with ``/`` alone, and without ``.`` or empty parts."""
+    """Canonical form of a file name: ``/`` as separator, no ``.`` and no empty parts."""
     doubtful = name[:1] == "." or name[-1:] == "/" or any(part in name for part in _DOUBTFUL)
     return posixpath.normpath(name.replace("\\", "/")) if doubtful else name
 
 
 def repeats(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Position of the first mention, and of the later one, of every name that was there before."""
+    """Positions of duplicate names, as pairs of the first occurrence and a later one."""
     if len(set(map(canonical, names))) == len(names):
-        return []  # as nearly always; where names stand would take more memory than they do
+        return []  # the usual case; a dict of positions would take more memory than the names
     first: dict[str, int] = {}
     pairs = ((first.setdefault(canonical(name), n), n) for n, name in enumerate(names))
     return [(before, again) for before, again in pairs if before != again]
 
 
 def repeated(what: str, names: Sequence[str], place: Callable[[int], str]) -> str | None:
-    """The message about names that occur more than once; None if each occurs once.
+    """Error message on duplicate names; None if each name occurs once.
 
     Args:
-        what: What must occur once, e.g. ``"an image"``.
+        what: Kind of thing that must occur once, e.g. ``"an image"``.
         names: The names.
-        place: How to call the place of the name at a position, e.g. ``line 3``.
+        place: Names the place of a position, e.g. ``line 3``.
     """
-    found = repeats(names)
-    if not found:
+    duplicates = repeats(names)
+    if not duplicates:
         return None
-    before, again = found[0]
+    before, again = duplicates[0]
     return (
         f"{what} must occur once, got '{names[before]}' at {place(before)} and "
-        f"'{names[again]}' at {place(again)} ({len({n for n, _ in found})} such)"
+        f"'{names[again]}' at {place(again)} ({len({n for n, _ in duplicates})} such)"
     )

@@ -1,4 +1,4 @@
-"""Where things computed once are kept on disk, and how they are written."""
+"""Cache folder, path checks, and atomic writes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from labelattack.errors import StoreError
 
 
 def cache_folder() -> Path:
-    """Folder of what is computed once: LABELATTACK_CACHE, else the platform's cache folder.
+    """Cache folder: LABELATTACK_CACHE, else the platform's cache folder.
 
-    Without a home folder, or where nothing can be written there, it is a folder of this user among
-    the temporary files; a warning names it.
+    Without a home folder, or where it is not writable, a folder of this user among the temporary
+    files is used; a warning names it.
 
     Raises:
-        StoreError: If LABELATTACK_CACHE names what is no folder and cannot become one.
+        StoreError: If LABELATTACK_CACHE is not a folder and cannot be created.
     """
     chosen = os.environ.get("LABELATTACK_CACHE")
     if not chosen:
         usual = _usual()
         return usual if usual is not None and not _obstacle(usual) else _temporary(usual)
     folder = expanded(chosen)
-    # One that can only be read still serves who wants nothing new.
+    # A read-only cache still serves what it holds.
     if not folder.is_dir() and (obstacle := _obstacle(folder)):
         raise StoreError(f"LABELATTACK_CACHE must name a folder, got '{folder}': {obstacle}")
     return folder
 
 
 def _usual() -> Path | None:
-    """The platform's cache folder; None where it would be in a home folder that is not there."""
+    """The platform's cache folder; None if it would be in a home folder that does not exist."""
     try:
         home, usual = expanded("~"), user_cache_path("labelattack")
     except RuntimeError:  # no HOME, and nobody knows this user
@@ -52,7 +52,7 @@ def _usual() -> Path | None:
 
 
 def _obstacle(folder: Path) -> str:
-    """Why a folder cannot be made or written; empty if it can. Nothing is made."""
+    """Reason why a folder cannot be created or written; empty if it can. Creates nothing."""
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if is_there(path))
         if not there.is_dir():
@@ -64,14 +64,15 @@ def _obstacle(folder: Path) -> str:
 
 @cache
 def _temporary(usual: Path | None) -> Path:
-    """The same folder in every process of a user, unless somebody else has made it theirs."""
+    """Temporary cache folder, shared by a user's processes unless another user owns it."""
     mine = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"labelattack-{mine}"
     with suppress(OSError):
         folder.mkdir(mode=0o700)
     try:
-        found = folder.lstat()
-        kept = stat.S_ISDIR(found.st_mode) and found.st_uid == mine and not found.st_mode & 0o077
+        status = folder.lstat()
+        private = status.st_uid == mine and not status.st_mode & 0o077
+        kept = stat.S_ISDIR(status.st_mode) and private
     except OSError:
         kept = False
     if not kept:
@@ -87,36 +88,36 @@ def _temporary(usual: Path | None) -> Path:
 
 
 def expanded(path: str) -> Path:
-    """A path with ``~`` replaced; that of a user who does not exist stays as it is."""
+    """A path with ``~`` expanded; ``~name`` of an unknown user stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for such a user
 
 
 def absolute(path: str) -> str:
-    """A path from the root, with ``~`` replaced, which means the same in any folder; or nothing."""
+    """Absolute path, with ``~`` expanded; an empty path stays empty."""
     return os.path.abspath(expanded(path)) if path else path  # noqa: PTH100  # links stay
 
 
 FilePath = Annotated[str, AfterValidator(absolute)]
-"""A parameter that is a path; a resolved spec holds it from the root."""
+"""A parameter that is a path; absolute in a resolved spec."""
 
 
 def path_unless(*words: str) -> AfterValidator:
-    """Makes a parameter a path unless it is one of some words."""
+    """Validator that makes a parameter an absolute path unless it is one of the given words."""
     return AfterValidator(lambda value: value if value in words else absolute(value))
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path exists; one that no file system could hold does not."""
+    """Whether a path exists; False for a path that no file system could hold."""
     return os.path.exists(path)  # noqa: PTH110  # pathlib's raises if it is too long
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file; one that no file system could hold is not."""
+    """Whether a path is a file; False for a path that no file system could hold."""
     return os.path.isfile(path)  # noqa: PTH113  # pathlib's raises if it is too long
 
 
 def same_file(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one file, over links too; it need not be there."""
+    """Whether two paths lead to the same file, also through links; it need not exist."""
     try:
         return os.path.samefile(first, second)  # noqa: PTH121  # pathlib's takes the same care
     except (OSError, ValueError):
@@ -124,13 +125,13 @@ def same_file(first: Path, second: Path) -> bool:
 
 
 def check_apart(what: str, path: Path, other: str, against: Path) -> None:
-    """Raises StoreError if what is to be written would take the place of another file.
+    """Raises StoreError if a file to be written would overwrite another one.
 
     Args:
-        what: What is to be written, for the message.
-        path: Where to.
-        other: What the other file is.
-        against: Where that is.
+        what: Kind of the file to be written, for the message.
+        path: Its path.
+        other: Kind of the other file.
+        against: Path of the other file.
     """
     if same_file(path, against):
         raise StoreError(
@@ -144,17 +145,17 @@ PART = ".part-"
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Writes a file whole or not at all; whoever reads ``path`` sees the old or the new one.
+    """Writes a file atomically: readers of ``path`` see the old or the new content.
 
-    It is on the disk, and not only in its cache, when the block has ended.
+    The content is flushed to disk when the block ends.
 
     Args:
-        path: The file to be; its folder is created if absent. What a link leads to is replaced,
-            not the link; what is no file, such as ``/dev/stdout``, is written to as it is.
+        path: File to write; its folder is created if absent. The target of a link is replaced,
+            not the link; a special file such as ``/dev/stdout`` is written to directly.
 
     Yields:
-        Where to write: beside ``path``, which takes its place when the block ends. If it ends
-        by an exception, an interrupt included, nothing of it is left.
+        Temporary path beside ``path``; it is renamed to ``path`` when the block ends, and removed
+        if the block raises, also on an interrupt.
 
     Raises:
         OSError: If it cannot be written.
@@ -164,7 +165,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         return
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # No suffix: what a killed process leaves is not taken for a finished file.
+    # No suffix: a leftover of a killed process must not pass for a finished file.
     part = path.with_name(f"{PART}{uuid.uuid4().hex}")
     try:
         yield part
@@ -172,20 +173,20 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
         _to_disk(path.parent)
     finally:
-        # After the replacement there is nothing to remove, so no moment leaves something behind.
+        # A no-op after the replacement, so no moment leaves a file behind.
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def saved(path: Path, what: str = "") -> Iterator[Path]:
-    """[written_whole][labelattack.files.storage.written_whole], for files that users ask for.
+    """[written_whole][labelattack.files.storage.written_whole], with errors for users.
 
     Args:
-        path: The file to be.
-        what: What it is, for messages.
+        path: File to write.
+        what: Kind of the file, for messages.
 
     Yields:
-        Where to write.
+        Temporary path to write to.
 
     Raises:
         StoreError: If it cannot be written, for instance because the disk is full.

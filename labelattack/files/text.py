@@ -1,4 +1,4 @@
-"""Text files that other people wrote."""
+"""Text files from other people: encoding, byte-order mark, lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINE_END = re.compile(r"\r\n?|\n")
 
 
 class Line(NamedTuple):
-    """One line: its number in the file, from 1, and its text without outer spaces."""
+    """One line: its number in the file, from 1, and its stripped text."""
 
     number: int
     text: str
@@ -23,11 +23,11 @@ class Line(NamedTuple):
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without the byte-order mark that some programs put first.
+    """Reads a UTF-8 file, with or without a byte-order mark.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not text in UTF-8; names the line.
+        ValueError: If it is not UTF-8 text; names the line.
     """
     raw = path.read_bytes().removeprefix(UTF8_BOM)
     check_utf8_mark(raw)
@@ -47,27 +47,27 @@ def read_text(path: Path) -> str:
 
 
 def check_utf8_mark(raw: bytes) -> None:
-    """Raises ValueError if a file begins with the byte-order mark of UTF-16."""
+    """Raises ValueError if the content begins with the byte-order mark of UTF-16."""
     if raw.startswith(_OTHER_BOMS):
         raise ValueError("it must be UTF-8, got UTF-16 at line 1; save it as UTF-8")
 
 
 def line_of(before: str) -> int:
-    """Number of the line, from 1, that some text before a place ends in."""
+    """Line number, from 1, of the end of a text."""
     return len(_LINE_END.findall(before)) + 1
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text, whichever system's line ends it has, blank ones included."""
+    """Lines of a text with Unix, Windows or old Mac line ends, blank ones included."""
     return _LINE_END.split(text)
 
 
 def written_lines(path: Path) -> list[Line]:
-    """The lines of a UTF-8 file that are not blank.
+    """Lines of a UTF-8 file that are not blank.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not text in UTF-8; names the line.
+        ValueError: If it is not UTF-8 text; names the line.
     """
     lines = enumerate(map(str.strip, split_lines(read_text(path))), start=1)
     return [Line(number, text) for number, text in lines if text]

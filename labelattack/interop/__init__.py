@@ -1,1 +1,1 @@
-"""Bridges to other libraries; each is imported only by who asks for it."""
+"""Bridges to other libraries, each imported only on demand."""

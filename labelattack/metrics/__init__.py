@@ -1,1 +1,1 @@
-"""Metrics of scores and statistics over runs: pure functions."""
+"""Pure functions: metrics of multi-label scores, and statistics over runs."""

@@ -1,4 +1,4 @@
-"""Average precision of multi-label scores, exact and fast."""
+"""Average precision and mAP of multi-label scores, exact and fast."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def average_precision(
 ) -> NDArray[np.float64]:
     """Average precision of each class.
 
-    Per class, precision at the score of every positive, averaged over the positives; images with
-    equal scores enter together, as in scikit-learn's ``average_precision_score``, to which the
-    result is equal wherever that is defined.
+    Precision at the score of each positive, averaged over the positives of a class. Images with
+    tied scores count together, as in scikit-learn's ``average_precision_score``; the result equals
+    scikit-learn's wherever that is defined.
 
     Args:
-        scores: Any monotone score, float ``[images, labels]``.
+        scores: Scores, logits or probabilities, float ``[images, labels]``.
         labels: bool ``[images, labels]``.
-        scored: bool ``[images, labels]``; cells that are False are left out, as official VOC
+        scored: bool ``[images, labels]``; entries that are False are left out, as official VOC
             scoring does with difficult objects. Default: all count.
         interpolation: ``11-point`` gives the VOC 2007 development kit's interpolated measure.
 
@@ -78,17 +78,17 @@ def mean_average_precision(
     scored: BoolArray | None = None,
     variant: Variant = "macro",
 ) -> float:
-    """One number for all classes.
+    """Mean average precision (mAP) of multi-label scores.
 
     Args:
         scores: float ``[images, labels]``.
         labels: bool ``[images, labels]``.
-        scored: Cells that count, bool ``[images, labels]``.
-        variant: ``macro``: mean over the classes where it is defined; ``micro``: all cells as one
-            ranking; ``voc-11-point``: macro mean of the interpolated measure of VOC 2007.
+        scored: Entries that count, bool ``[images, labels]``.
+        variant: ``macro``: mean over the classes where it is defined; ``micro``: all entries as
+            one ranking; ``voc-11-point``: macro mean of the interpolated AP of VOC 2007.
 
     Returns:
-        A number in [0, 1]; NaN if it is defined for no class.
+        mAP in [0, 1]; NaN if it is defined for no class.
 
     Raises:
         LabelError: If shapes differ.
@@ -107,14 +107,14 @@ def mean_average_precision(
 
 
 def chance_map(labels: BoolArray, *, scored: BoolArray | None = None) -> float:
-    """Mean AP of scores that tell nothing, all of them equal: the mean share of positives.
+    """Chance level of mAP, reached by constant scores: the mean share of positives.
 
     Args:
         labels: bool ``[images, labels]``.
-        scored: Cells that count, bool ``[images, labels]``.
+        scored: Entries that count, bool ``[images, labels]``.
 
     Returns:
-        A number in [0, 1]; NaN if no class has a positive.
+        mAP in [0, 1]; NaN if no class has a positive.
     """
     return mean_average_precision(np.zeros(labels.shape), labels, scored=scored)
 
@@ -122,29 +122,29 @@ def chance_map(labels: BoolArray, *, scored: BoolArray | None = None) -> float:
 def mean_average_precisions(
     scores: FloatArray, labels: BoolArray, *, scored: BoolArray | None = None
 ) -> NDArray[np.float64]:
-    """Macro ``mean_average_precision`` of each of many runs; small float32 ones are ranked as one.
+    """Macro mAP of each of many runs; small float32 runs are sorted in one pass.
 
     Args:
         scores: float ``[runs, images, labels]``.
         labels: bool ``[images, labels]``, the same for all runs, or ``[runs, images, labels]``.
-        scored: Cells that count, bool in either shape. Default: all count.
+        scored: Entries that count, bool in either shape. Default: all count.
 
     Returns:
-        float64 ``[runs]`` in [0, 1]; NaN for a run with a score that is not finite, which leaves
-        the others as they are, and for one in which it is defined for no class.
+        float64 ``[runs]`` in [0, 1]; NaN for a run with a score that is not finite (other runs are
+        not affected), and for a run without a class for which it is defined.
 
     Raises:
         LabelError: If shapes differ, or if ``labels`` or ``scored`` is not bool.
     """
-    for name, cells in (("labels", labels), ("scored", scored)):
-        if cells is not None and (
+    for name, mask in (("labels", labels), ("scored", scored)):
+        if mask is not None and (
             scores.ndim != 3
-            or cells.dtype != np.bool_
-            or cells.shape not in (scores.shape, scores.shape[1:])
+            or mask.dtype != np.bool_
+            or mask.shape not in (scores.shape, scores.shape[1:])
         ):
             raise LabelError(
                 f"scores must be [runs, images, labels] and {name} bool, of that shape or [images, "
-                f"labels], got {scores.shape} and {cells.dtype} {cells.shape}"
+                f"labels], got {scores.shape} and {mask.dtype} {mask.shape}"
             )
     labels = np.broadcast_to(labels, scores.shape)
     scored = None if scored is None else np.broadcast_to(scored, scores.shape)
@@ -163,7 +163,7 @@ def mean_average_precisions(
 
 
 def defined_mean(values: NDArray[np.float64]) -> float:
-    """Mean of the values that are not NaN; NaN if none is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
@@ -176,49 +176,49 @@ def map_interval(
     resamples: int,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """95 % bootstrap interval of mAP over images: what one test set can tell of one model.
+    """95 % bootstrap interval of mAP over test images, for one model.
 
     Args:
         scores: float ``[images, labels]``.
         labels: bool ``[images, labels]``.
-        scored: Cells that count, bool ``[images, labels]``.
-        resamples: How often the images are drawn anew, with replacement.
+        scored: Entries that count, bool ``[images, labels]``.
+        resamples: Number of bootstrap samples of the images, drawn with replacement.
         seed: Seed of the draws.
 
     Returns:
         The percentiles 2.5 and 97.5 of the resamples' mAP (Efron 1979); None without resamples,
-        or if one of them has no class in which it is defined.
+        or if one of them has no class for which mAP is defined.
     """
     if not resamples:
         return None
     rng = generator(seed, "images")
-    found = []
+    resampled = []
     for _ in range(resamples):
         rows = bounded(rng, len(scores), len(scores))
         part = None if scored is None else scored[rows]
-        found.append(mean_average_precision(scores[rows], labels[rows], scored=part))
-    low, high = np.quantile(found, [0.025, 0.975])
+        resampled.append(mean_average_precision(scores[rows], labels[rows], scored=part))
+    low, high = np.quantile(resampled, [0.025, 0.975])
     return None if np.isnan(low + high) else (float(low), float(high))
 
 
 def _ranked_together(
     scores: FloatArray, labels: BoolArray, scored: BoolArray | None
 ) -> NDArray[np.float64]:
-    """Macro mean average precision of some runs, float32; anything for scores that are no numbers.
+    """Macro mAP of runs with float32 scores; undefined results where a score is not finite.
 
-    Every class of every run is a row, and the rows are one ascending array of keys: row, score.
+    Each class of each run is a row; all rows are sorted as one array of keys (row, score).
     """
     runs, images, classes = scores.shape
     shape = (runs * classes, images)
-    # Integers in the order of the scores; the sum has no negative zero.
+    # Integers in the order of the scores; adding 0 removes negative zeros.
     bits = np.add(scores.swapaxes(1, 2), np.float32(0), order="C").view(np.int32).reshape(shape)
     bits ^= bits >> 31 & 0x7FFFFFFF
     if scored is not None:
         labels = labels & scored
         bits[~scored.swapaxes(1, 2).reshape(shape)] = np.iinfo(np.int32).min  # below all scores
-    cells = np.flatnonzero(labels.swapaxes(1, 2))
-    row = cells // max(1, images)
-    positives = np.sort((row << 32) + bits.reshape(-1)[cells])
+    entries = np.flatnonzero(labels.swapaxes(1, 2))
+    row = entries // max(1, images)
+    positives = np.sort((row << 32) + bits.reshape(-1)[entries])
     keys = (np.arange(len(bits), dtype=np.int64) << 32)[:, None] + np.sort(bits, axis=1)
     reached = (row + 1) * images - np.searchsorted(keys.reshape(-1), positives)
     counts = np.bincount(row, minlength=len(bits))
@@ -230,7 +230,7 @@ def _ranked_together(
 
 
 def _transposed(columns: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """Contiguous transpose, by pieces that stay in the cache."""
+    """Contiguous transpose, in blocks that fit the cache."""
     rows = np.empty(columns.shape[::-1], dtype=columns.dtype)
     for start in range(0, len(columns), 512):
         rows[:, start : start + 512] = columns[start : start + 512].T
@@ -247,7 +247,7 @@ def _at_positives(
 
 
 def _first_equal(ordered: NDArray[Any]) -> NDArray[np.int64]:
-    """Where the first of each one's equals stands, in an ascending array."""
+    """Position of the first equal element, for each element of an ascending array."""
     first = np.arange(len(ordered))
     first[1:][ordered[1:] == ordered[:-1]] = 0
     return np.maximum.accumulate(first)
@@ -256,17 +256,17 @@ def _first_equal(ordered: NDArray[Any]) -> NDArray[np.int64]:
 def _reached(
     positives: FloatArray, hits: NDArray[np.int64], score: FloatArray, label: BoolArray
 ) -> NDArray[np.int64]:
-    """How many images score at least as much as each of the positives, which ascend.
+    """Number of images that score at least as high as each positive.
 
     Scores are counted into buckets by an order-preserving map, and only the negatives that share a
-    bucket with a positive are sorted. Exact for any distribution; one that falls into few buckets
-    costs a full sort.
+    bucket with a positive are sorted. Exact for any distribution; if few buckets are used, it costs
+    a full sort.
 
     Args:
         positives: Scores of the positives, ascending.
-        hits: How many positives reach each.
-        score: All scores.
-        label: Which are positive.
+        hits: Number of positives that score at least as high as each.
+        score: All scores, float ``[images]``.
+        label: Mask of the positives, bool ``[images]``.
     """
     # Small inputs gain nothing; extreme widths would overflow the map.
     width = float(score.max()) - float(score.min()) if len(score) >= _BUCKETS else 0.0
@@ -275,7 +275,7 @@ def _reached(
     low = score.min()
     scale = score.dtype.type((_BUCKETS - 1) / width)
     wanted = ((positives - low) * scale).astype(np.int32)
-    # By way of int32: floats become wider integers one by one, and others index more slowly.
+    # Via int32: conversion to wider integers is not vectorised, and other types index more slowly.
     bucket = ((score - low) * scale).astype(np.int32).astype(np.intp)
     shared = np.zeros(_BUCKETS, dtype=np.bool_)
     shared[wanted] = True
@@ -288,6 +288,6 @@ def _reached(
 
 def _eleven_points(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
     levels = np.linspace(0, 1, 11)
-    # Guard the comparison of k/10 with a ratio of counts against binary rounding.
+    # The tolerance guards the comparison of k/10 with a ratio of counts against binary rounding.
     best = [precision[recall >= level - 1e-12].max(initial=0.0) for level in levels]
     return float(np.mean(best))

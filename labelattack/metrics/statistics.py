@@ -1,7 +1,7 @@
-"""Intervals, paired comparisons and ranks for the numbers on a board.
+"""Confidence intervals, paired tests and ranks over seeds.
 
-The t distribution is that of scipy.special: scipy.stats and statsmodels, which give the same
-numbers (tested), take longer to import than a board takes to print.
+The t distribution comes from scipy.special: scipy.stats and statsmodels give the same numbers
+(tested), but take longer to import than a board takes to print.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class Estimate(NamedTuple):
-    """A mean with the half-width of its confidence interval (None for fewer than two values)."""
+    """A mean and the half-width of its confidence interval (None for fewer than two values)."""
 
     mean: float
     half_width: float | None
@@ -26,7 +26,7 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Mean and Student-t interval over seeds.
 
     Args:
-        values: One number a seed.
+        values: One number per seed.
         confidence: Coverage of the interval, in (0, 1).
 
     Returns:
@@ -36,33 +36,33 @@ def estimate(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     mean = float(np.mean(values)) if count else float("nan")
     if count < 2:
         return Estimate(mean, None, count)
-    from scipy.special import stdtrit  # scipy.stats takes a second to import, this does not
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
     spread = float(np.std(values, ddof=1)) / count**0.5
     return Estimate(mean, float(stdtrit(count - 1, (1 + confidence) / 2)) * spread, count)
 
 
 def estimate_all(values: Iterable[float | None]) -> tuple[float | None, float | None]:
-    """Mean and half-width of ``estimate``; None if a seed has no value, or there is none.
+    """Mean and half-width of ``estimate``; None if a value is undefined, or there are none.
 
     Args:
-        values: One number a seed, None where it is undefined.
+        values: One number per seed, None where it is undefined.
     """
-    found = list(values)
-    known = [value for value in found if value is not None]
-    if not known or len(known) < len(found):
+    numbers = list(values)
+    known = [value for value in numbers if value is not None]
+    if not known or len(known) < len(numbers):
         return None, None
     over_seeds = estimate(known)
     return over_seeds.mean, over_seeds.half_width
 
 
 class Paired(NamedTuple):
-    """Two sets of values compared pair by pair.
+    """Paired comparison of two sets of values.
 
     Attributes:
         difference: Mean of first - second; its 95 % Student-t interval and the number of pairs.
         effect_size: Mean difference in standard deviations of the difference (Cohen's d_z, Lakens
-            2013); None for fewer than two pairs, or where differences do not vary.
+            2013); None for fewer than two pairs, or if the differences do not vary.
         p: Two-sided p-value of the paired t-test; None for fewer than two pairs.
     """
 
@@ -75,32 +75,32 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     """Compares two defenses over the same seeds.
 
     Args:
-        first: One number a seed.
+        first: One number per seed.
         second: One number for each of the same seeds.
 
     Returns:
-        The comparison. Differences that are all alike have p = 0, or 1 if they are all zero.
+        The comparison. If all differences are equal, p is 0, or 1 if they are all zero.
     """
     differences = np.subtract(first, second)
-    found = estimate(differences.tolist())
+    difference = estimate(differences.tolist())
     if len(differences) < 2:
-        return Paired(found, None, None)
+        return Paired(difference, None, None)
     spread = float(np.std(differences, ddof=1))
-    # Values that agree in all but rounding do not vary.
+    # Differences that agree up to rounding do not vary.
     if spread <= 1e-12 * max(1.0, float(np.abs(np.r_[first, second]).max())):
-        return Paired(found, None, 1.0 if abs(found.mean) <= spread else 0.0)
+        return Paired(difference, None, 1.0 if abs(difference.mean) <= spread else 0.0)
     from scipy.special import stdtr
 
-    effect = found.mean / spread
+    effect = difference.mean / spread
     t = effect * len(differences) ** 0.5
-    return Paired(found, effect, 2 * float(stdtr(len(differences) - 1, -abs(t))))
+    return Paired(difference, effect, 2 * float(stdtr(len(differences) - 1, -abs(t))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values so that the chance of any false rejection stays at the level (Holm 1979).
+    """Holm-corrected p-values, which control the family-wise error rate (Holm 1979).
 
     Args:
-        p_values: Of the tests that belong together, each in [0, 1].
+        p_values: p-values of one family of tests, each in [0, 1].
 
     Returns:
         Corrected p-values, in the order given.
@@ -113,22 +113,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_ranges(count: int, better: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Which ranks each of several things may have.
+    """Range of possible ranks of each of several items.
 
     Args:
-        count: How many there are.
-        better: Pairs (a, b) where a is better than b beyond doubt. What is better than the better
-            is better too, whether or not its pair is given; pairs that contradict each other that
-            way count for nothing.
+        count: Number of items.
+        better: Pairs (a, b) where a is significantly better than b. The relation is closed
+            transitively; pairs that then contradict each other are ignored.
 
     Returns:
-        For each, one more than the number of those better, and ``count`` less the number of those
-        worse. Two that cannot be told apart share a rank.
+        For each item, the best rank (one more than the number of better items) and the worst rank
+        (``count`` less the number of worse ones). Ranges of items that no pair separates overlap.
     """
     wins = np.zeros((count, count), dtype=np.float32)
     for winner, loser in better:
         wins[winner, loser] = 1
-    # Without this, two that no pair tells apart could be left without a rank in common.
+    # Without it, the ranges of two items that no pair separates might not overlap.
     while (further := np.minimum(1, wins + wins @ wins)).sum() > wins.sum():
         wins = further
     sure = (wins > wins.T).astype(int)
@@ -150,14 +149,14 @@ def rank_agreement(
     confidence: float = 0.95,
     resamples: int = 999,
 ) -> Agreement:
-    """How well the order of means over seeds agrees with an expected order.
+    """Agreement of the order of means over seeds with an expected order.
 
     Args:
-        expected: One number for each thing that is ranked.
-        measured: Float ``[seeds, things]``.
-        confidence: Coverage of the percentile interval from resampling whole seeds. With five
-            seeds it is a rough one.
-        resamples: How many resamples.
+        expected: One number for each ranked item.
+        measured: float ``[seeds, items]``.
+        confidence: Coverage of the percentile interval from resampling whole seeds; rough for five
+            seeds.
+        resamples: Number of resamples.
 
     Returns:
         Kendall's tau-b (Kendall 1945) of the means; its interval needs two seeds.
@@ -174,11 +173,11 @@ def rank_agreement(
     if len(seeds) < 2:
         return Agreement(whole, None)
     with warnings.catch_warnings():
-        # Resamples may all agree, or be all tied; both are told by the result.
+        # Resamples may all agree or all be tied; the result shows both.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = bootstrap(
+        interval = bootstrap(
             (seeds,), tau, vectorized=False, method="percentile", n_resamples=resamples,
             confidence_level=confidence, rng=np.random.default_rng(0),
         ).confidence_interval  # fmt: skip
-    undefined = np.isnan([found.low, found.high]).any()
-    return Agreement(whole, None if undefined else (float(found.low), float(found.high)))
+    undefined = np.isnan([interval.low, interval.high]).any()
+    return Agreement(whole, None if undefined else (float(interval.low), float(interval.high)))

@@ -1,4 +1,4 @@
-"""What a model is: a convolutional backbone, average pooling, one linear layer."""
+"""Models: a convolutional backbone, global average pooling and a linear head."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from labelattack.models.weights import read_weights as read_weights
 
 
 class Preprocessing(NamedTuple):
-    """How pixels become the backbone's input.
+    """Preprocessing of pixels into the backbone's input.
 
     Attributes:
-        size: Side to which images are squashed; None leaves them as they are.
-        mean: Per channel, of pixels scaled to [0, 1].
-        std: Per channel, likewise.
-        flip: Whether training images are mirrored at random.
+        size: Side in pixels to which images are resized, without keeping the aspect ratio; None
+            leaves them as they are.
+        mean: Mean of each channel, for pixels scaled to [0, 1].
+        std: Standard deviation of each channel, for pixels scaled to [0, 1].
+        flip: Whether training images are flipped horizontally at random.
     """
 
     size: int | None
@@ -62,18 +63,18 @@ def pool(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ABC):
-    """Builds networks; fields are its parameters.
+    """An architecture that builds networks; fields are its parameters.
 
     Args:
         prior: Assumed share of positives; the head's bias starts at its log-odds, for every
             defense alike. Not read from any label. none leaves the framework's default bias.
 
     Attributes:
-        version: Raise it whenever what it builds changes.
-        source: Where the architecture and weights come from.
+        version: Raise it whenever the built network changes.
+        source: Publication of the architecture and origin of the weights.
         channels: Channels of the backbone's output.
         learning_rates: Learning rates searched by default when the whole network is trained.
-        batch_sizes: Batch sizes searched by default, likewise.
+        batch_sizes: Batch sizes searched by default when the whole network is trained.
     """
 
     version: ClassVar[int] = 1
@@ -89,17 +90,17 @@ class Model(ABC):
         """Builds the backbone, with its weights.
 
         Raises:
-            ModelError: If the weights cannot be had.
+            ModelError: If the weights are not available.
         """
 
     @property
     @abstractmethod
     def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
+        """Preprocessing that the backbone expects."""
 
     @final
     def head(self, labels: int, *, seed: int) -> nn.Linear:
-        """Builds a head, seeded."""
+        """Builds a head with seeded initial weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             head = nn.Linear(self.channels, labels)
@@ -109,12 +110,12 @@ class Model(ABC):
 
     @final
     def frozen(self) -> nn.Module:
-        """Builds the backbone for feature extraction, the same at every call."""
+        """Builds the backbone for feature extraction; every call gives the same weights."""
         return self._seeded_backbone(0).eval().requires_grad_(False)
 
     @final
     def build(self, labels: int, *, seed: int) -> Network:
-        """Builds the whole network, seeded."""
+        """Builds the whole network with seeded initial weights."""
         return Network(self._seeded_backbone(seed), self.head(labels, seed=seed))
 
     def _seeded_backbone(self, seed: int) -> nn.Module:
@@ -124,7 +125,7 @@ class Model(ABC):
 
 
 def weights_digest(network: nn.Module) -> str:
-    """Hash of every parameter and buffer of a network."""
+    """Hash of all parameters and buffers of a network."""
     parts = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         parts.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

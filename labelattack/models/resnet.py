@@ -24,7 +24,7 @@ from labelattack.models.weights import damage, load_weights
 
 @dataclass(frozen=True, kw_only=True)
 class _ResNet(Model):
-    """What both depths share.
+    """Base class of both depths.
 
     Args:
         weights: ``imagenet`` downloads torchvision's, ``none`` starts at random, anything else is
@@ -41,7 +41,7 @@ class _ResNet(Model):
         network: nn.Module = constructor(weights=None)
         if self.weights == "imagenet":
             try:
-                # Left to itself, torchvision unpickles what it downloads.
+                # By default torchvision unpickles the downloaded file.
                 state = published.get_state_dict(check_hash=True, weights_only=True)
                 network.load_state_dict(state)
             except Exception as error:
@@ -69,7 +69,7 @@ class ResNet18(_ResNet):
     channels: ClassVar[int] = 512
 
     def backbone(self) -> nn.Module:
-        """Everything up to the last residual stage."""
+        """All layers up to the last residual stage."""
         from torchvision.models import ResNet18_Weights, resnet18
 
         return self._build(resnet18, ResNet18_Weights.IMAGENET1K_V1)
@@ -83,7 +83,7 @@ class ResNet50(_ResNet):
     channels: ClassVar[int] = 2048
 
     def backbone(self) -> nn.Module:
-        """Everything up to the last residual stage."""
+        """All layers up to the last residual stage."""
         from torchvision.models import ResNet50_Weights, resnet50
 
         return self._build(resnet50, ResNet50_Weights.IMAGENET1K_V1)

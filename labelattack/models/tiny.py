@@ -36,5 +36,5 @@ class Tiny(Model):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Pixels as they are; digits must not be mirrored."""
+        """Pixels without normalisation; digits must not be flipped."""
         return Preprocessing(None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flip=False)

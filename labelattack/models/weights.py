@@ -1,4 +1,4 @@
-"""Files of weights: state dicts, as training scripts save them, fitted to a network."""
+"""Weights files: state dicts of training scripts, and loading them into a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labelattack.errors import ModelError
 from labelattack.files.storage import expanded, is_file
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "network.", "net.", "encoder.")
-_FILLED_IN = "num_batches_tracked"  # torch does, where a file is too old to have it
+_FILLED_IN = "num_batches_tracked"  # filled in by torch for files too old to have it
 _TOLD = 3
 
 
@@ -25,9 +25,9 @@ def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ())
     """Loads weights from a file without running code from it.
 
     Args:
-        network: Receives the weights.
-        path: As [read_weights][labelattack.models.weights.read_weights] takes it.
-        ignore: Prefixes of entries that are dropped, such as the old head.
+        network: Network that receives the weights.
+        path: File for [read_weights][labelattack.models.weights.read_weights].
+        ignore: Prefixes of keys that are dropped, such as those of the old head.
 
     Raises:
         ModelError: If the file is absent, unreadable, or does not fit.
@@ -40,45 +40,45 @@ def load_weights(network: nn.Module, path: str, *, ignore: tuple[str, ...] = ())
 def fit(
     network: nn.Module, state: Mapping[str, Tensor], rule: str, *, ignore: tuple[str, ...] = ()
 ) -> None:
-    """Puts a state dict into a network.
+    """Loads a state dict into a network.
 
-    Names may begin with what wrappers put there, such as ``module.`` or ``_orig_mod.``, also
-    several in a row. Entries that the network has no place for are left out with a warning.
+    Keys may have prefixes of wrappers, such as ``module.`` or ``_orig_mod.``, also several in a
+    row. Keys that the network lacks are left out with a warning.
 
     Args:
-        network: Receives the weights.
-        state: Its entries.
-        rule: What a message on them begins with: what they are and must fit.
-        ignore: Prefixes of entries that are dropped, such as the old head.
+        network: Network that receives the weights.
+        state: State dict.
+        rule: Beginning of error messages: the origin of the weights and what they must fit.
+        ignore: Prefixes of keys that are dropped, such as those of the old head.
 
     Raises:
-        ModelError: If an entry of the network is missing or has another shape, or if two parts of
-            the state dict fit.
+        ModelError: If a key of the network is missing or a tensor has another shape, or if two
+            parts of the state dict fit.
     """
     wanted = {
         k: v for k, v in network.state_dict().items() if not (ignore and k.startswith(ignore))
     }
     prefix = _prefix(state, wanted, rule)
-    found = {
+    given = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
     }
-    found = {k: v for k, v in found.items() if not (ignore and k.startswith(ignore))}
-    unused = [key for key in found if key not in wanted]
+    given = {k: v for k, v in given.items() if not (ignore and k.startswith(ignore))}
+    unused = [key for key in given if key not in wanted]
     unused += [key for key in state if not key.startswith(prefix)]
-    if missing := _lacking(wanted, found):
+    if missing := _lacking(wanted, given):
         raise ModelError(f"{rule}; missing {_some(missing)}; unexpected {_some(unused)}")
-    odd = [key for key in found if key in wanted and found[key].shape != wanted[key].shape]
+    odd = [key for key in given if key in wanted and given[key].shape != wanted[key].shape]
     if odd:
-        expected, got = list(wanted[odd[0]].shape), list(found[odd[0]].shape)
+        expected, got = list(wanted[odd[0]].shape), list(given[odd[0]].shape)
         more = f"; {len(odd) - 1} more differ" if odd[1:] else ""
         raise ModelError(f"{rule}; '{odd[0]}' must have shape {expected}, got {got}{more}")
     if unused:
         warnings.warn(f"{rule}; not used: {_some(unused)}", stacklevel=2)
-    network.load_state_dict({k: v for k, v in found.items() if k in wanted}, strict=False)
+    network.load_state_dict({k: v for k, v in given.items() if k in wanted}, strict=False)
 
 
 def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rule: str) -> str:
-    """Prefix of the network's entries in a state dict; the one that comes nearest if none fits."""
+    """Prefix of the network's keys in a state dict; the nearest one if none fits."""
     prefixes = list(
         dict.fromkeys(["", *(key[:end] for key in state for end in _ends_of_prefixes(key))])
     )
@@ -101,8 +101,8 @@ def _ends_of_prefixes(key: str) -> list[int]:
     return ends
 
 
-def _lacking(wanted: Mapping[str, Tensor], found: Collection[str]) -> list[str]:
-    return [key for key in wanted if key not in found and not key.endswith(_FILLED_IN)]
+def _lacking(wanted: Mapping[str, Tensor], given: Collection[str]) -> list[str]:
+    return [key for key in wanted if key not in given and not key.endswith(_FILLED_IN)]
 
 
 def _some(names: list[str]) -> str:
@@ -114,8 +114,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Reads a state dict without running code from the file.
 
     Args:
-        path: A ``.safetensors`` file, or one saved by torch that holds a state dict, or one entry
-            that is a state dict, such as ``state_dict``, ``model`` or ``model_state_dict``.
+        path: A ``.safetensors`` file, or a file saved by torch with a state dict at the top level
+            or under one key, such as ``state_dict``, ``model`` or ``model_state_dict``.
 
     Raises:
         ModelError: If the file is absent, unreadable, or holds anything else.
@@ -133,7 +133,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"weights '{file}' cannot be loaded: {error}") from error
-    except Exception as error:  # torch's words on it advise to run what the file holds
+    except Exception as error:  # torch's own message advises to run the code in the file
         reason = not_weights(head) or damage(error)
         if head.startswith(b"PK") and not zipfile.is_zipfile(file):
             reason = "it is cut short"
@@ -142,7 +142,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def not_weights(head: bytes) -> str:
-    """Kind of a file that begins so and holds no weights; empty if it may hold some."""
+    """Reason why a file holds no weights, from its first bytes; empty if it may hold some."""
     start = head.lstrip().lower()
     if not head:
         return "it is empty"
@@ -154,13 +154,13 @@ def not_weights(head: bytes) -> str:
 
 
 def damage(error: Exception) -> str:
-    """Why a file cannot be read as tensors alone."""
-    found = re.search(
+    """Reason why a file cannot be read as plain tensors."""
+    refused = re.search(
         r"(?:GLOBAL|global|class|function)[: ]+`?([A-Za-z_]\w*(?:\.\w+)+)", str(error)
     )
-    if isinstance(error, pickle.UnpicklingError) and found is not None:
+    if isinstance(error, pickle.UnpicklingError) and refused is not None:
         return (
-            f"it holds {found[1]}, and may hold tensors alone; where it was made, save the state "
+            f"it holds {refused[1]}, and may hold tensors alone; where it was made, save the state "
             "dict: torch.save(model.state_dict(), FILE)"
         )
     return "it is cut short, damaged, or no file of weights"
@@ -170,11 +170,11 @@ def _state_dict(loaded: Any, file: Path) -> dict[str, Tensor]:
     if _is_state_dict(loaded):
         return dict(loaded)
     entries = loaded if isinstance(loaded, Mapping) else {}
-    found = [key for key, value in entries.items() if _is_state_dict(value)]
-    if len(found) == 1:
-        return dict(entries[found[0]])
-    if found:
-        names = " and ".join(map(str, found))
+    keys = [key for key, value in entries.items() if _is_state_dict(value)]
+    if len(keys) == 1:
+        return dict(entries[keys[0]])
+    if keys:
+        names = " and ".join(map(str, keys))
         reason = f"one state dict, got {names}; save the one that is meant in a file of its own"
     else:
         holding = f" of {_some([str(key) for key in entries])}" if entries else ""

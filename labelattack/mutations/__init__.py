@@ -1,4 +1,4 @@
-"""Mutation operators: which part of a network is deleted. See ``labelattack list mutations``."""
+"""Mutation operators: deletions in the last stage. See ``labelattack list mutations``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mutation operator is, and the grid of cells that it deletes parts of."""
+"""Mutation operators, and the grid of patches over the last spatial stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mask = NDArray[np.float32]
 
 
 class Stage(NamedTuple):
-    """The last spatial stage of a network: the shape of its feature map, and the grid over it.
+    """The last spatial stage of a network: shape of its feature map, and the D-Score grid over it.
 
     Attributes:
         channels: Channels of the map.
@@ -34,30 +34,30 @@ class Stage(NamedTuple):
 
     @property
     def cells(self) -> int:
-        """Number of cells, counted row by row."""
+        """Number of patches of the grid, numbered row by row."""
         return self.rows * self.columns
 
 
 def cell_masks(stage: Stage) -> Mask:
-    """How much of each position of the map lies in each cell.
+    """Masks of the patches: share of each position of the map that lies in each patch.
 
-    A grid that does not divide the map cuts positions: half a position belongs to a cell with
-    weight one half, so that all cells have one area and together cover the map once.
+    A grid that does not divide the map cuts positions: a position cut in half has weight one half
+    in both patches, so that all patches have the same area and together cover the map once.
 
     Args:
         stage: Map and grid.
 
     Returns:
-        float32 ``[cells, height, width]`` in [0, 1]; sums to 1 over the cells.
+        float32 ``[patches, height, width]`` in [0, 1]; sums to 1 over the patches.
     """
     rows, columns = _overlap(stage.height, stage.rows), _overlap(stage.width, stage.columns)
     masks = rows[:, None, :, None] * columns[None, :, None, :]
-    cells: Mask = masks.reshape(stage.cells, stage.height, stage.width)
-    return cells
+    patches: Mask = masks.reshape(stage.cells, stage.height, stage.width)
+    return patches
 
 
 def _overlap(size: int, parts: int) -> Mask:
-    """Length that part i of [0, size] shares with unit j, ``[parts, size]``."""
+    """Overlap of part i of [0, size] with unit j, float32 ``[parts, size]``."""
     edges = np.arange(parts + 1) * (size / parts)
     units = np.arange(size)
     upper = np.minimum(edges[1:, None], units[None] + 1)
@@ -68,16 +68,16 @@ def _overlap(size: int, parts: int) -> Mask:
 
 @dataclass(frozen=True, kw_only=True)
 class MutationOperator(ABC):
-    """Says which units of the last spatial stage each mutant lacks.
+    """A mutation operator: the units of the last spatial stage that each mutant lacks.
 
-    A mutant is the same network with part of that stage's output set to zero while it runs; no
-    weight is ever edited. Subclass as a keyword-only frozen dataclass whose fields are the
+    A mutant is the same network with part of that stage's output set to zero in the forward pass;
+    no weight is edited. Subclass as a keyword-only frozen dataclass whose fields are the
     operator's parameters, implement
     [deleted][labelattack.mutations.base.MutationOperator.deleted], and register it.
 
     Attributes:
-        version: Raise it whenever what is deleted changes.
-        source: Where the operator comes from.
+        version: Raise it whenever the deleted units change.
+        source: Publication of the operator.
     """
 
     version: ClassVar[int] = 1
@@ -85,7 +85,7 @@ class MutationOperator(ABC):
 
     @abstractmethod
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
-        """Share of each unit that each mutant lacks.
+        """Masks of the mutants: share of each unit that each mutant lacks.
 
         Args:
             stage: Map and grid.
@@ -93,19 +93,19 @@ class MutationOperator(ABC):
 
         Returns:
             float32 in [0, 1], ``[mutants, channels, height, width]``; any of the last three may be
-            1 where it makes no difference.
+            1 and are broadcast.
         """
 
     @final
     def __call__(self, stage: Stage, *, seed: int = 0) -> Mask:
-        """The mutants of a stage, checked.
+        """Computes and checks the masks of the mutants of a stage.
 
         Args:
             stage: Map and grid.
             seed: The same seed gives the same mutants.
 
         Returns:
-            As [deleted][labelattack.mutations.base.MutationOperator.deleted].
+            Masks as [deleted][labelattack.mutations.base.MutationOperator.deleted] returns them.
 
         Raises:
             PluginError: If the operator returns anything else.

@@ -1,4 +1,4 @@
-"""The default operator."""
+"""Deletion by patch of the grid: the default operator."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class DeleteCell(MutationOperator):
     source: ClassVar[str] = "occlusion (Zeiler and Fergus 2014), on the last stage"
 
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
-        """The cells themselves."""
+        """Masks of the patches, ``[patches, 1, height, width]``."""
         return cell_masks(stage)[:, None]

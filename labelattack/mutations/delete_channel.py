@@ -19,5 +19,5 @@ class DeleteChannel(MutationOperator):
     source: ClassVar[str] = "Ablation-CAM (Desai and Ramaswamy 2020)"
 
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
-        """One channel each."""
+        """Masks of single channels, ``[channels, channels, 1, 1]``."""
         return np.eye(stage.channels, dtype=np.float32)[:, :, None, None]

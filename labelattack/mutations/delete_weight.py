@@ -1,4 +1,4 @@
-"""Deletion of random units."""
+"""Deletion of random channels within a patch."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class DeleteWeight(MutationOperator):
     repeats: Annotated[int, Field(ge=1)] = 2
 
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
-        """The cells, each with other channels."""
+        """Masks of the patches times random channels, ``[mutants, channels, height, width]``."""
         count = max(1, round(self.share * stage.channels))
         mutants = self.repeats * stage.cells
         keys = random_keys(rng, mutants * stage.channels).reshape(mutants, stage.channels)
         chosen = keys <= np.partition(keys, count - 1, axis=1)[:, count - 1 : count]
-        cells = np.tile(cell_masks(stage), (self.repeats, 1, 1))
-        return chosen[:, :, None, None].astype(np.float32) * cells[:, None]
+        patches = np.tile(cell_masks(stage), (self.repeats, 1, 1))
+        return chosen[:, :, None, None].astype(np.float32) * patches[:, None]

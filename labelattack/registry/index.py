@@ -13,7 +13,7 @@ from labelattack.registry.spec import as_text, as_word, unquoted
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter: name, type and default as written, and what it means."""
+    """A declared parameter: name, type and default as written, and its documentation."""
 
     name: str
     type: str
@@ -23,7 +23,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a component's source says of it, read without importing it."""
+    """Declaration of a component, read from its source without importing it."""
 
     name: str
     origin: str
@@ -34,7 +34,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """Classes found in a set of files: by registered name, and all of them by class name."""
+    """Classes of a set of files, by registered name and by class name."""
 
     modules: dict[str, str] = field(default_factory=dict)
     registered: dict[str, griffe.Class] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class SourceIndex:
         return [self.classes[name] for name in names if name in self.classes]
 
     def _parameters(self, cls: griffe.Class) -> dict[str, Parameter]:
-        found: dict[str, Parameter] = {}
+        parameters: dict[str, Parameter] = {}
         init = cls.members.get("__init__")
         if isinstance(init, griffe.Function):
             pairs = [
@@ -89,7 +89,7 @@ class SourceIndex:
             ]
         else:
             for base in self._bases(cls):
-                found |= self._parameters(base)
+                parameters |= self._parameters(base)
             pairs = [
                 (a.name, a.annotation, a.value)
                 for a in cls.attributes.values()
@@ -98,8 +98,8 @@ class SourceIndex:
         docs = _argument_docs(cls)
         for name, annotation, default in pairs:
             value = "required" if default is None else as_text(as_word(unquoted(str(default))))
-            found[name] = Parameter(name, str(annotation), value, docs.get(name, ""))
-        return found
+            parameters[name] = Parameter(name, str(annotation), value, docs.get(name, ""))
+        return parameters
 
 
 def _registered_name(decorator: griffe.Decorator) -> str | None:

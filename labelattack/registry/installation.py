@@ -1,4 +1,4 @@
-"""State of this package's source: the commit it is of, and which files were edited since."""
+"""State of the installed source: its commit, and the files edited since."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = file_of(PACKAGE).parent
 def commit() -> str | None:
     """Commit of the checkout, with ``-dirty`` if any file of the package was changed since.
 
-    None if the package does not lie in a checkout of its own.
+    None if git does not track the package.
     """
     if not _is_checkout():
         return None
@@ -28,9 +28,9 @@ def commit() -> str | None:
 
 @cache
 def edited_files() -> frozenset[Path]:
-    """Python files of the package that are not as they were committed or installed.
+    """Python files of the package that differ from the commit or the installed wheel.
 
-    All of them where that cannot be told, as then nothing says that they are not.
+    All of them where neither git nor the wheel's RECORD can tell.
     """
     everything = frozenset(FOLDER.rglob("*.py"))
     if _is_checkout():
@@ -38,7 +38,7 @@ def edited_files() -> frozenset[Path]:
         prefix = _git("rev-parse", "--show-prefix")
         if changed is None or prefix is None:
             return everything
-        # Behind a renamed file its old name stands alone, which is no file any more.
+        # After a renamed file git lists its old name, which no longer exists.
         names = (entry[3:] if entry[2:3] == " " else entry for entry in changed.split("\0"))
         return everything & {FOLDER / name.removeprefix(prefix) for name in names}
     try:
@@ -55,9 +55,9 @@ def edited_files() -> frozenset[Path]:
 
 @cache
 def edits_behind(module: str) -> str:
-    """Hash of the edited files that a module of this package needs; empty if there are none.
+    """Hash of the edited files that a module of this package imports; empty if there are none.
 
-    Results that the module computed must not meet those of its committed self.
+    It keeps results of edited code apart from those of the committed code.
 
     Args:
         module: Dotted name of a module of this package.
@@ -68,13 +68,13 @@ def edits_behind(module: str) -> str:
     needed = dependencies(
         module, file_of(module), lambda name, _: name.partition(".")[0] == PACKAGE
     )
-    found = {name: path for name, path in needed.items() if path in edited}
-    return digest_of_files(found) if found else ""
+    changed = {name: path for name, path in needed.items() if path in edited}
+    return digest_of_files(changed) if changed else ""
 
 
 @cache
 def _is_checkout() -> bool:
-    """Whether git tracks the package; a virtual environment may lie in another's checkout."""
+    """Whether git tracks the package; a virtual environment may lie in some other checkout."""
     return _git("ls-files", "--error-unmatch", "__init__.py") is not None
 
 
@@ -90,7 +90,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 as the RECORD of a wheel writes it."""
+    """SHA-256 of a file in the notation of a wheel's RECORD."""
     try:
         raw = hashlib.sha256(path.read_bytes()).digest()
     except OSError:

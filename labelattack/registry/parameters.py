@@ -1,4 +1,4 @@
-"""Parameters of components: checked against their declared types, errors in one grammar."""
+"""Validation of component parameters against their declared types."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ M = TypeVar("M", bound=BaseModel)
 
 @cache
 def parameters_of(cls: type[Any]) -> type[BaseModel]:
-    """A model whose fields are a component's parameters; a model is its own."""
+    """Pydantic model of a component's parameters; a component that is a model is returned."""
     if issubclass(cls, BaseModel):
         return cls
-    # A dataclass's own hints know the module of each inherited field; its __init__ does not.
+    # Hints of a dataclass resolve inherited fields in their own modules; those of __init__ do not.
     hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__, include_extras=True)
-    wanted: dict[str, Any] = {
+    fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
         for p in inspect.signature(cls).parameters.values()
     }
     config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    return create_model(cls.__name__, __config__=config, **wanted)
+    return create_model(cls.__name__, __config__=config, **fields)
 
 
 def checked_parameters(kind: str, name: str, cls: type[Any], given: Mapping[str, Any]) -> BaseModel:
-    """A component's parameters, those not given at their defaults.
+    """Validates a component's parameters and fills in defaults.
 
     Raises:
-        ParameterError: If one is unknown, of the wrong type or out of range.
+        ParameterError: If a parameter is unknown, of the wrong type or out of range.
     """
     model: type[BaseModel] = parameters_of(cls)  # type: ignore[arg-type]
     try:
@@ -45,7 +45,7 @@ def checked_parameters(kind: str, name: str, cls: type[Any], given: Mapping[str,
 
 
 def check_arguments(kind: str, name: str, cls: type[Any]) -> None:
-    """Gives a class's constructor the rules that specs have, once."""
+    """Makes a class's constructor validate its arguments as specs do; idempotent."""
     construct = cls.__init__
     if construct is object.__init__ or getattr(construct, "checks", None) is cls:
         return
@@ -68,10 +68,10 @@ def check_arguments(kind: str, name: str, cls: type[Any]) -> None:
 
 
 def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
-    """Builds one of several models from a spec.
+    """Builds the model that a spec names.
 
     Args:
-        kind: What they are, in the singular, for messages.
+        kind: Kind of the models, in the singular, for messages.
         spec: Name of the model and its fields.
         models: Models by name.
 
@@ -101,7 +101,7 @@ def _parameter_error(
 
 
 def broken_rule(detail: Mapping[str, Any]) -> str:
-    """Says one entry of a pydantic error as ``must be ..., got ...``."""
+    """Formats one item of a pydantic error as ``must be ..., got ...``."""
     own, sign, text = detail["msg"].partition("Value error, ")
     if sign and not own:
         return str(text)

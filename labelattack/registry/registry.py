@@ -1,9 +1,9 @@
 """Registries of pluggable components and the specs that name them.
 
-A registry knows its components without importing them: it reads the source of every file of its
-package (and of installed plug-ins) and finds the classes decorated with ``register("name")``. So
-listing costs no heavy import, a new component is one new file, and a broken plug-in fails only the
-commands that name it.
+A registry finds its components without importing them: it reads the source of each file of its
+package (and of installed plug-ins) for classes decorated with ``register("name")``. So listing
+imports nothing heavy, a new component is one new file, and a broken plug-in fails only the commands
+that name it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Registry(Generic[T]):
     """Components of one kind, by name.
 
     Args:
-        kind: What it holds, in the singular, as messages say it: ``"attack"``.
+        kind: Kind of component, in the singular, for messages: ``"attack"``.
         package: Dotted name of the package whose files declare the built-in components.
-        group: Entry-point group in which installed plug-ins announce theirs.
+        group: Entry-point group of installed plug-ins.
     """
 
     def __init__(self, kind: str, package: str, *, group: str) -> None:
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         _registries.append(self)
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator that makes a component known under ``name``.
+        """Class decorator that registers a component under ``name``.
 
         Raises:
             PluginError: If the name belongs to another class.
@@ -78,22 +78,22 @@ class Registry(Generic[T]):
             self._classes[name] = cls
             self._sources.pop(name, None)
             if name not in self._builtin.modules and is_in_file(cls):
-                # Now, as this is the code that will run; the file may be edited later.
+                # Hash it now: this is the code that will run, and the file may be edited later.
                 self._sources[name] = digest_of_class(cls)
             return cls
 
         return add
 
     def names(self) -> list[str]:
-        """Every known name, sorted."""
+        """All known names, sorted."""
         return sorted({*self._builtin.modules, *self._classes, *self._entry_points})
 
     def declarations(self) -> list[Declaration]:
-        """What every known component's source says of it; imports none."""
+        """Declarations of all known components; imports none of them."""
         return [self._declare(name) for name in self.names()]
 
     def at_hand(self, name: str) -> bool:
-        """Whether using ``name`` runs no plug-in but those that were loaded by name."""
+        """Whether ``name`` can be used without loading a further plug-in."""
         return name in self._classes or name in self._builtin.modules
 
     def is_known(self, name: str) -> bool:
@@ -107,10 +107,10 @@ class Registry(Generic[T]):
         return True
 
     def get(self, name: str) -> type[T]:
-        """Returns the class registered as ``name``, importing its file if need be.
+        """Returns the class registered as ``name``, importing its file if necessary.
 
         Raises:
-            UnknownNameError: If nothing has that name.
+            UnknownNameError: If no component has that name.
             PluginError: If the plug-in that declares it cannot be imported.
         """
         if name not in self._classes:
@@ -134,7 +134,7 @@ class Registry(Generic[T]):
         raise PluginError(f"{self.kind} '{cls.__name__}' must be registered, but is not")
 
     def resolve(self, spec: str | Spec) -> Spec:
-        """Checks a spec and fills in every default, so that equal components have equal specs.
+        """Validates a spec and fills in all defaults: equal components have equal resolved specs.
 
         Raises:
             UnknownNameError: If the name is unknown.
@@ -163,15 +163,14 @@ class Registry(Generic[T]):
         return self.get(resolved.name)(**dict(resolved.params))
 
     def version(self, spec: str | Spec) -> str:
-        """Version of a component as records keep it.
+        """Version of a component, as records keep it.
 
-        It includes a hash of the component's code, so that an edited one is never taken for the one
-        whose results are stored: of a built-in one if a file that it needs was edited since the
-        commit or the installation, of any other one always. A spec's parameters that name files,
-        such as weights, add a hash of their content.
+        It keeps results of edited code apart: a plug-in's version always includes a hash of its
+        code, a built-in component's only if a file that it imports was edited since the commit or
+        the installation. Parameters that name files, such as weights, add a hash of their content.
 
         Args:
-            spec: Name, or spec of which the parameters count too.
+            spec: Name, or spec, whose parameters then count too.
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
         cls = self.get(spec.name)
@@ -182,38 +181,38 @@ class Registry(Generic[T]):
         return f"{getattr(cls, 'version', 1)}{code and '+'}{code}{self.content_of_files(spec)}"
 
     def content_of_files(self, spec: str | Spec) -> str:
-        """Hashes of the files that a spec's parameters name, as the end of its version.
+        """Hashes of the files that a spec's parameters name, as the suffix of its version.
 
         Raises:
-            PluginError: If one cannot be read.
+            PluginError: If a file cannot be read.
         """
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
-        found = ""
+        hashes = ""
         for key, value in spec.params:
-            # A word such as ``dataset`` is none, whatever is called so in this folder.
+            # A bare word such as ``dataset`` is not a path, even if a file here has that name.
             path = (
                 expanded(value) if isinstance(value, str) and re.search(r"[./\\]", value) else None
             )
             if path is not None and is_file(path):
                 try:
-                    found += f"+{key}-{content_digest(path)[:12]}"
+                    hashes += f"+{key}-{content_digest(path)[:12]}"
                 except OSError as error:
                     raise PluginError(
                         f"{key} of {self.kind} '{spec.name}' cannot be read: {error}"
                     ) from error
-        return found
+        return hashes
 
     def is_builtin(self, spec: str | Spec) -> bool:
-        """Whether a component is one of this package's."""
+        """Whether a component belongs to this package."""
         spec = Spec.parse(spec) if isinstance(spec, str) else spec
         return spec.name in self._builtin.modules
 
     def short(self, text: str, *, keep: tuple[str, ...] = ("rate",)) -> str:
-        """Writes a resolved spec without the parameters that have their default value.
+        """Abbreviates a resolved spec by leaving out parameters at their defaults.
 
         Args:
             text: The spec.
-            keep: Parameters that are written all the same.
+            keep: Parameters that are never left out.
         """
         spec = Spec.parse(text)
         if spec.name not in self.names():
@@ -221,8 +220,8 @@ class Registry(Generic[T]):
         default = {
             p.name: as_text(as_value(p.default)) for p in self._declare(spec.name).parameters
         }
-        told = {k: v for k, v in spec.params if k in keep or as_text(as_value(v)) != default.get(k)}
-        return str(Spec.of(spec.name, told))
+        kept = {k: v for k, v in spec.params if k in keep or as_text(as_value(v)) != default.get(k)}
+        return str(Spec.of(spec.name, kept))
 
     @cached_property
     def _builtin(self) -> SourceIndex:
@@ -235,15 +234,15 @@ class Registry(Generic[T]):
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        points: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
-            other = found.setdefault(point.name, point)
+            other = points.setdefault(point.name, point)
             if other.value != point.value:
                 raise PluginError(
                     f"{self.kind} '{point.name}' is announced by two plug-ins: {other.value} and "
                     f"{point.value}; uninstall one"
                 )
-        return found
+        return points
 
     def _load(self, point: EntryPoint) -> None:
         who = f"{self.kind} '{point.name}' from plug-in '{point.value}'"
@@ -258,7 +257,7 @@ class Registry(Generic[T]):
         self._classes.setdefault(point.name, cls)
 
     def _declare(self, name: str) -> Declaration:
-        # Reading a docstring takes a millisecond; a board asks thousands of times.
+        # Cached: reading a docstring takes a millisecond, and a board reads thousands.
         key = name, self._classes.get(name)
         if key not in self._declared:
             self._declared[key] = self._read(name)
@@ -275,12 +274,12 @@ class Registry(Generic[T]):
                 raise PluginError(f"'{path}' has no class '{title}' at its top level")
             index.registered[name] = index.classes[title]
             return index.declaration(name, "plug-in")
-        except Exception as error:  # other people's files; one must not cost the list of all
+        except Exception as error:  # one broken file must not break the whole list
             reason = f"source cannot be read: {type(error).__name__}: {error}"
             return Declaration(name, "plug-in", reason, "", ())
 
     def _home(self, name: str) -> tuple[str, Path, str]:
-        """Module, file and class of a plug-in; what is not loaded yet stays so."""
+        """Module, file and class of a plug-in; loads nothing."""
         if name in self._classes:
             cls = self._classes[name]
             return cls.__module__, Path(inspect.getfile(cls)), cls.__name__
@@ -292,7 +291,7 @@ _registries: list[Registry[Any]] = []
 
 
 def components_of_main() -> list[str]:
-    """Components that the main script, or a notebook, defines: ``attack 'mine'``."""
+    """Components defined by the main script or a notebook, e.g. ``attack 'mine'``."""
     return [
         f"{registry.kind} '{name}'"
         for registry in _registries
@@ -302,19 +301,19 @@ def components_of_main() -> list[str]:
 
 
 def _file_behind(cls: type[Any]) -> str:
-    """File that defines a class, as a message names it; in angle brackets if it is none."""
+    """Source file of a class, for messages; in angle brackets if it has none."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return f"'{Path(file).resolve()}'" if file and is_file(Path(file)) else f"<{cls.__module__}>"
 
 
 def _is_newer(cls: type[Any], file: str, other: type[Any]) -> bool:
-    """Whether a class is another one, defined anew: a cell run again, a module imported again."""
+    """Whether a class redefines another: a notebook cell run again, a module imported again."""
     return cls.__qualname__ == other.__qualname__ and file == _file_behind(other)
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """While it lasts, no name may be registered twice: a file that does has a slip."""
+    """Context in which registering a name twice is an error, as while a file is loaded."""
     global _registered
     before, _registered = _registered, set()
     try:
@@ -327,7 +326,7 @@ _registered: set[tuple[str, str]] | None = None
 
 
 def import_error(error: BaseException) -> str:
-    """Text of the exception that a plug-in raised while it was imported."""
+    """Text of an exception raised by the import of a plug-in."""
     if isinstance(error, SystemExit):
         return f"it ended the program (SystemExit: {error.code}) instead of registering something"
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Source code behind a component: its files, and a hash that changes when the code does."""
+"""Source code of a component: its files, and a hash of the code."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SIMPLE = (str, bytes, int, float, complex, bool, type(None))
 
 
 def file_of(module: str) -> Path:
-    """Source of a module, found without importing it or a package that it is in.
+    """Source file of a module, located without importing it or a parent package.
 
     Raises:
-        ModuleNotFoundError: If there is none.
+        ModuleNotFoundError: If there is no such module.
     """
     loaded = getattr(sys.modules.get(module), "__file__", None)
     if loaded:
@@ -42,30 +42,30 @@ def file_of(module: str) -> Path:
     return Path(spec.origin)
 
 
-def dependencies(module: str, path: Path, wanted: Callable[[str, Path], bool]) -> dict[str, Path]:
-    """Files of a module and of what it imports, wherever in its code and through how many others.
+def dependencies(module: str, path: Path, include: Callable[[str, Path], bool]) -> dict[str, Path]:
+    """Files of a module and of its imports, at any depth and anywhere in the code.
 
     Args:
         module: Dotted name.
         path: Its file.
-        wanted: Whether a module, given its name and file, belongs to them.
+        include: Whether to follow a module, given its name and file.
 
     Returns:
         Files by module name.
     """
-    found, waiting = {module: path}, [(module, path)]
+    files, waiting = {module: path}, [(module, path)]
     while waiting:
         for name in _imports(*waiting.pop()):
-            if name in found or name.partition(".")[0] in sys.stdlib_module_names:
+            if name in files or name.partition(".")[0] in sys.stdlib_module_names:
                 continue
             try:
                 file = file_of(name)
-            except Exception:  # a name that is no module, or a finder of a stranger's
+            except Exception:  # not a module, or a third-party finder
                 continue
-            if file.suffix == ".py" and file.is_file() and wanted(name, file):
-                found[name] = file
+            if file.suffix == ".py" and file.is_file() and include(name, file):
+                files[name] = file
                 waiting.append((name, file))
-    return found
+    return files
 
 
 def digest_of_files(files: Mapping[str, Path]) -> str:
@@ -79,10 +79,11 @@ def digest_of_files(files: Mapping[str, Path]) -> str:
 def digest_of_class(cls: type[Any]) -> str:
     """Hash of the code of a class outside this package: 12 hex digits.
 
-    Of a class in a file, that file and every file that it imports, except installed libraries other
-    than its own. Of a class without one (a notebook cell, standard input, ``exec``), its compiled
-    code, that of the functions and classes without a file that it uses, and the files of the
-    others. Of both, the simple values that its methods close over.
+    For a class in a file, the hash covers that file and all files it imports, except installed
+    libraries other than its own. For a class without a file (a notebook cell, standard input,
+    ``exec``), it covers the compiled code of the class and of the functions and classes without a
+    file that it uses, and the files of the other ones. In both cases it covers the simple values
+    that the methods close over.
     """
     module = sys.modules.get(cls.__module__)
     parts = hashlib.sha256()
@@ -91,7 +92,7 @@ def digest_of_class(cls: type[Any]) -> str:
         files = dependencies(cls.__module__, file_of(cls.__module__), _own_or_no_library(own))
         for value in list(vars(module).values()):
             files |= _files_behind(value, own)
-        # The module itself has other names in other processes, and a plug-in's tells its folder.
+        # The module has another name in other processes, and that of a plug-in contains its folder.
         files["."] = files.pop(cls.__module__)
         parts.update(digest_of_files(files).encode())
         functions = (value for value in vars(cls).values() if isinstance(value, FunctionType))
@@ -103,16 +104,16 @@ def digest_of_class(cls: type[Any]) -> str:
 
 
 def is_in_file(cls: type[Any]) -> bool:
-    """Whether the file of a class's module defines a class of its name."""
+    """Whether the file of a class's module defines a class of that name."""
     try:
         tree = ast.parse(file_of(cls.__module__).read_bytes())
-    except Exception:  # no file, or none that is source
+    except Exception:  # no file, or not a source file
         return False
     return any(isinstance(n, ast.ClassDef) and n.name == cls.__name__ for n in ast.walk(tree))
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:
-    """Names of the modules that a file may import, and of the packages they are in."""
+    """Names of the modules that a file may import, with their parent packages."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -133,11 +134,11 @@ def _imports(module: str, path: Path) -> Iterator[str]:
 
 
 def _own_or_no_library(own: str) -> Callable[[str, Path], bool]:
-    def wanted(name: str, path: Path) -> bool:
+    def include(name: str, path: Path) -> bool:
         top = name.partition(".")[0]
         return top != PACKAGE and (top == own or not _is_library(path))
 
-    return wanted
+    return include
 
 
 @cache
@@ -153,14 +154,14 @@ def _is_library(path: Path) -> bool:
 
 
 def _files_behind(value: Any, own: str) -> dict[str, Path]:
-    """Files of the module that a value is, or comes from, unless it is a library's."""
+    """Files of the module that a value is or comes from; none for a library."""
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     module = value if isinstance(value, ModuleType) else sys.modules.get(str(name))
     file = getattr(module, "__file__", None)
-    wanted = _own_or_no_library(own)
+    include = _own_or_no_library(own)
     if not isinstance(name, str) or not file or not Path(file).is_file():
         return {}
-    return dependencies(name, Path(file), wanted) if wanted(name, Path(file)) else {}
+    return dependencies(name, Path(file), include) if include(name, Path(file)) else {}
 
 
 def _closure(function: FunctionType) -> Iterator[Any]:
@@ -174,14 +175,14 @@ def _closure(function: FunctionType) -> Iterator[Any]:
 
 
 class _Live:
-    """Feeds a hash with the compiled code that values stand for, each once."""
+    """Feeds a hash with the compiled code behind values, each value once."""
 
     def __init__(self, update: Callable[[bytes], object]) -> None:
         self._update = update
         self._seen: set[int] = set()
 
     def add(self, value: Any) -> None:
-        """Takes a value, and what it is made of."""
+        """Adds a value and its parts."""
         if isinstance(value, _SIMPLE):
             self._update(f"{type(value).__name__} {value!r}\n".encode())
             return

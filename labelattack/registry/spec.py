@@ -1,4 +1,4 @@
-"""Specs: the name of a component with its parameters, as text."""
+"""Specs: a component's name and parameters as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Spec:
-    """The name of a component with its parameters, such as ``targeted:rate=0.4``.
+    """Name and parameters of a component, such as ``targeted:rate=0.4``.
 
     Attributes:
         name: Registered name.
@@ -25,7 +25,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Reads ``name`` or ``name:key=value,key=value``; values stay text until resolved.
+        """Parses ``name`` or ``name:key=value,key=value``; values stay text until resolved.
 
         A comma within a value is written ``%2C``.
 
@@ -55,22 +55,22 @@ def _escaped(value: str) -> str:
 
 
 def _unescaped(value: str) -> str:
-    return re.sub(r"%2C|%25(?=2C|25)", lambda found: "," if found[0] == "%2C" else "%", value)
+    return re.sub(r"%2C|%25(?=2C|25)", lambda match: "," if match[0] == "%2C" else "%", value)
 
 
 def as_text(value: Scalar) -> str:
-    """A value as specs write it."""
+    """Text of a value in a spec."""
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def as_word(text: Scalar) -> Scalar:
-    """The truth value or None that a text stands for, else the text."""
+    """Parses a boolean or None; any other text is returned unchanged."""
     words: dict[str, Scalar] = {"true": True, "false": False, "none": None}
     return words.get(str(text).lower(), text)
 
 
 def as_value(text: Scalar) -> Scalar:
-    """The number, truth value or None that a text stands for, else the text."""
+    """Parses a number, a boolean or None; any other text is returned unchanged."""
     text = as_word(text)
     try:
         return float(text) if isinstance(text, str) else text
@@ -79,5 +79,5 @@ def as_value(text: Scalar) -> Scalar:
 
 
 def unquoted(text: str) -> str:
-    """A Python string literal without its quotes; other text as it is."""
+    """A Python string literal without its quotes; any other text unchanged."""
     return text[1:-1] if text[:1] in "'\"" and text[:1] == text[-1:] else text

@@ -1,4 +1,4 @@
-"""Global settings of torch that other people's code must leave alone."""
+"""Global torch settings that plug-in code must not change."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAMES = ("default dtype", "default device", "gradient mode")
 
 @contextmanager
 def torch_defaults_kept(who: str) -> Iterator[None]:
-    """Puts torch's default dtype, default device and gradient mode back when the block ends.
+    """Restores torch's default dtype, default device and gradient mode after the block.
 
-    Everything that is trained relies on them; a change breaks runs far from where it was made.
+    All training relies on them; a change breaks runs far from its origin.
 
     Args:
-        who: Whose code runs in the block, for the message.
+        who: Owner of the code in the block, for the message.
 
     Raises:
         PluginError: If the block changed one and ended without an exception.
@@ -35,7 +35,7 @@ def torch_defaults_kept(who: str) -> Iterator[None]:
 
 
 def _defaults() -> tuple[Any, ...] | None:
-    """The settings; None if torch is not imported, where they are what it starts with."""
+    """Current settings; None if torch is not imported, so that they are its initial ones."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
@@ -43,7 +43,7 @@ def _defaults() -> tuple[Any, ...] | None:
 
 
 def _restored(before: tuple[Any, ...] | None) -> str:
-    """Puts everything back; says what differed, empty if nothing did."""
+    """Restores the settings; describes the differences, empty if there are none."""
     after = _defaults()
     if after is None or after == before:
         return ""

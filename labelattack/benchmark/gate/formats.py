@@ -15,7 +15,7 @@ from labelattack.defenses import registry as defenses
 from labelattack.errors import printable
 from labelattack.files.storage import saved
 from labelattack.metrics.text import with_interval
-from labelattack.optional import extra
+from labelattack.optional import require
 
 COLUMNS = ("attack", "defense", "measure", "then", "now", "drop", "p corrected", "seeds", "verdict")
 
@@ -130,7 +130,7 @@ def write_junit(path: Path, check: Check) -> None:
         LabelAttackError: If junitparser is not installed.
         StoreError: If it cannot be written.
     """
-    junit = extra("junitparser", "ci")
+    junit = require("junitparser", "ci")
     report = junit.JUnitXml("labelattack check")
     for name, changes in by_board(check):
         suite = junit.TestSuite(printable(name))

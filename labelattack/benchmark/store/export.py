@@ -9,7 +9,7 @@ from pathlib import Path
 from labelattack.benchmark.store.record import Record
 from labelattack.errors import ParameterError
 from labelattack.files.storage import saved
-from labelattack.optional import extra
+from labelattack.optional import require
 
 
 def export(records: Sequence[Record], path: Path) -> None:
@@ -35,9 +35,9 @@ def export(records: Sequence[Record], path: Path) -> None:
                 writer.writeheader()
                 writer.writerows(whole)
         else:
-            arrow = extra("pyarrow", "parquet")
+            arrow = require("pyarrow", "parquet")
             table = arrow.Table.from_pylist(whole)
-            extra("pyarrow.parquet", "parquet").write_table(table, part)
+            require("pyarrow.parquet", "parquet").write_table(table, part)
 
 
 def flat(record: Record) -> dict[str, object]:

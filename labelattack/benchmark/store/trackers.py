@@ -15,7 +15,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.store.record import Record
 from labelattack.defenses import registry as defenses
 from labelattack.measures.request import measure_named
-from labelattack.optional import extra
+from labelattack.optional import require
 from labelattack.registry.parameters import settings
 from labelattack.registry.spec import Spec
 
@@ -54,8 +54,8 @@ class TensorBoard(Tracker):
 
     @cached_property
     def _writer(self) -> Any:
-        extra("tensorboard", "tensorboard")
-        return extra("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        require("tensorboard", "tensorboard")
+        return require("torch.utils.tensorboard", "tensorboard").SummaryWriter
 
 
 class MLflow(Tracker):
@@ -84,7 +84,7 @@ class MLflow(Tracker):
 
     @cached_property
     def _client(self) -> tuple[Any, str]:
-        client = extra("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=self.uri)
+        client = require("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=self.uri)
         found = client.get_experiment_by_name(self.experiment)
         return client, found.experiment_id if found else client.create_experiment(self.experiment)
 

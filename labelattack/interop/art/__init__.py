@@ -1,12 +1,11 @@
-"""For users of the Adversarial Robustness Toolbox: our attacks in it, its attacks on our models.
+"""Bridge to the Adversarial Robustness Toolbox (ART): label attacks for ART, ART's attacks here.
 
-Importing this package imports ART, and nothing else in ``labelattack`` does before it is asked for
-something of ART's. ART writes a configuration file into the home folder and takes over logging when
-it is imported; both are held back ([quietly][labelattack.interop.art._import]) for whoever imports
-this before ``art``.
+Importing this package imports ART; the rest of ``labelattack`` imports it only when needed. On
+import, ART writes a configuration file into the home folder and takes over logging; both are
+prevented ([how][labelattack.interop.art._import]) if this package is imported before ``art``.
 """
 
-# ruff: noqa: E402  # nothing of ART may be imported before its traces are held back
+# ruff: noqa: E402  # ART must not be imported before its side effects are suppressed
 from labelattack.interop.art._import import import_art
 
 import_art()

@@ -1,8 +1,8 @@
-"""Importing ART without the traces that this leaves.
+"""Import of ART without its side effects.
 
-ART 1.18 to 1.20 write ``~/.art/config.json`` when they are imported and call
-``logging.config.dictConfig``, which closes the handlers of whoever set up logging before. Here the
-first is written to a folder that is gone afterwards, and the second does not happen.
+On import, ART 1.18 to 1.20 write ``~/.art/config.json`` and call ``logging.config.dictConfig``,
+which closes logging handlers that were set up before. Here the file goes to a temporary folder,
+and the call is suppressed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from labelattack.files.storage import cache_folder, expanded, is_file
 
 
 def import_art() -> None:
-    """Imports ART, unless somebody has; the home folder and logging stay as they are.
+    """Imports ART unless it is imported already; home folder and logging stay as they are.
 
-    Who has ART's configuration file keeps it. Otherwise ART's data go to the environment's
-    ART_DATA_PATH, or else below this package's cache folder, once there are any.
+    An existing ART configuration file is used. Otherwise ART's data folder is the environment's
+    ART_DATA_PATH, or else a folder below this package's cache folder, created when needed.
 
     Raises:
         LabelAttackError: If ART is not installed, or another package has its name.
@@ -36,14 +36,14 @@ def import_art() -> None:
     with patch("logging.config.dictConfig"):
         import art
     art.config = sys.modules["art.config"]
-    # What ART's configuration would have come to: silence, unless the root logger wants to hear.
+    # As ART's own configuration: silent, unless the root logger has handlers.
     logging.getLogger("art").addHandler(logging.NullHandler())
 
 
 def _config_file() -> Path:
-    """ART's module of settings."""
-    found = importlib.util.find_spec("art")
-    places = list(found.submodule_search_locations or ()) if found else []
+    """Path of ART's configuration module."""
+    spec = importlib.util.find_spec("art")
+    places = list(spec.submodule_search_locations or ()) if spec else []
     config = Path(*places[:1], "config.py")
     if not places or not config.is_file():
         there = f"another package of that name in '{places[0]}'" if places else "nothing"
@@ -55,7 +55,7 @@ def _config_file() -> Path:
 
 
 def _run_elsewhere(config: Path) -> None:
-    """Runs the module of settings alone, with another home folder for as long as that takes."""
+    """Runs the configuration module alone, with a temporary home folder."""
     spec = importlib.util.spec_from_file_location("art.config", config)
     assert spec is not None and spec.loader is not None  # it is a Python file
     module = importlib.util.module_from_spec(spec)

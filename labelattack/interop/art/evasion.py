@@ -27,19 +27,20 @@ def estimator_of(
     *,
     objective: Objective = "margin",
 ) -> MultiLabelClassifier:
-    """A trained network as an estimator, for any of ART's attacks.
+    """Wraps a trained network as an estimator for ART's attacks.
 
     Args:
-        network: Takes normalised images; stays on its device, in evaluation mode.
-        preprocessing: Of its model; ``mean`` and ``std`` are used.
-        size: Height and width of an image as the network takes it.
+        network: Network on normalised images; stays on its device, in evaluation mode. Its memory
+            format becomes channels-last.
+        preprocessing: Preprocessing of its model; ``mean`` and ``std`` are used.
+        size: Height and width of the network's input.
         labels: Number of labels.
-        objective: What attacks climb.
+        objective: Objective that attacks maximise.
 
     Returns:
-        Of float images ``[images, 3, height, width]`` in [0, 1].
+        Estimator on float images ``[images, 3, height, width]`` in [0, 1].
     """
-    # The layout in which convolutions are fastest.
+    # Convolutions are fastest in this layout.
     network.eval().to(memory_format=torch.channels_last)
     return MultiLabelClassifier(
         network,
@@ -63,19 +64,19 @@ def projected_gradient_descent(
     step_size: float,
     steps: int,
 ) -> NDArray[np.float32]:
-    """Moves images, within a ball around each, to where the estimator's objective is larger.
+    """Attacks images by projected gradient descent (PGD) on the estimator's objective.
 
     Args:
-        estimator: What is attacked.
-        images: Within its clip values, ``[images, *input_shape]``; taken as one batch.
-        labels: Multi-hot, ``[images, labels]``.
-        norm: Of the ball.
-        eps: Its radius.
+        estimator: Estimator under attack.
+        images: float32 ``[images, *input_shape]`` within its clip values; taken as one batch.
+        labels: Multi-hot labels, ``[images, labels]``.
+        norm: Norm of the ball around each image.
+        eps: Radius of the ball, in units of the clip values.
         step_size: Length of a step.
-        steps: How many.
+        steps: Number of steps.
 
     Returns:
-        The images attacked, float32.
+        Perturbed images, float32, in the shape of ``images``.
     """
     attack = ProjectedGradientDescent(
         estimator,

@@ -1,4 +1,4 @@
-"""Our attacks as ART's poisoning attacks."""
+"""Label-removal attacks as ART poisoning attacks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     Args:
         attack: Spec of a registered attack, e.g. ``targeted:rate=0.4``, or an attack.
         seed: Seed of the attack, at least 0.
-        encoding: How the poisoned labels are written. ``missing``, the default, writes 1, 0 and -1
-            for positive, negative and hidden, so that plain multi-hot labels mean the same with and
-            without it; ``signed``: 1, -1 and 0; ``nan``: 1, 0 and NaN.
+        encoding: Encoding of the poisoned labels. ``missing``, the default, writes 1, 0 and -1 for
+            positive, negative and hidden, so that full multi-hot labels are valid in it;
+            ``signed``: 1, -1 and 0; ``nan``: 1, 0 and NaN.
 
     Raises:
         UnknownNameError: If the attack or the encoding is unknown.
@@ -59,18 +59,19 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     def poison(
         self, x: NDArray[Any], y: NDArray[Any] | None = None, **kwargs: Any
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Removes labels; inputs pass through untouched and uncopied.
+        """Removes labels; inputs are returned as they are, not copied.
 
         Args:
-            x: Inputs, any array of as many rows as ``y``; only passed through.
+            x: Inputs, any array with as many rows as ``y``; returned as it is.
             y: Clean multi-hot labels, 0 and 1, ``[images, labels]``.
-            **kwargs: Ignored, for ART's sake.
+            **kwargs: Ignored; part of ART's interface.
 
         Returns:
-            ``x`` and the labels that are left, in ``encoding``, ``[images, labels]``.
+            ``x`` and the remaining labels in ``encoding``, ``[images, labels]``.
 
         Raises:
-            LabelError: If ``y`` is absent or not multi-hot, or has other rows than ``x``.
+            LabelError: If ``y`` is absent or not multi-hot, or differs from ``x`` in its number of
+                rows.
         """
         del kwargs
         if y is None:

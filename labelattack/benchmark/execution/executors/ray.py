@@ -15,7 +15,7 @@ from labelattack.benchmark.execution.task import MemoryStore, RunOptions, run_in
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import LabelAttackError, ParameterError
-from labelattack.optional import extra
+from labelattack.optional import require
 
 PASSED_ON = ("LABELATTACK_DATA", "LABELATTACK_CACHE")
 
@@ -43,7 +43,7 @@ class Ray(Executor):
     def open(self, jobs: int, job: RunOptions, store: RecordStore) -> Iterator[WorkerPool]:
         """See [Executor][labelattack.benchmark.execution.executors.base.Executor]."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray = extra("ray", "ray")
+        ray = require("ray", "ray")
         own = not ray.is_initialized()
         if own:
             told = {name: os.environ[name] for name in PASSED_ON if name in os.environ}

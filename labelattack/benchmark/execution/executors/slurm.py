@@ -16,7 +16,7 @@ from labelattack.benchmark.execution.task import RunOptions, run_on_store
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import LabelAttackError, ParameterError
-from labelattack.optional import extra
+from labelattack.optional import require
 
 
 @register("slurm")
@@ -44,7 +44,7 @@ class Slurm(Executor):
     @contextmanager
     def open(self, jobs: int, job: RunOptions, store: RecordStore) -> Iterator[WorkerPool]:
         """See [Executor][labelattack.benchmark.execution.executors.base.Executor]."""
-        submitit = extra("submitit", "slurm")
+        submitit = require("submitit", "slurm")
         folder = store.folder.resolve()
         # Beside the store and for nobody else: submitit exchanges pickles, a store holds none.
         exchange = folder.with_name(f".{folder.name}-slurm")

@@ -29,7 +29,7 @@ from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failur
 from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.record import Record
 from labelattack.files.storage import saved
-from labelattack.optional import extra
+from labelattack.optional import require
 
 SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
 
@@ -50,7 +50,7 @@ def write_report(
         UnknownNameError: If something else is to be mixed.
         StoreError: If the file cannot be written.
     """
-    extra("jinja2", "report"), extra("plotly", "report")  # before the work, not after
+    require("jinja2", "report"), require("plotly", "report")  # before the work, not after
     sections = [
         section(board, own, excerpts(own)) for board, own in boards_with_records(records, mix=mix)
     ]
@@ -119,14 +119,14 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
         escapes, data cannot end their element, and only the page's own scripts, by their hashes,
         may run.
     """
-    jinja2 = extra("jinja2", "report")
-    plotly = extra("plotly.offline", "report").get_plotlyjs()
+    jinja2 = require("jinja2", "report")
+    plotly = require("plotly.offline", "report").get_plotlyjs()
     parts = files(__package__)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     script = "\n".join((parts / part).read_text(encoding="utf-8") for part in SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
     template = environment.from_string((parts / "template.html.j2").read_text(encoding="utf-8"))
-    markup = extra("markupsafe", "report").Markup
+    markup = require("markupsafe", "report").Markup
     html: str = template.render(
         name=name,
         version=version("labelattack"),
