@@ -9,6 +9,8 @@ import torch
 from labelattack import attacks, datasets, defenses, models, mutations
 from labelattack.cli import main
 from labelattack.registry.installation import edits_behind
+from labelattack.training import protocols
+from labelattack.training.protocols import base, linear
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
@@ -35,12 +37,26 @@ def _as_committed(monkeypatch):
 @pytest.fixture
 def forgotten():
     """What a test registers is gone after it."""
-    registries = [module.registry for module in (attacks, datasets, defenses, models, mutations)]
+    kinds = attacks, datasets, defenses, models, mutations, protocols
+    registries = [kind.registry for kind in kinds]
     before = [set(registry._classes) for registry in registries]
     yield
     for registry, known in zip(registries, before, strict=True):
         for name in set(registry._classes) - known - set(registry._builtin.modules):
             del registry._classes[name]
+
+
+@pytest.fixture
+def count_training(monkeypatch):
+    """Returns a list that grows by each attempt to train, which trains nothing."""
+
+    def start():
+        trained = []
+        monkeypatch.setattr(base, "fit", lambda *a, **k: trained.append(1))
+        monkeypatch.setattr(linear, "fit_heads", lambda *a, **k: trained.append(1))
+        return trained
+
+    return start
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from labelattack.training.optimizer import adam_step
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized import heads, loss
 from labelattack.training.vectorized.heads import HeadRun, fit_heads
-from labelattack.training.vectorized.loss import Batched, together
+from labelattack.training.vectorized.loss import VmappedLoss, vectorize
 from labelattack.training.vectorized.tracing import recorded
 
 CPU = torch.device("cpu")
@@ -61,11 +61,11 @@ def some_runs(make, batch_size=16, kind=""):
 
 def checked(runs):
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
-    return together([run.loss for run in runs], range(len(runs)), signs)
+    return vectorize([run.loss for run in runs], range(len(runs)), signs)
 
 
 def is_batched(runs):
-    return isinstance(checked(runs), Batched)
+    return isinstance(checked(runs), VmappedLoss)
 
 
 def alone(run):
@@ -298,7 +298,7 @@ def test_every_loss_can_be_recorded(spec, recordings):
 def test_what_a_recording_would_freeze_is_recorded_anew_or_not_at_all(make, made, recordings):
     """A loss that counts its calls counts the group's, which are as many as each run's alone."""
     runs = some_runs(make)
-    batched = Batched([run.loss for run in copy.deepcopy(runs)], range(4), calls=5)
+    batched = VmappedLoss([run.loss for run in copy.deepcopy(runs)], range(4), calls=5)
     batched.learned(range(4))
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed") for run in runs]))
     for epoch in range(1, 5):

@@ -14,7 +14,7 @@ from labelattack.benchmark.store.store import RecordStore
 from labelattack.defenses import registry as defenses
 from labelattack.measures._px_settings import EvasionSettings
 from labelattack.registry.spec import Spec
-from labelattack.training.device import single_thread
+from labelattack.training.hardware import single_thread
 
 WAYS = [
     {"objective": "cross-entropy", "eps": 8 / 255, "steps": 10},

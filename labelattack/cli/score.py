@@ -58,7 +58,7 @@ def score(
     from labelattack.measures._d_score.plots import draw_deletions, draw_distributions, draw_scatter
     from labelattack.models import registry as models
     from labelattack.models.base import read_weights
-    from labelattack.training.device import resolve_device, single_thread
+    from labelattack.training.hardware import resolve_device, single_thread
 
     forget()
     load_plugins(plugin)

@@ -25,7 +25,7 @@ from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry.installation import edits_behind
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs, split_batches
 from labelattack.training.workers import in_order, worker_pool
 

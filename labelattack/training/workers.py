@@ -22,7 +22,7 @@ from labelattack.errors import LabelAttackError
 from labelattack.files.storage import is_file
 from labelattack.registry.plugins import load_plugin
 from labelattack.registry.registry import components_of_main
-from labelattack.training.device import single_thread
+from labelattack.training.hardware import single_thread
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from labelattack.datasets.base import Split, Splits
 from labelattack.errors import LabelAttackError, PluginError
 from labelattack.measures._d_score.scoring import choose_images
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import frozen_network
-from labelattack.training.protocols.base import Prepared, prepare
-from labelattack.training.recipe import Protocol
+from labelattack.training.hardware import resolve_device
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.protocols.base import Prepared
 
 _others: list[Callable[[], None]] = [frozen_network.cache_clear]
 
@@ -56,6 +56,6 @@ def chosen_test(dataset: str, images: int, seed: int) -> Split:
 
 
 @lru_cache(maxsize=1)
-def prepared(dataset: str, model: Spec, protocol: Protocol, device: str) -> Prepared:
+def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
     """Readies a dataset and a model for training under a protocol, keeping the last pair."""
-    return prepare(protocol, load(dataset), model, device=resolve_device(device))
+    return protocols.create(protocol).prepare(load(dataset), model, device=resolve_device(device))

@@ -28,9 +28,8 @@ from labelattack.models.base import Network
 from labelattack.models.weights import fit
 from labelattack.mutations.base import Stage
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs
-from labelattack.training.recipe import Protocol
 
 
 @lru_cache(maxsize=2)
@@ -72,7 +71,7 @@ def looks_of(
     return looks, test, stage
 
 
-def protocol_of(state: Mapping[str, Tensor]) -> Protocol:
+def protocol_of(state: Mapping[str, Tensor]) -> str:
     """Under which protocol weights were trained: the linear one trains the head only."""
     names = sorted(name.rpartition(".")[2] for name in state)
     return "linear" if names == ["bias", "weight"] else "finetune"
@@ -110,7 +109,7 @@ def diagnosis_of(
 def prepare_d_score(
     dataset: str,
     model: str,
-    protocol: Protocol,
+    protocol: str,
     settings: DScoreSettings,
     device: str,
     jobs: int,

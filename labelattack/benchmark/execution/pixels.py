@@ -14,11 +14,10 @@ from labelattack.measures._px_settings import CorruptionSettings, EvasionSetting
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import features
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.loop import predict
-from labelattack.training.recipe import Protocol
 
 
 def prepare_evasion() -> None:
@@ -62,7 +61,7 @@ on_forget(_corrupted.clear)
 def corrupted_inputs(
     dataset: str,
     model: Spec,
-    protocol: Protocol,
+    protocol: str,
     settings: CorruptionSettings,
     device: str,
     *,
@@ -93,7 +92,7 @@ def corrupted_inputs(
 def _corrupted_inputs(
     dataset: str,
     model: Spec,
-    protocol: Protocol,
+    protocol: str,
     settings: CorruptionSettings,
     device: str,
     jobs: int,

@@ -24,9 +24,9 @@ from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.base import Progress
 from labelattack.models import registry as models
-from labelattack.training.device import resolve_device
-from labelattack.training.distributed import agreed, check_parallel, leads, size
-from labelattack.training.protocols.base import prepare
+from labelattack.training.distributed import broadcast, check_parallel, is_main_process, world_size
+from labelattack.training.hardware import resolve_device
+from labelattack.training.protocols import registry as protocols
 from labelattack.training.workers import require_main_process
 
 USUAL, HERE = RunOptions(), Local()
@@ -73,7 +73,7 @@ def run_grid(
             were running beside it come to.
     """
     require_main_process()
-    jobs = jobs if size() == 1 else 1
+    jobs = jobs if world_size() == 1 else 1
 
     def lacking(cell: Cell) -> bool:
         record = store.get(cell.key)
@@ -81,11 +81,11 @@ def run_grid(
             return True
         return job.measures.lacking(record) != NOTHING_MORE
 
-    missing = agreed([cell for cell in cells if lacking(cell)])
+    missing = broadcast([cell for cell in cells if lacking(cell)])
     if not missing:
         return 0
     for protocol in {cell.protocol for cell in missing}:
-        check_parallel(protocol)
+        check_parallel(protocol, allowed=protocols.create(protocol).data_parallel)
     check_cells(missing, build=executor.on_this_machine)
     if executor.on_this_machine:
         _prepare(missing, job, jobs, progress)
@@ -134,7 +134,7 @@ def run_grid(
                 and len(running) <= (lanes.width if lanes.width > 1 else 0)
             ):
                 group = waiting.pop()
-                mine = agreed(claimed(group) if leads() else group)
+                mine = broadcast(claimed(group) if is_main_process() else group)
                 if mine:
                     running[lanes.pool.submit(lanes.run, mine)] = mine
             for future in wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done:
@@ -146,7 +146,7 @@ def run_grid(
                     group = [cell for cell in group if not lacking(cell)]
                 computed += len(group)
                 done += len(group)
-                for cell in group if leads() else ():
+                for cell in group if is_main_process() else ():
                     claims.give_back(cell.key)
                     if finished is not None and (record := store.get(cell.key)) is not None:
                         finished(record)
@@ -154,7 +154,7 @@ def run_grid(
             if stopped is not None and not running:
                 raise stopped
             if not waiting and not running:
-                waiting = agreed(groups(elsewhere, lanes.width, device))
+                waiting = broadcast(groups(elsewhere, lanes.width, device))
                 if not waiting:
                     return computed
                 elsewhere.clear()
@@ -190,7 +190,7 @@ def run_selected(
     cheap = replace(job, measures=job.measures.model_copy(update={"evasion": None}))
     computed = run_grid(cells, store, cheap, progress=progress, **how)
     records = [record for cell in cells if (record := store.get(cell.key)) is not None]
-    chosen = [record.cell for record in agreed(selected_runs(records))]
+    chosen = [record.cell for record in broadcast(selected_runs(records))]
 
     def told(what: str, done: int, total: int) -> None:
         progress("attacked" if what == "cells" else what, done, total)
@@ -203,8 +203,7 @@ def _prepare(cells: Sequence[Cell], job: RunOptions, jobs: int, progress: Progre
     """In this process, so that features are cached before several others want them."""
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
         device = resolve_device(job.device)
-        prepare(
-            protocol,
+        protocols.create(protocol).prepare(
             load(dataset),
             models.resolve(model),
             device=device,

@@ -25,7 +25,7 @@ from labelattack.measures._d_score.outcome import Diagnosis
 from labelattack.measures._d_score.scoring import box_densities, diagnose, shape_of
 from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.models import registry as models
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 
 USUAL_GRIDS = (3, 5)
 

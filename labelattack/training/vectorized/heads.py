@@ -20,10 +20,10 @@ from labelattack.seeding import permutation
 from labelattack.training.fallbacks import told
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
-from labelattack.training.loop import Best, Fit, mean_loss
+from labelattack.training.loop import BestEpoch, Fit, mean_loss
 from labelattack.training.optimizer import adam_step
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized.loss import Apart, Losses, together
+from labelattack.training.vectorized.loss import GroupLoss, SequentialLoss, vectorize
 
 _PROBE_IMAGES = 16
 _LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
@@ -118,7 +118,7 @@ def fit_heads(
     fits: list[Fit | Exception]
     try:
         checked = [
-            together(
+            vectorize(
                 losses,
                 part,
                 signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
@@ -129,7 +129,7 @@ def fit_heads(
         fits = _fit_ordered(ordered, train, val, (signs, whose), checked)
     except Exception as error:  # what a stranger's code raises later than in the check
         reason = told(f"{len(runs)} heads trained again, their losses called one by one", error)
-        apart = [Apart(losses, part, reason) for losses, part in parts]
+        apart = [SequentialLoss(losses, part, reason) for losses, part in parts]
         fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
     found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
@@ -147,12 +147,12 @@ def _fit_ordered(
     train: FeatureInputs,
     val: FeatureInputs,
     labels: tuple[Tensor, Tensor],
-    kinds: Sequence[Losses],
+    kinds: Sequence[GroupLoss],
 ) -> list[Fit | Exception]:
     device, recipe = labels[0].device, runs[0].recipe
     heads = _Heads(runs, device)
     step_all = _stepped(runs, heads, kinds)
-    best = [Best() for _ in runs]
+    best = [BestEpoch() for _ in runs]
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
         seen: list[Tensor] = []
@@ -308,7 +308,9 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(signs).to(device), whose
 
 
-def _stepped(runs: list[HeadRun], heads: _Heads, kinds: Sequence[Losses]) -> Callable[[], object]:
+def _stepped(
+    runs: list[HeadRun], heads: _Heads, kinds: Sequence[GroupLoss]
+) -> Callable[[], object]:
     """A step of Adam on all that is learned, one call for each learning rate."""
     by_rate: dict[float, list[Tensor]] = defaultdict(list)
     for losses in kinds:

@@ -25,8 +25,8 @@ _PROBE_STEPS = 3
 _OF_A_RUN, _OF_AN_EPOCH = 1_000, 400
 
 
-class Losses(ABC):
-    """Losses of one kind.
+class GroupLoss(ABC):
+    """GroupLoss of one kind.
 
     Attributes:
         runs: Which of the runs that train together they are of.
@@ -64,7 +64,7 @@ class Losses(ABC):
         """
 
 
-class Batched(Losses):
+class VmappedLoss(GroupLoss):
     """One call for all: the loss of the first run, mapped over the state of each.
 
     Args:
@@ -178,7 +178,7 @@ class Batched(Losses):
             held = [*(tables if self.by_rows else leaves), *buffers]
             named = dict(zip((*self.tables, *self.buffers), held, strict=True))
             reading = [(table, index, leaf) for table, leaf in zip(tables, leaves, strict=True)]
-            with _ByRows(reading) if self.by_rows else nullcontext():
+            with _RowReads(reading) if self.by_rows else nullcontext():
                 value: Tensor = functional_call(self.loss, named, (logits, alone))
             return value
 
@@ -199,7 +199,7 @@ class _Spied(Step):
         return super().__getattribute__(name)
 
 
-class _ByRows(TorchFunctionMode):
+class _RowReads(TorchFunctionMode):
     """Hands out the rows of a table, read beforehand, wherever it is read at their index.
 
     Raises:
@@ -228,7 +228,7 @@ class _ByRows(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class Apart(Losses):
+class SequentialLoss(GroupLoss):
     """One call for each run, for losses that cannot be mapped."""
 
     def __init__(self, losses: Sequence[PartialLabelLoss], runs: range, fallback: str = "") -> None:
@@ -271,9 +271,9 @@ class Apart(Losses):
         return together.detach(), at_logits
 
 
-def together(
+def vectorize(
     losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor, *, calls: int = 0
-) -> Losses:
+) -> GroupLoss:
     """One call for all the losses if it gives the values and gradients of a call for each.
 
     Args:
@@ -284,20 +284,20 @@ def together(
         calls: About how many calls there will be in an epoch.
     """
     if len(losses) == 1:
-        return Apart(losses, runs)
+        return SequentialLoss(losses, runs)
     reason: Exception | None = None
     # A loss that learns nothing reads no rows of it.
     for by_rows in (True, False) if [*losses[0].parameters()] else (False,):
         try:
             _require_agreement(losses, signs, by_rows)
-            batched = Batched(losses, runs, by_rows=by_rows, calls=calls)
+            batched = VmappedLoss(losses, runs, by_rows=by_rows, calls=calls)
             if reason is not None:
                 what = f"tables of {_name(losses[0])} differentiated whole, not by rows"
                 batched.fallbacks.append(told(what, reason))
             return batched
         except Exception as error:  # whatever mapping raises, each run's can still be called
             reason = error
-    return Apart(losses, runs, told(f"{_name(losses[0])} called one by one", reason))
+    return SequentialLoss(losses, runs, told(f"{_name(losses[0])} called one by one", reason))
 
 
 def _name(loss: PartialLabelLoss) -> str:
@@ -312,7 +312,7 @@ def _require_agreement(losses: Sequence[PartialLabelLoss], signs: Tensor, by_row
         DefenseError: If values or gradients differ.
     """
     runs = range(len(losses))
-    ways = Batched(copy.deepcopy(losses), runs, by_rows=by_rows), Apart(losses, runs)
+    ways = VmappedLoss(copy.deepcopy(losses), runs, by_rows=by_rows), SequentialLoss(losses, runs)
     learned = [way.learned(runs) for way in ways]
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(signs.shape[1], device=signs.device).repeat(len(losses), 1)
