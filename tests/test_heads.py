@@ -15,10 +15,11 @@ from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, fit, predict
 from labelattack.training.optimizer import adam_step
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized import heads, loss
+from labelattack.training.vectorized import heads, vmapped_loss
 from labelattack.training.vectorized.heads import HeadRun, fit_heads
-from labelattack.training.vectorized.loss import VmappedLoss, vectorize
 from labelattack.training.vectorized.tracing import recorded
+from labelattack.training.vectorized.vectorize import vectorize
+from labelattack.training.vectorized.vmapped_loss import VmappedLoss
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -276,9 +277,9 @@ def recordings(monkeypatch):
         made.append(play is not None)
         return play
 
-    monkeypatch.setattr(loss, "_OF_A_RUN", 1)
-    monkeypatch.setattr(loss, "_OF_AN_EPOCH", 1)
-    monkeypatch.setattr(loss, "recorded", noted)
+    monkeypatch.setattr(vmapped_loss, "_OF_A_RUN", 1)
+    monkeypatch.setattr(vmapped_loss, "_OF_AN_EPOCH", 1)
+    monkeypatch.setattr(vmapped_loss, "recorded", noted)
     return made
 
 
@@ -325,8 +326,15 @@ def test_only_what_gives_the_same_again_is_recorded():
         calls.append(1)
         return [tensor * len(calls)]
 
-    assert recorded(counts, [torch.ones(3)], nn.Linear(1, 1)) is None
-    double = recorded(lambda tensor: [tensor * 2, tensor.add_(1)], [torch.ones(3)], nn.Linear(1, 1))
+    reasons = []
+    assert recorded(counts, [torch.ones(3)], nn.Linear(1, 1), reasons.append) is None
+    assert [str(reason) for reason in reasons] == ["played again it gives other values"]
+    double = recorded(
+        lambda tensor: [tensor * 2, tensor.add_(1)],
+        [torch.ones(3)],
+        nn.Linear(1, 1),
+        reasons.append,
+    )
     given = torch.arange(3.0)
     assert double is not None and torch.equal(double(given)[0], torch.tensor([0.0, 2.0, 4.0]))
     assert torch.equal(given, torch.tensor([1.0, 2.0, 3.0]))

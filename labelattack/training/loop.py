@@ -1,4 +1,4 @@
-"""Training of whole networks, and what all training has in common."""
+"""Training loop of a single network, and its evaluation."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Fit:
     """A finished training run.
 
     Attributes:
-        epochs: What each epoch came to.
+        epochs: Loss and validation mAP of each epoch.
         selected: Epoch (from 1) with the best validation mAP; the last if it is never defined.
         state: The network's state after that epoch.
-        fallbacks: Why a fast path was left, one line each; numbers are the same without it.
+        fallbacks: Reasons why fast paths were given up, one line each; numbers are the same.
     """
 
     epochs: list[Epoch]
@@ -69,7 +69,7 @@ class BestEpoch:
             self._state = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def fit(self, fallbacks: Iterable[str] = ()) -> Fit:
-        """The finished run, with the reasons why fast paths were left."""
+        """The finished run, with the reasons why fast paths were given up."""
         return Fit(self._epochs, self._selected, self._state, tuple(fallbacks))
 
 
@@ -168,14 +168,14 @@ def epochs(
     Raises:
         TrainingDivergedError: If the loss is not finite.
     """
-    together = data_parallel(network, device)
+    parallel = data_parallel(network, device)
     positives = torch.from_numpy(labels.positives.copy()).to(device)
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
     # Of one image, batch normalisation may have one number a channel, which has no variance; with
     # several processes each has an image of every batch.
     least = world_size() + 1 if normalises_batches(network) else 1
     for epoch in range(1, recipe.epochs + 1):
-        together.train()
+        parallel.train()
         order = permutation(len(train), seed, "shuffle", str(epoch))
         batches = split_batches(order, recipe.batch_size, least=least)
         own = [shard(rows) for rows in batches]
@@ -191,7 +191,7 @@ def epochs(
                 epochs=recipe.epochs,
             )
             optimizer.zero_grad(set_to_none=True)
-            values.append(_backward(together, loss, batch, step, recipe.micro_batch, least))
+            values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
 

@@ -21,9 +21,10 @@ from labelattack.training.fallbacks import told
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import BestEpoch, Fit, mean_loss
-from labelattack.training.optimizer import adam_step
+from labelattack.training.optimizer import adam_step, kernel_fault
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized.loss import GroupLoss, SequentialLoss, vectorize
+from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
+from labelattack.training.vectorized.vectorize import vectorize
 
 _PROBE_IMAGES = 16
 _LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
@@ -190,7 +191,12 @@ def _fit_ordered(
                 failed[row] = error
         if len(failed) == len(runs):
             break
-    reasons = {row: losses.fallbacks for losses in kinds for row in losses.runs}
+    fault = kernel_fault(device)
+    reasons = {
+        row: [*losses.fallbacks, *([fault] if fault else [])]
+        for losses in kinds
+        for row in losses.runs
+    }
     return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
 
 
