@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
 import platform
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 
 from labelattack.errors import ParameterError
 
+_log = logging.getLogger("labelattack")
 _USUAL_CACHE = 16 << 20  # where nothing tells
 _USUAL_MEMORY = 4 << 30
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -23,9 +26,10 @@ def resolve_device(name: str) -> torch.device:
         ParameterError: If the device is unknown or not there.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        kind = "mps" if torch.backends.mps.is_available() else "cpu"
+        chosen = torch.device("cuda" if torch.cuda.is_available() else kind)
+        _log.info("device auto: %s of this machine is taken", chosen)
+        return chosen
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -45,6 +49,7 @@ def single_thread() -> None:
     also makes sums independent of the number of cores.
     """
     torch.set_num_threads(1)
+    _log.debug("process %d computes with one thread", os.getpid())
     _keep_memory()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -29,6 +30,7 @@ from labelattack.training.hardware import resolve_device
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.workers import require_main_process
 
+_log = logging.getLogger("labelattack")
 USUAL, HERE = RunOptions(), Local()
 _TURNS = 8  # tasks for each process into which measuring is divided
 POLL = 0.5  # seconds between looks at what others compute
@@ -115,6 +117,7 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Leases(store.folder / "claims", lease) as claims,
     ):
+        _log.info("%d cells to run on %s, %d at once", len(missing), device, lanes.width)
         # What is trained already and only measured gains nothing by company, and may take long.
         trained = [cell for cell in missing if store.has_weights(cell.key)]
         measured = {cell.key for cell in trained}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
 from labelattack.training.vectorized.vectorize import vectorize
 
+_log = logging.getLogger("labelattack")
 _PROBE_IMAGES = 16
 _LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
 _MOST = 128  # heads; more share no call's price that matters, and want memory
@@ -57,6 +59,7 @@ def heads_at_once(
     head = 4 * (channels + 1) * labels * number
     in_cache = max(8, share // head)
     memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
+    _log.debug("heads at once: cache %d, memory %d, limit %d", in_cache, memory, _MOST)
     return max(1, min(in_cache, memory, _MOST))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +15,7 @@ from labelattack.training.fallbacks import told
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
 from labelattack.training.vectorized.vmapped_loss import VmappedLoss
 
+_log = logging.getLogger("labelattack")
 _PROBE_STEPS = 3
 
 
@@ -42,6 +44,7 @@ def vectorize(
             if reason is not None:
                 what = f"tables of {_name(losses[0])} differentiated whole, not by rows"
                 batched.fallbacks.append(told(what, reason))
+            _log.debug("%s: %d losses in one call", _name(losses[0]), len(losses))
             return batched
         except Exception as error:  # whatever mapping raises, each run's can still be called
             reason = error
