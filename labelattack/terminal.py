@@ -1,15 +1,17 @@
-"""Standard streams that accept any text, whatever their encoding and state."""
+"""Standard streams that take every text, and log lines on them."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import json
+import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from labelattack.errors import LabelAttackError
+from labelattack.errors import LabelAttackError, printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -49,6 +51,52 @@ def prepare_streams() -> None:
 def json_for(stream: TextIO, text: str) -> str:
     """Equivalent JSON that the encoding of a stream can hold."""
     return text if (stream.encoding or "").lower().startswith("utf") else _escaped(text)
+
+
+class LogLines(logging.Handler):
+    """Log handler that writes each message of the package as one plain line.
+
+    Args:
+        write: Takes a line; standard error by default.
+    """
+
+    def __init__(self, write: Callable[[str], object] | None = None) -> None:
+        super().__init__()
+        self._write = write or _to_stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the message, after its level unless that is information."""
+        try:
+            level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+            self._write(f"{level}{printable(record.getMessage())}")
+        except Exception:  # logging must not end the work that it tells of
+            self.handleError(record)
+
+
+def start_log(level: int, write: Callable[[str], object] | None = None) -> Callable[[], None]:
+    """Shows what the package logs from some level on; the root logger is left alone.
+
+    Args:
+        level: Least level that is shown, a number of ``logging``.
+        write: Takes a line; standard error by default.
+
+    Returns:
+        A function that puts the logger back as it was.
+    """
+    logger, handler = logging.getLogger("labelattack"), LogLines(write)
+    before = logger.level
+    logger.setLevel(level)
+    logger.addHandler(handler)
+
+    def stop() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    return stop
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 class _Outlet(io.FileIO):

@@ -9,6 +9,7 @@ import torch
 from labelattack.cli import main
 from labelattack.registry import registry as registry_module
 from labelattack.registry.installation import edits_behind
+from labelattack.training.protocols import base, linear
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
@@ -41,6 +42,19 @@ def forgotten():
     for registry, known in zip(registries, before, strict=True):
         for name in set(registry._classes) - known - set(registry._builtin.modules):
             del registry._classes[name]
+
+
+@pytest.fixture
+def count_training(monkeypatch):
+    """Returns a list that grows by each attempt to train, which trains nothing."""
+
+    def start():
+        trained = []
+        monkeypatch.setattr(base, "fit", lambda *a, **k: trained.append(1))
+        monkeypatch.setattr(linear, "fit_heads", lambda *a, **k: trained.append(1))
+        return trained
+
+    return start
 
 
 @pytest.fixture

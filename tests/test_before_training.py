@@ -9,13 +9,13 @@ from PIL import Image
 
 from labelattack import datasets
 from labelattack.benchmark.boards.leaderboard import boards
-from labelattack.benchmark.execution import run_cell as cells_module
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError, LabelAttackError, StoreError
+from labelattack.training.protocols import base as protocol_module
 from tests.conftest import SMALL_DIGITS, exit_code
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -283,14 +283,14 @@ def test_what_a_group_had_finished_is_kept_when_it_is_stopped(tmp_path, monkeypa
 
 
 def test_an_image_that_fails_later_fails_the_cells_that_need_it(tmp_path, monkeypatch):
-    fit = cells_module.fit
+    fit = protocol_module.fit
 
     def hiccup(network, loss, *arguments, **named):
         if type(loss).__name__ == "AssumeNegative":
             raise DatasetError("image 'a.jpg' cannot be read: Input/output error")
         return fit(network, loss, *arguments, **named)
 
-    monkeypatch.setattr(cells_module, "fit", hiccup)
+    monkeypatch.setattr(protocol_module, "fit", hiccup)
     store = RecordStore(tmp_path / "store")
     assert run_grid(grid_of(SMALL_DIGITS), store) == 2
     found = {record.cell.defense.partition(":")[0]: record for record in store}

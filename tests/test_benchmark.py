@@ -31,6 +31,7 @@ from labelattack.files.storage import written_whole
 from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.measures.request import MeasureRequest
 from labelattack.metrics.average_precision import average_precision
+from labelattack.training.protocols import linear
 from labelattack.training.validation import validation_labels
 from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
@@ -332,13 +333,14 @@ QUICK_SCORE = DScoreSettings(images=20, resamples=5)
 
 
 @pytest.mark.parametrize("protocol", ["linear", "finetune"])
-def test_d_score_is_measured_later_from_stored_weights(store, protocol, monkeypatch):
+def test_d_score_is_measured_later_from_stored_weights(
+    store, protocol, count_training, monkeypatch
+):
     wanted = cells(protocol=protocol, defenses=("an",), seeds=(0,), lrs=(1e-2,), epochs=1)
     run_grid(wanted, store)
     assert all("d-score" not in store.get(c.key).outcomes for c in wanted)
     before = {c.key: store.get(c.key) for c in wanted}
-    trained = []
-    monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
+    trained = count_training()
     assert (
         run_grid(wanted, store, RunOptions(measures=MeasureRequest.of(QUICK_SCORE))) == len(wanted)
         and not trained
@@ -458,9 +460,7 @@ def test_d_score_columns_are_means_and_never_of_mixed_measurements(curve_records
 
 
 def test_groups_hold_every_cell_once_and_share_what_they_can(monkeypatch):
-    monkeypatch.setattr(
-        grouping, "heads_at_once", lambda *shape, device, processes: 12 // processes
-    )
+    monkeypatch.setattr(linear, "heads_at_once", lambda *shape, device, processes: 12 // processes)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     found = cells(attacks=("targeted", "random"), seeds=(0, 1, 2), batch_sizes=(8, 16))
     for jobs in (1, 2, 3):

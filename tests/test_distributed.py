@@ -115,13 +115,13 @@ LEAVES = """
 import sys
 from pathlib import Path
 import torch
-from labelattack.training.distributed import gathered, parallel, team
+from labelattack.training.distributed import all_gather, data_parallel, process_group
 
 def train():
-    network = parallel(torch.nn.Linear(4, 2), torch.device("cpu"))
-    network(gathered(torch.ones(3, 4), 6)).sum().backward()
+    network = data_parallel(torch.nn.Linear(4, 2), torch.device("cpu"))
+    network(all_gather(torch.ones(3, 4), 6)).sum().backward()
 
-with team(torch.device("cpu")):
+with process_group(torch.device("cpu")):
     train()
 sys.exit(sum("gloo" in (task / "comm").read_text() for task in Path("/proc/self/task").iterdir()))
 """

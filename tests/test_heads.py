@@ -15,10 +15,11 @@ from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, fit, predict
 from labelattack.training.optimizer import adam_step
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized import heads, loss
+from labelattack.training.vectorized import heads, vmapped_loss
 from labelattack.training.vectorized.heads import HeadRun, fit_heads
-from labelattack.training.vectorized.loss import Batched, together
 from labelattack.training.vectorized.tracing import recorded
+from labelattack.training.vectorized.vectorize import vectorize
+from labelattack.training.vectorized.vmapped_loss import VmappedLoss
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -61,11 +62,11 @@ def some_runs(make, batch_size=16, kind=""):
 
 def checked(runs):
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
-    return together([run.loss for run in runs], range(len(runs)), signs)
+    return vectorize([run.loss for run in runs], range(len(runs)), signs)
 
 
 def is_batched(runs):
-    return isinstance(checked(runs), Batched)
+    return isinstance(checked(runs), VmappedLoss)
 
 
 def alone(run):
@@ -276,9 +277,9 @@ def recordings(monkeypatch):
         made.append(play is not None)
         return play
 
-    monkeypatch.setattr(loss, "_OF_A_RUN", 1)
-    monkeypatch.setattr(loss, "_OF_AN_EPOCH", 1)
-    monkeypatch.setattr(loss, "recorded", noted)
+    monkeypatch.setattr(vmapped_loss, "_OF_A_RUN", 1)
+    monkeypatch.setattr(vmapped_loss, "_OF_AN_EPOCH", 1)
+    monkeypatch.setattr(vmapped_loss, "recorded", noted)
     return made
 
 
@@ -298,7 +299,7 @@ def test_every_loss_can_be_recorded(spec, recordings):
 def test_what_a_recording_would_freeze_is_recorded_anew_or_not_at_all(make, made, recordings):
     """A loss that counts its calls counts the group's, which are as many as each run's alone."""
     runs = some_runs(make)
-    batched = Batched([run.loss for run in copy.deepcopy(runs)], range(4), calls=5)
+    batched = VmappedLoss([run.loss for run in copy.deepcopy(runs)], range(4), calls=5)
     batched.learned(range(4))
     signs = torch.from_numpy(np.stack([encode(run.labels, "signed") for run in runs]))
     for epoch in range(1, 5):
@@ -325,8 +326,15 @@ def test_only_what_gives_the_same_again_is_recorded():
         calls.append(1)
         return [tensor * len(calls)]
 
-    assert recorded(counts, [torch.ones(3)], nn.Linear(1, 1)) is None
-    double = recorded(lambda tensor: [tensor * 2, tensor.add_(1)], [torch.ones(3)], nn.Linear(1, 1))
+    reasons = []
+    assert recorded(counts, [torch.ones(3)], nn.Linear(1, 1), reasons.append) is None
+    assert [str(reason) for reason in reasons] == ["played again it gives other values"]
+    double = recorded(
+        lambda tensor: [tensor * 2, tensor.add_(1)],
+        [torch.ones(3)],
+        nn.Linear(1, 1),
+        reasons.append,
+    )
     given = torch.arange(3.0)
     assert double is not None and torch.equal(double(given)[0], torch.tensor([0.0, 2.0, 4.0]))
     assert torch.equal(given, torch.tensor([1.0, 2.0, 3.0]))

@@ -151,7 +151,7 @@ def test_table_three_derives_the_d_score():
         ("atacks = []", UnknownNameError, "'spec.toml': 'atacks'; did you mean 'attacks'"),
         ("epochs = 0", ParameterError, "'spec.toml': epochs must be greater than or equal to 1, got 0"),
         ("lrs = [1e-3, -1]", ParameterError, "'spec.toml': lrs.1 must be greater than 0"),
-        ("protocol = 'linar'", ParameterError, "protocol must be 'finetune' or 'linear', got 'linar'"),
+        ("protocol = 3", ParameterError, "'spec.toml': protocol must be a valid string, got 3"),
         ("[[reported]]\ndataset='x'\nattacks=['a']\nvalues={an=[1.0, 2.0]}", ParameterError, "must have 1 values for 'an'"),
     ],
 )  # fmt: skip

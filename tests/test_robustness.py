@@ -14,7 +14,6 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from labelattack.benchmark.boards import leaderboard
-from labelattack.benchmark.execution import run_cell as running
 from labelattack.benchmark.execution.context import load, setup_of, trained_run
 from labelattack.benchmark.execution.run_cell import run_cell
 from labelattack.benchmark.execution.scheduler import run_grid, run_selected
@@ -325,14 +324,14 @@ def cells(**changes):
 
 
 @pytest.mark.parametrize("protocol", ["linear", "finetune"])
-def test_pixels_are_changed_later_for_stored_weights(tmp_path, protocol, monkeypatch):
+def test_pixels_are_changed_later_for_stored_weights(
+    tmp_path, protocol, count_training, monkeypatch
+):
     store = _store(tmp_path / "store")
     wanted = cells(protocol=protocol, seeds=(0,), epochs=1)
     run_grid(wanted, store)
     before = {cell.key: store.get(cell.key) for cell in wanted}
-    trained = []
-    monkeypatch.setattr(running, "fit", lambda *a, **k: trained.append(1))
-    monkeypatch.setattr(running, "fit_heads", lambda *a, **k: trained.append(1))
+    trained = count_training()
     assert run_grid(wanted, store, RunOptions(measures=QUICK)) == len(wanted) and not trained
     later = {cell.key: store.get(cell.key) for cell in wanted}
     for key, record in later.items():

@@ -304,10 +304,9 @@ def stepped(make_step):
 def test_heads_train_without_the_private_kernel(monkeypatch):
     wanted = stepped(optimizer.adam_step)
     monkeypatch.setattr(optimizer, "torch", WithoutKernel())
-    if hasattr(optimizer, "_kernel_is_known"):
-        optimizer._kernel_is_known.cache_clear()
+    optimizer.kernel_fault.cache_clear()
     assert torch.equal(stepped(optimizer.adam_step), wanted)
-    optimizer._kernel_is_known.cache_clear()
+    optimizer.kernel_fault.cache_clear()
 
 
 def test_corrupted_images_made_before_are_those_that_are_measured():

@@ -25,8 +25,8 @@ from labelattack.errors import (
 )
 from labelattack.files.storage import PART, written_whole
 from labelattack.training import feature_cache as feature_cache
-from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import cache_folder
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
 from labelattack.training.loop import fit, predict
 from labelattack.training.recipe import Recipe

@@ -14,7 +14,7 @@ from labelattack.defenses import registry as defenses
 from labelattack.measures.evasion import EvasionSettings
 from labelattack.measures.request import MeasureRequest
 from labelattack.registry.spec import Spec
-from labelattack.training.device import single_thread
+from labelattack.training.hardware import single_thread
 
 WAYS = [
     {"objective": "cross-entropy", "eps": 8 / 255, "steps": 10},

@@ -33,7 +33,7 @@ def checks(dataset, model):
     from labelattack.measures._d_score.scoring import shape_of
     from labelattack.measures.d_score import DScoreSettings
     from labelattack.registry.installation import commit, edited_files
-    from labelattack.training.device import resolve_device
+    from labelattack.training.hardware import resolve_device
 
     found = {}
     names = defenses.registry.names()

@@ -81,7 +81,7 @@ def rows():
 
     from labelattack import datasets, models
     from labelattack.training import feature_cache
-    from labelattack.training.device import single_thread
+    from labelattack.training.hardware import single_thread
     from labelattack.training.inputs import ImageInputs, split_batches
 
     single_thread()

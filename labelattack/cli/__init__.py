@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import warnings
@@ -23,9 +24,9 @@ from labelattack.cli.reproduce import reproduce
 from labelattack.cli.score import score
 from labelattack.cli.show import show
 from labelattack.cli.store import store
-from labelattack.errors import LabelAttackError
+from labelattack.errors import LabelAttackError, ParameterError
 from labelattack.files.storage import expanded
-from labelattack.terminal import prepare_streams
+from labelattack.terminal import prepare_streams, start_log
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,13 +76,32 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _level(verbose: int, quiet: bool) -> int:
+    """Least level of the log that is shown."""
+    if quiet and verbose:
+        raise ParameterError("one of --verbose and --quiet must be given, got both")
+    if quiet:
+        return logging.ERROR
+    return {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+
+
 @app.callback()
 def about(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "-V", "--version", help="Print the version.", is_eager=True, callback=_print_version
         ),
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v", "--verbose", count=True, help="Say what is decided on the way; -vv says more."
+        ),
+    ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing of warnings, errors only.")
     ] = False,
 ) -> None:
     """What remains of a multi-label classifier when part of its training labels disappears?
@@ -95,6 +115,9 @@ def about(
 
     Errors exit with 2 and one line; --debug adds the traceback.
     """
+    context.call_on_close(start_log(_level(verbose, quiet), say))
+    if quiet:
+        warnings.showwarning = lambda *_, **__: None
 
 
 app.command()(bench)

@@ -27,7 +27,7 @@ class Training:
     model: Annotated[str | None, typer.Option("--model", help="Model.")] = None
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help="finetune: end to end; linear: head on frozen features."),
+        typer.Option("--protocol", help="Protocol, e.g. linear: a head on frozen features."),
     ] = None
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Runs of each pair, seeds 0 to N-1.")

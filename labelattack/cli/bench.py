@@ -69,11 +69,9 @@ def experiment_of(path: Path | None, scale: str | None, *options: Any) -> Experi
 def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Experiment:
     """The experiment of a file with what the command line overrides."""
     from labelattack.benchmark.plan.config import experiment
-    from labelattack.training.recipe import check_protocol
 
     experiment(given, origin=origin)
     told = {key: value for key, value in options.items() if value not in (None, [])}
-    check_protocol(told.get("protocol", "finetune"))
     return experiment(given | told)
 
 
@@ -88,12 +86,12 @@ def run_experiment(
 
     Under ``torchrun``, the processes train each network together and the first one speaks.
     """
-    from labelattack.training.device import resolve_device
-    from labelattack.training.distributed import leads, team
+    from labelattack.training.distributed import is_main_process, process_group
+    from labelattack.training.hardware import resolve_device
 
-    with team(resolve_device(how.device)):
-        shown = render if leads() else lambda records: None
-        _run_experiment(wanted, how, shown, weights, leads())
+    with process_group(resolve_device(how.device)):
+        shown = render if is_main_process() else lambda records: None
+        _run_experiment(wanted, how, shown, weights, is_main_process())
 
 
 def _run_experiment(
@@ -112,7 +110,7 @@ def _run_experiment(
     from labelattack.benchmark.store.trackers import Trackers
     from labelattack.datasets import registry as datasets
     from labelattack.process_cache import forget
-    from labelattack.training.device import resolve_device
+    from labelattack.training.hardware import resolve_device
 
     tell = say if leads else lambda text: None
     forget()

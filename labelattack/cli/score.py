@@ -52,7 +52,6 @@ def score(
     """
     from labelattack.benchmark.execution.context import (
         load,
-        protocol_of,
         rebuild,
         setup_of,
         trained_run,
@@ -65,7 +64,8 @@ def score(
     from labelattack.models import registry as models
     from labelattack.models.base import read_weights
     from labelattack.process_cache import forget
-    from labelattack.training.device import resolve_device, single_thread
+    from labelattack.training.hardware import resolve_device, single_thread
+    from labelattack.training.protocols import protocol_of_state
 
     forget()
     load_plugins(plugin)
@@ -89,7 +89,8 @@ def score(
     found = []
     with progress_bars(quiet=as_json) as progress:
         compute = Compute(computed_on, processes, plugins, progress)
-        for on, of, protocol in {(on, of, protocol_of(state)) for _, on, of, state in networks}:
+        settings_of = {(on, of, protocol_of_state(state)) for _, on, of, state in networks}
+        for on, of, protocol in settings_of:
             setup = setup_of(on, of, protocol, compute)
             usual = usual_grids(setup, settings)
             grids[on, of] = usual if grid is None else [g for g in grid if g]
@@ -97,8 +98,9 @@ def score(
                 settings.model_copy(update={"grid": cells}).prepare(setup)
         progress("scored", 0, len(networks))
         for name, on, of, state in networks:
-            network = rebuild(on, of, state).to(computed_on)
-            run = trained_run(on, of, network, compute, protocol=protocol_of(state))
+            protocol = protocol_of_state(state)
+            network = rebuild(on, of, protocol, state).to(computed_on)
+            run = trained_run(on, of, network, compute, protocol=protocol)
             scoring, looks, test = score_network(name, run, settings, grids=grids[on, of])
             found.append(scoring)
             file = "-".join(re.findall(r"[\w.]+", name))

@@ -16,6 +16,8 @@ class AssumeNegative(PartialLabelLoss):
     """Binary cross-entropy with hidden labels as negatives."""
 
     source: ClassVar[str] = "Kundu and Tighe 2020; Cole et al. 2021"
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = False
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
@@ -31,6 +33,8 @@ class SmoothedAssumeNegative(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = False
 
     def __init__(self, *, smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.1) -> None:
         super().__init__()

@@ -57,6 +57,47 @@ class Step:
         return ~(self.positives | self.negatives)
 
 
+class EpochlessStep(Step):
+    """A step whose epoch cannot be read, for losses that declare ``uses_epoch = False``.
+
+    Args:
+        loss: Name of the loss, for the message.
+        positives: As of a step.
+        negatives: As of a step.
+        index: As of a step.
+    """
+
+    def __init__(self, loss: str, *, positives: Tensor, negatives: Tensor, index: Tensor) -> None:
+        values = {"loss": loss, "positives": positives, "negatives": negatives, "index": index}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def epoch(self) -> int:
+        """Refused.
+
+        Raises:
+            DefenseError: Always.
+        """
+        raise self._undeclared("epoch")
+
+    @property
+    def epochs(self) -> int:
+        """Refused.
+
+        Raises:
+            DefenseError: Always.
+        """
+        raise self._undeclared("epochs")
+
+    def _undeclared(self, name: str) -> DefenseError:
+        loss = vars(self)["loss"]
+        return DefenseError(
+            f"{loss}.loss must not read the epoch, as it declares uses_epoch = False, but reads "
+            f"step.{name}; declare uses_epoch = True"
+        )
+
+
 class PartialLabelLoss(nn.Module, ABC):
     """A loss on logits and partial labels.
 
@@ -72,6 +113,12 @@ class PartialLabelLoss(nn.Module, ABC):
         oracle: Whether it must be given the clean labels; it is then a reference, not a defense.
         privileged: Whether it uses the dataset's declared number of positives per image.
         lr_scale: Learning rate of the loss's own parameters, as a multiple of the network's.
+        uses_epoch: Whether ``loss`` reads the step's epoch; None where that is not declared and
+            must be found out. Declared False, reading it is an error.
+        per_image_state: Whether buffers or parameters have a row for each training image, read at
+            the batch's images only; None where that is not declared and must be found out.
+
+    A subclass that has a ``loss`` or ``bind`` of its own inherits neither declaration.
     """
 
     version: ClassVar[int] = 1
@@ -79,14 +126,19 @@ class PartialLabelLoss(nn.Module, ABC):
     oracle: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
     lr_scale: float = 1.0
+    uses_epoch: ClassVar[bool | None] = None
+    per_image_state: ClassVar[bool | None] = None
     _bound: bool = False
 
     def __init__(self) -> None:
         super().__init__()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Has ``bind`` note that it was called."""
+        """Has ``bind`` note that it was called, and drops declarations made for other code."""
         super().__init_subclass__(**kwargs)
+        if {"loss", "bind"} & vars(cls).keys():
+            for name in {"uses_epoch", "per_image_state"} - vars(cls).keys():
+                setattr(cls, name, None)
         if "bind" in vars(cls):
             cls.bind = _noted(cls.bind)  # type: ignore[method-assign]
 
@@ -114,6 +166,10 @@ class PartialLabelLoss(nn.Module, ABC):
                 loss needs it, or the result is no scalar tensor that depends on the logits.
         """
         name = type(self).__name__
+        if self.uses_epoch is False and not isinstance(step, EpochlessStep):
+            step = EpochlessStep(
+                name, positives=step.positives, negatives=step.negatives, index=step.index
+            )
         if logits.shape != step.positives.shape or logits.shape != step.negatives.shape:
             raise DefenseError(
                 f"logits and labels must have one shape, got {tuple(logits.shape)} and "

@@ -30,6 +30,8 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
 
     source: ClassVar[str] = "Cole et al. 2021"
     privileged: ClassVar[bool] = True
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = False
     count: float
 
     def __init__(self, *, expected_positives: Annotated[float, Field(gt=0)] | None = None) -> None:

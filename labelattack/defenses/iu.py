@@ -15,6 +15,8 @@ class IgnoreUnobserved(PartialLabelLoss):
     """Binary cross-entropy on observed labels only; degenerate where no negative is observed."""
 
     source: ClassVar[str] = "Cole et al. 2021"
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = False
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Sum over observed entries, divided by batch size times number of labels."""

@@ -39,6 +39,8 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
 
     source: ClassVar[str] = "Cole et al. 2021"
     privileged: ClassVar[bool] = True
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = True
     count: float
     estimates: Tensor
 

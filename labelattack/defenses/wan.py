@@ -23,6 +23,8 @@ class WeakAssumeNegative(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Mac Aodha et al. 2019; Cole et al. 2021"
+    uses_epoch: ClassVar[bool | None] = False
+    per_image_state: ClassVar[bool | None] = False
 
     def __init__(self, *, weight: Annotated[float, Field(ge=0)] | None = None) -> None:
         super().__init__()

@@ -23,8 +23,8 @@ from labelattack.measures.run import Setup, TrainedRun
 from labelattack.metrics.average_precision import FloatArray, chance_map, mean_average_precision
 from labelattack.process_cache import ProcessCache
 from labelattack.seeding import generator
-from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import features
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs, squash
 from labelattack.training.loop import predict
 
@@ -143,7 +143,7 @@ def _corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
     test = setup.subset(settings.images, settings.seed)
     split = corrupted_split(test, preprocessing.size, settings)
     where = resolve_device(compute.device)
-    if setup.protocol == "finetune":
+    if not setup.training.on_features:
         return ImageInputs(split.images, preprocessing, where)
     pooled = features(
         split,

@@ -79,7 +79,7 @@ class CorruptionSettings(Measure):
         """Extracts the features of corrupted images, where heads are trained on features."""
         from labelattack.measures._corruption import corrupted_inputs
 
-        if setup.protocol == "linear":
+        if setup.training.on_features:
             corrupted_inputs(setup, self)
 
     def measure(self, run: TrainedRun) -> Corrupted:

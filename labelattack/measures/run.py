@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,14 @@ from torch import nn
 from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
-from labelattack.models.base import Model, Network
+from labelattack.models.base import Model
 from labelattack.process_cache import ProcessCache
 from labelattack.registry.spec import Spec
 from labelattack.seeding import permutation
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.loop import Scores, predict
-from labelattack.training.protocols.base import Prepared
-from labelattack.training.recipe import Protocol
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.protocols.base import Prepared, TrainingProtocol
 from labelattack.training.validation import ValidationLabels
 
 _SUBSETS: ProcessCache[Split] = ProcessCache(2)
@@ -56,13 +57,18 @@ class Setup:
 
     splits: Splits
     spec: Spec
-    protocol: Protocol
+    protocol: str
     compute: Compute = field(default_factory=Compute)
 
     @cached_property
     def model(self) -> Model:
         """The model, not trained."""
         return models.create(self.spec)
+
+    @cached_property
+    def training(self) -> TrainingProtocol:
+        """The training protocol."""
+        return protocols.create(self.protocol)
 
     def subset(self, images: int, seed: int) -> Split:
         """Test images on which more than mAP is measured: the same for every run.
@@ -110,14 +116,13 @@ class TrainedRun(Setup):
     @cached_property
     def network(self) -> nn.Module:
         """The whole network, in evaluation mode, on the device."""
-        head = self.head
-        whole = self.trained if head is None else Network(self.model.frozen(), head)
+        whole = self.training.whole(self.model, self.trained)
         return whole.to(resolve_device(self.compute.device)).eval()
 
     @property
     def head(self) -> nn.Linear | None:
         """The linear head, where only that was trained: a measure may use cached features."""
-        return self.trained if isinstance(self.trained, nn.Linear) else None
+        return cast(nn.Linear, self.trained) if self.training.on_features else None
 
     @property
     def _inputs(self) -> Prepared:

@@ -77,6 +77,11 @@ def fit(
     network.load_state_dict({k: v for k, v in given.items() if k in wanted}, strict=False)
 
 
+def without_prefixes(name: str) -> str:
+    """Name of an entry without what wrappers put before it."""
+    return name[max(_ends_of_prefixes(name), default=0) :]
+
+
 def _prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], rule: str) -> str:
     """Prefix of the network's keys in a state dict; the nearest one if none fits."""
     prefixes = list(

@@ -1,1 +1,1 @@
-"""Training: protocols, the feature cache, and the only optimiser loop."""
+"""Training: protocols, the loop of one network, many heads as one, and the feature cache."""

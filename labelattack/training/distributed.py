@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def team(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Joins the other processes that ``torchrun`` started; alone, does nothing.
 
     Args:
@@ -52,40 +52,49 @@ def team(device: torch.device) -> Iterator[None]:
         gc.collect()  # parallel networks hold the group, and themselves
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train together."""
     joined = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if joined else 1
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that stores and prints."""
-    return size() == 1 or distributed.get_rank() == 0
+    return world_size() == 1 or distributed.get_rank() == 0
 
 
-def check_parallel(protocol: str) -> None:
-    """Raises ParameterError if several processes were started for what one does alone."""
-    if size() > 1 and protocol != "finetune":
+def check_parallel(protocol: str, *, allowed: bool) -> None:
+    """Checks that the processes that train together may do so.
+
+    Args:
+        protocol: Spec, for the message.
+        allowed: Whether the protocol lets several processes train one network.
+
+    Raises:
+        ParameterError: If there are several and it does not.
+    """
+    if world_size() > 1 and not allowed:
         raise ParameterError(
-            f"torchrun must be used with --protocol finetune, got {protocol}: heads train in one "
-            "process, or in several with --jobs"
+            "torchrun must be used with --protocol finetune, or another one that divides a network "
+            f"among processes, got {protocol}, which trains in one process, or in several with "
+            "--jobs"
         )
 
 
-def agreed(value: T) -> T:
+def broadcast(value: T) -> T:
     """What the leading process has for a value; it pickles."""
-    if size() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box)
     return box[0]
 
 
-def share(rows: Rows) -> Rows:
+def shard(rows: Rows) -> Rows:
     """This process's part of some rows, as long as every other's; the last ones are filled up."""
-    if size() == 1:
+    if world_size() == 1:
         return rows
-    length = ceil(len(rows) / size())
+    length = ceil(len(rows) / world_size())
     start = distributed.get_rank() * length
     part = rows[start : start + length]
     padded: Rows = rows[:1].repeat(length)
@@ -93,29 +102,29 @@ def share(rows: Rows) -> Rows:
     return padded
 
 
-def gathered(part: Tensor, count: int) -> Tensor:
+def all_gather(part: Tensor, count: int) -> Tensor:
     """All processes' parts, one after the other, without what was filled up.
 
     Args:
-        part: ``[length, ...]``, of what [share][labelattack.training.distributed.share] gave.
+        part: ``[length, ...]``, of what [shard][labelattack.training.distributed.shard] gave.
         count: How many rows there are in all.
 
     Returns:
         ``[count, ...]``, the same in every process; not differentiable.
     """
     part = part.detach()
-    if size() == 1:
+    if world_size() == 1:
         return part
     # Of torch 2.4, collectives write in threads that are never in inference mode.
     with torch.inference_mode(False):
-        parts = [torch.empty_like(part) for _ in range(size())]
+        parts = [torch.empty_like(part) for _ in range(world_size())]
     distributed.all_gather(parts, part.contiguous())
     return torch.cat(parts)[:count]
 
 
-def own_part(whole: Tensor, length: int) -> Tensor:
+def local_shard(whole: Tensor, length: int) -> Tensor:
     """This process's rows of ``whole`` ``[count, ...]``; zeros where rows were filled up."""
-    if size() == 1:
+    if world_size() == 1:
         return whole
     start = distributed.get_rank() * length
     part = whole[start : start + length]
@@ -124,12 +133,12 @@ def own_part(whole: Tensor, length: int) -> Tensor:
     return padded
 
 
-def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+def data_parallel(network: nn.Module, device: torch.device) -> nn.Module:
     """The network, with gradients averaged over processes.
 
     On CUDA batch normalisation sees the batches of all of them; elsewhere torch has no such layer.
     """
-    if size() == 1:
+    if world_size() == 1:
         return network
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Reasons why a fast path was left: each logged once, and kept in the record."""
+"""Reasons why a fast path was given up: each logged once, and kept in the record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _log = logging.getLogger("labelattack")
 
 
 def told(consequence: str, error: BaseException | None) -> str:
-    """One line that says what was done instead, and why; logged the first time.
+    """Line that names the slower way taken and the reason; logged as a warning the first time.
 
     Args:
-        consequence: What was done instead.
-        error: What was raised on the fast path.
+        consequence: The slower way.
+        error: Exception raised on the fast path.
 
     Returns:
         The line, of bounded length.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry.installation import edits_behind
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs, split_batches
 from labelattack.training.workers import in_order, worker_pool
 
+_log = logging.getLogger("labelattack")
 Features = NDArray[np.float32]
 # Larger batches are no faster on a CPU, and take more memory.
 _BATCH, _CHUNK = 16, 64
@@ -107,12 +109,15 @@ def features(
     )
     path, total = cache_folder() / "features" / f"{key}.json", len(split.ids)
     found = _read(path, key, total)
+    what = f"{readout.describe()['readout']} features of {total} images, {model.name}"
     if found is not None:
+        _log.info("%s: read from the cache, %s", what, path)
         return found
     # Several processes may want them at once: one extracts, the others find them cached.
     with _alone(cache_folder() / "locks" / f"{key}.lock"):
         found = _read(path, key, total)
         if found is None:
+            _log.info("%s: not in the cache, computed on %s", what, device)
             parts = _extract(split, model, readout, device, jobs, plugins, progress)
             with closing(parts):
                 _write(path, key, total, parts)

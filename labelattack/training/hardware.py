@@ -1,14 +1,71 @@
-"""What the machine has, as far as it tells: cache and memory, in bytes."""
+"""The device to compute on, its threads, and the cache and memory of the machine in bytes."""
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import os
+import platform
 from pathlib import Path
 
 import torch
 
+from labelattack.errors import ParameterError
+
+_log = logging.getLogger("labelattack")
 _USUAL_CACHE = 16 << 20  # where nothing tells
 _USUAL_MEMORY = 4 << 30
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
+
+
+def resolve_device(name: str) -> torch.device:
+    """Returns the device called ``name``; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ParameterError: If the device is unknown or not there.
+    """
+    if name == "auto":
+        kind = "mps" if torch.backends.mps.is_available() else "cpu"
+        chosen = torch.device("cuda" if torch.cuda.is_available() else kind)
+        _log.info("device auto: %s of this machine is taken", chosen)
+        return chosen
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ParameterError(
+            f"device must be auto, cpu, or a cuda or mps device of this machine, got '{name}': "
+            f"{reason}"
+        ) from error
+    return device
+
+
+def single_thread() -> None:
+    """Makes a process of ours fit to compute: one thread, and memory kept for the next tensor.
+
+    Small batches spend the time of several threads spinning. Parallelism comes from processes; it
+    also makes sums independent of the number of cores.
+    """
+    torch.set_num_threads(1)
+    _log.debug("process %d computes with one thread", os.getpid())
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Lets glibc keep what large tensors leave free; other C libraries are not touched.
+
+    It gives them back to the kernel, which clears every page of the next one anew: half of the time
+    of a forward pass. Those of 256 MiB and more still go back, as gaps between them would add up to
+    half of the peak, and so does what is free at the end beyond 1 GiB.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+    if not libc.mallopt(_MMAP_THRESHOLD, 1 << 28):  # older ones refuse more than 32 MiB
+        libc.mallopt(_MMAP_MAX, 0)
 
 
 def last_level_cache(device: torch.device, folder: Path = Path("/sys/devices/system/cpu")) -> int:

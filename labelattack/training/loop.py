@@ -1,4 +1,4 @@
-"""Training of whole networks, and what all training has in common."""
+"""Training loop of a single network, and its evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import ParameterError, TrainingDivergedError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import permutation, stream_seed
-from labelattack.training.distributed import gathered, own_part, parallel, share, size
+from labelattack.training.distributed import (
+    all_gather,
+    data_parallel,
+    local_shard,
+    shard,
+    world_size,
+)
 from labelattack.training.inputs import Inputs, split_batches
 from labelattack.training.optimizer import adam
 from labelattack.training.recipe import Epoch, Recipe
@@ -33,10 +39,10 @@ class Fit:
     """A finished training run.
 
     Attributes:
-        epochs: What each epoch came to.
+        epochs: Loss and validation mAP of each epoch.
         selected: Epoch (from 1) with the best validation mAP; the last if it is never defined.
         state: The network's state after that epoch.
-        fallbacks: Why a fast path was left, one line each; numbers are the same without it.
+        fallbacks: Reasons why fast paths were given up, one line each; numbers are the same.
     """
 
     epochs: list[Epoch]
@@ -45,7 +51,7 @@ class Fit:
     fallbacks: tuple[str, ...] = ()
 
 
-class Best:
+class BestEpoch:
     """Follows a run epoch by epoch and keeps the state that validates best."""
 
     def __init__(self) -> None:
@@ -63,7 +69,7 @@ class Best:
             self._state = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def fit(self, fallbacks: Iterable[str] = ()) -> Fit:
-        """The finished run, with the reasons why fast paths were left."""
+        """The finished run, with the reasons why fast paths were given up."""
         return Fit(self._epochs, self._selected, self._state, tuple(fallbacks))
 
 
@@ -125,7 +131,7 @@ def fit(
         {"params": [p for p in network.parameters() if p.requires_grad], "lr": recipe.lr},
         {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
     ]
-    best = Best()
+    best = BestEpoch()
     for mean in epochs(
         network, loss, adam(groups, device), train, labels, recipe, seed=seed, device=device
     ):
@@ -162,17 +168,17 @@ def epochs(
     Raises:
         TrainingDivergedError: If the loss is not finite.
     """
-    together = parallel(network, device)
+    parallel = data_parallel(network, device)
     positives = torch.from_numpy(labels.positives.copy()).to(device)
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
     # Of one image, batch normalisation may have one number a channel, which has no variance; with
     # several processes each has an image of every batch.
-    least = size() + 1 if normalises_batches(network) else 1
+    least = world_size() + 1 if normalises_batches(network) else 1
     for epoch in range(1, recipe.epochs + 1):
-        together.train()
+        parallel.train()
         order = permutation(len(train), seed, "shuffle", str(epoch))
         batches = split_batches(order, recipe.batch_size, least=least)
-        own = [share(rows) for rows in batches]
+        own = [shard(rows) for rows in batches]
         values: list[Tensor] = []
         flips = stream_seed(seed, "augment", str(epoch))
         for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
@@ -185,7 +191,7 @@ def epochs(
                 epochs=recipe.epochs,
             )
             optimizer.zero_grad(set_to_none=True)
-            values.append(_backward(together, loss, batch, step, recipe.micro_batch, least))
+            values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
 
@@ -218,12 +224,12 @@ def _backward(
     parts = torch.split(batch, lengths)
     with torch.set_grad_enabled(len(parts) == 1):
         logits = torch.cat([_forward(network, part) for part in parts])
-    whole = gathered(logits, len(step.index)).requires_grad_()
+    whole = all_gather(logits, len(step.index)).requires_grad_()
     value: Tensor = loss(whole, step)
     torch.autograd.backward(value)
     at_logits = torch.zeros_like(whole) if whole.grad is None else whole.grad
     # The parallel network averages over processes, and their sum is wanted.
-    slopes = own_part(at_logits, len(batch)) * size()
+    slopes = local_shard(at_logits, len(batch)) * world_size()
     if len(parts) == 1:
         torch.autograd.backward(logits, slopes)
         return value.detach()
@@ -262,6 +268,6 @@ def predict(network: nn.Module, inputs: Inputs, *, alone: bool = False) -> Score
     """
     network.eval()
     rows = np.arange(len(inputs))
-    batches = split_batches(rows if alone else share(rows), EVALUATION_BATCH)
+    batches = split_batches(rows if alone else shard(rows), EVALUATION_BATCH)
     scores = torch.cat([network(batch).float() for batch in inputs.stream(batches)])
-    return (scores if alone else gathered(scores, len(rows))).cpu().numpy()
+    return (scores if alone else all_gather(scores, len(rows))).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The optimiser of every run."""
+"""Adam, as torch has it and for many tensors at once."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def adam_step(by_rate: Mapping[float, list[Tensor]]) -> Callable[[], object]:
             step.
 
     Returns:
-        What makes a step: that of torch's Adam to the last bit, without the bookkeeping for each
-        tensor, which for small ones takes a third of the time.
+        A function that makes a step: that of torch's Adam to the last bit, without the bookkeeping
+        for each tensor, which for small ones takes a third of the time.
     """
     device = next(tensor.device for tensors in by_rate.values() for tensor in tensors)
-    if device.type not in _FUSED or not _kernel_is_known(device):
+    if device.type not in _FUSED or kernel_fault(device) is not None:
         groups = [{"params": tensors, "lr": rate} for rate, tensors in by_rate.items()]
         return partial(adam(groups, device).step, None)
     count = torch.zeros((), device=device)
@@ -71,8 +71,14 @@ def _fused(
 
 
 @cache
-def _kernel_is_known(device: torch.device) -> bool:
-    """Whether this release of torch has the kernel, and it makes the step of torch.optim.Adam."""
+def kernel_fault(device: torch.device) -> str | None:
+    """Reason why torch's fused kernel is not used for heads, logged once; None if it is.
+
+    It must be there in this release of torch and make the step of torch.optim.Adam. On devices for
+    which torch has no such kernel nothing is given up.
+    """
+    if device.type not in _FUSED:
+        return None
     own, other = (torch.linspace(-1, 1, 7, device=device) for _ in range(2))
     slope = torch.linspace(3, -2, 7, device=device)
     mean, square = torch.zeros_like(own), torch.zeros_like(own)
@@ -81,9 +87,8 @@ def _kernel_is_known(device: torch.device) -> bool:
         other.grad = slope.clone()
         adam([{"params": [other], "lr": 1e-3}], device).step()
         if torch.equal(own, other):
-            return True
+            return None
         error: Exception = ArithmeticError("it makes another step than torch.optim.Adam")
     except (AttributeError, TypeError, RuntimeError) as raised:
         error = raised
-    told("torch.optim.Adam used for heads", error)
-    return False
+    return told("torch.optim.Adam used for heads", error)

@@ -1,19 +1,12 @@
-"""What a run is told, and what an epoch came to; light enough for whoever only reads records."""
+"""Hyper-parameters and epochs of a run; imported without torch by whatever only reads records."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelattack.errors import unknown
-
-if TYPE_CHECKING:
-    from labelattack.models.base import Model
-
-Protocol = Literal["finetune", "linear"]
-LINEAR_LEARNING_RATES = (3e-3, 1e-3, 3e-4)
-LINEAR_BATCH_SIZES = (16,)
+Selection = Literal["attacked", "clean"]
 
 
 class Recipe(BaseModel):
@@ -36,26 +29,9 @@ class Recipe(BaseModel):
 
 
 class Epoch(BaseModel):
-    """What one epoch came to: mean training loss, and validation mAP in [0, 1] if defined."""
+    """Mean training loss of an epoch, and its validation mAP in [0, 1] if defined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     loss: float
     val_map: float | None
-
-
-def default_recipes(protocol: Protocol, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Learning rates and batch sizes searched when none are given, the same for every defense."""
-    check_protocol(protocol)
-    if protocol == "linear":
-        return LINEAR_LEARNING_RATES, LINEAR_BATCH_SIZES
-    return model.learning_rates, model.batch_sizes
-
-
-def check_protocol(name: str) -> None:
-    """Raises UnknownNameError unless ``name`` is a protocol."""
-    if name not in get_args(Protocol):
-        raise unknown("protocol", name, get_args(Protocol))
-
-
-Selection = Literal["attacked", "clean"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import signal
 import sys
@@ -22,7 +23,8 @@ from labelattack.errors import LabelAttackError
 from labelattack.files.storage import is_file
 from labelattack.registry.plugins import load_plugin
 from labelattack.registry.registry import components_of_main
-from labelattack.training.device import single_thread
+from labelattack.terminal import LogLines, start_log
+from labelattack.training.hardware import single_thread
 
 T = TypeVar("T")
 
@@ -39,7 +41,9 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     if jobs <= 1:
         yield _Inline()
         return
-    pool = _Processes(jobs, mp_context=_context(), initializer=_start, initargs=(plugins,))
+    pool = _Processes(
+        jobs, mp_context=_context(), initializer=_start, initargs=(plugins, _shown_level())
+    )
     try:
         yield pool
     except BaseException as error:
@@ -176,12 +180,21 @@ class _Inline(Executor):
         return future
 
 
-def _start(plugins: tuple[str, ...]) -> None:
+def _shown_level() -> int | None:
+    """Level from which this process shows log lines on standard error; None if it shows none."""
+    logger = logging.getLogger("labelattack")
+    shows = any(isinstance(handler, LogLines) for handler in logger.handlers)
+    return logger.level if shows else None
+
+
+def _start(plugins: tuple[str, ...], level: int | None) -> None:
     # The parent decides what an interrupt means, and ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     single_thread()
+    if level is not None:
+        start_log(level)
     for path in plugins:
         load_plugin(path)
 

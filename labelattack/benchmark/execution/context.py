@@ -12,14 +12,13 @@ from labelattack.datasets.base import Splits
 from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreError
 from labelattack.measures.run import Compute, Setup, TrainedRun
 from labelattack.models import registry as models
-from labelattack.models.weights import fit
 from labelattack.process_cache import on_forget
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
 from labelattack.training.feature_cache import frozen_network
+from labelattack.training.hardware import resolve_device
 from labelattack.training.loop import Scores
-from labelattack.training.protocols.base import Prepared, prepare
-from labelattack.training.recipe import Protocol
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.protocols.base import Prepared
 from labelattack.training.validation import ValidationLabels
 
 
@@ -43,16 +42,16 @@ def load(dataset: str) -> Splits:
 
 
 @lru_cache(maxsize=1)
-def prepared(dataset: str, model: Spec, protocol: Protocol, device: str) -> Prepared:
+def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
     """Readies a dataset and a model for training under a protocol, keeping the last pair."""
-    return prepare(protocol, load(dataset), model, device=resolve_device(device))
+    return protocols.create(protocol).prepare(load(dataset), model, device=resolve_device(device))
 
 
 for _cached in (load, prepared, frozen_network):
     on_forget(_cached.cache_clear)
 
 
-def setup_of(dataset: str, model: str, protocol: Protocol, compute: Compute) -> Setup:
+def setup_of(dataset: str, model: str, protocol: str, compute: Compute) -> Setup:
     """Dataset, model and protocol as measures see them before anything is trained.
 
     Args:
@@ -70,7 +69,7 @@ def trained_run(
     trained: nn.Module,
     compute: Compute,
     *,
-    protocol: Protocol,
+    protocol: str,
     validation_labels: ValidationLabels | None = None,
     test_scores: Scores | None = None,
 ) -> TrainedRun:
@@ -98,28 +97,21 @@ def trained_run(
     )
 
 
-def protocol_of(state: Mapping[str, Tensor]) -> Protocol:
-    """Under which protocol weights were trained: the linear one trains the head only."""
-    names = sorted(name.rpartition(".")[2] for name in state)
-    return "linear" if names == ["bias", "weight"] else "finetune"
-
-
-def rebuild(dataset: str, model: str, state: Mapping[str, Tensor]) -> nn.Module:
-    """A trained network, or under the linear protocol its head, from weights.
+def rebuild(dataset: str, model: str, protocol: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """What a protocol trained, from its weights.
 
     Args:
         dataset: Resolved spec.
         model: Resolved spec.
-        state: ``weight`` and ``bias`` of a head, or everything.
+        protocol: Training protocol.
+        state: Weights as a run left them.
 
     Raises:
         StoreError: If the weights do not fit.
     """
     built, labels = models.create(model), len(load(dataset).classes)
-    linear = protocol_of(state) == "linear"
-    network = built.head(labels, seed=0) if linear else built.build(labels, seed=0)
+    rule = f"weights must fit model '{model}' on '{dataset}'"
     try:
-        fit(network, state, f"weights must fit model '{model}' on '{dataset}'")
+        return protocols.create(protocol).rebuild(built, labels, state, rule=rule)
     except ModelError as error:
         raise StoreError(str(error)) from error
-    return network

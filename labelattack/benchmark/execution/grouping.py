@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,10 +11,13 @@ from math import ceil
 
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.plan.cell import Cell
+from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
-from labelattack.training.device import resolve_device
-from labelattack.training.vectorized.heads import heads_at_once
+from labelattack.training.hardware import resolve_device
+from labelattack.training.protocols import registry as protocols
+
+_log = logging.getLogger("labelattack")
 
 
 def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[list[Cell]]:
@@ -25,14 +29,21 @@ def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[li
         device: Where they compute, or one of this machine's that is like it.
 
     Returns:
-        Linear heads, as many as it pays to train together, where they share features, batch size
-        and epochs: defenses together, and within one the cells of a seed. Whole networks one by
-        one. In the order of their first cells.
+        Cells of one dataset and model that their protocol trains together, as many at once as it
+        asks for: defenses together, and within one the cells of a seed. Other cells one by one. In
+        the order of their first cells.
     """
     together: dict[tuple[object, ...], list[Cell]] = defaultdict(list)
+    alone: dict[str, int] = defaultdict(int)
+    known = {name: protocols.create(name) for name in dict.fromkeys(c.protocol for c in cells)}
     for cell in cells:
-        shared = cell.dataset, cell.model, cell.recipe.batch_size, cell.recipe.epochs
-        together[shared if cell.protocol == "linear" else (cell.key,)].append(cell)
+        key = known[cell.protocol].group_key(cell.recipe)
+        shared = cell.dataset, cell.model, cell.protocol, key
+        together[(cell.key,) if key is None else shared].append(cell)
+        alone[cell.protocol] += key is None
+    for protocol, count in alone.items():
+        if count:
+            _log.info("%d runs of protocol %s train one by one", count, protocol)
     return [group for members in together.values() for group in _divided(members, jobs, device)]
 
 
@@ -44,8 +55,12 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     channels = models.get(Spec.parse(first.model).name).channels
     # More processes than there are cores are those of several machines.
     sharing = min(jobs, os.cpu_count() or 1)
-    most = heads_at_once(images, labels, channels, device=resolve_device(device), processes=sharing)
-    most = min(most, ceil(len(members) / jobs))
+    most = protocols.create(first.protocol).runs_at_once(
+        images, labels, channels, device=resolve_device(device), processes=sharing
+    )
+    fair = ceil(len(members) / jobs)
+    why = "as cache and memory allow" if jobs == 1 or most <= fair else "one for each process"
+    most = min(most, fair)
     # A call serves one kind of loss, a product one order of the images: a defense is divided only
     # where it must be, and shares a group only where that takes all of it.
     by_defense: dict[str, list[Cell]] = defaultdict(list)
@@ -60,4 +75,6 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
         parts = ceil(len(cells) / most)
         ends = [round(len(cells) * part / parts) for part in range(parts + 1)]
         divided += [cells[start:stop] for start, stop in pairwise(ends)]
+    what = f"{len(members)} runs of {models.short(first.model)} on {datasets.short(first.dataset)}"
+    _log.info("%s train in groups of at most %d, %s: %d groups", what, most, why, len(divided))
     return divided

@@ -15,11 +15,12 @@ from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.models import registry as models
 from labelattack.registry.torch_defaults import torch_defaults_kept
+from labelattack.training.protocols import registry as protocols
 from labelattack.training.validation import check_choice
 
 
 def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
-    """Attacks the labels, binds every loss and builds every model, once each.
+    """Attacks the labels, binds every loss and builds what is trained of every model, once each.
 
     A plug-in that raises anything of its own is left alone: its cells fail one by one, at once and
     with the reason, and the others go on.
@@ -50,9 +51,11 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
                 with _of(f"defense '{defense}'"):
                     defenses.create(defense).bind(task)
         if build:
-            for model in dict.fromkeys(c.model for c in members if c.protocol == "finetune"):
+            for model, protocol in dict.fromkeys((c.model, c.protocol) for c in members):
                 with _of(f"model '{model}'"):
-                    models.create(model).build(len(splits.classes), seed=0)
+                    protocols.create(protocol).build(
+                        models.create(model), len(splits.classes), seed=0
+                    )
 
 
 @contextmanager

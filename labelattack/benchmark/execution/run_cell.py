@@ -5,38 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
 from labelattack.benchmark.execution.context import load, prepared, rebuild, trained_run
-from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.plan.cell import CODE, Cell
 from labelattack.benchmark.store.provenance import circumstances
 from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
-from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.errors import DatasetError, PluginError, StoreError
-from labelattack.labels import PartialLabels
+from labelattack.defenses.base import Task
+from labelattack.errors import DatasetError, PluginError
 from labelattack.measures.base import Outcome
 from labelattack.measures.clean_scores import CleanScores, score
 from labelattack.measures.request import NOTHING, MeasureRequest
 from labelattack.measures.run import Compute, TrainedRun
-from labelattack.metrics.average_precision import (
-    mean_average_precision,
-)
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
-from labelattack.registry.torch_defaults import torch_defaults_kept
 from labelattack.seeding import stream_seed
-from labelattack.training.device import resolve_device
-from labelattack.training.distributed import size
-from labelattack.training.inputs import FeatureInputs
-from labelattack.training.loop import Fit, Scores, fit, normalises_batches, predict
-from labelattack.training.protocols.base import Prepared
+from labelattack.training.distributed import world_size
+from labelattack.training.hardware import resolve_device
+from labelattack.training.isolation import attempt
+from labelattack.training.loop import Fit, Scores, normalises_batches, predict
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.protocols.base import Prepared, TrainingRun
 from labelattack.training.validation import ValidationLabels, validation_labels
-from labelattack.training.vectorized.heads import HeadRun, fit_heads
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,7 @@ class _Run:
 
     cell: Cell
     removal: Removal
-    attacked: PartialLabels
-    chosen: ValidationLabels
-    loss: PartialLabelLoss
-    network: nn.Module
-
-    def validate(self, scores: Scores) -> float:
-        """Validation mAP, on the labels that selection may see."""
-        return mean_average_precision(scores, self.chosen.labels, scored=self.chosen.scored)
+    training: TrainingRun
 
 
 class _Clock:
@@ -99,7 +86,7 @@ def run_cells(
     _require_same_data(cells)
     _require_same_components(cells)
     training = _Clock()
-    found: list[_Run | Exception] = [_guarded(_begin, cell, device) for cell in cells]
+    found: list[_Run | Exception] = [attempt(_begin, cell, device) for cell in cells]
     runs = [run for run in found if isinstance(run, _Run)]
     fits = iter(_train(runs, device))
     shared = training.spent()
@@ -107,7 +94,7 @@ def run_cells(
         own = _Clock()
         result = next(fits) if isinstance(run, _Run) else run
         if isinstance(run, _Run) and isinstance(result, Fit):
-            result = _guarded(_finish, run, result, device, measures, keep)
+            result = attempt(_finish, run, result, device, measures, keep)
         # One bad cell must not cost the others; the reason is kept and the exit code tells.
         failed = {"reason": f"{type(result).__name__}: {result}"}
         outcome = result if isinstance(result, dict) else failed
@@ -136,7 +123,8 @@ def measured_again(
     """
     _require_same_data([record.cell])
     cell, lacking = record.cell, record.lacking(measures)
-    network = rebuild(cell.dataset, cell.model, state).to(resolve_device(device))
+    network = rebuild(cell.dataset, cell.model, cell.protocol, state)
+    network.to(resolve_device(device))
     attack, clean = attacks.create(cell.attack), load(cell.dataset).val.labels
     chosen = validation_labels(attack, clean, cell.selection, seed=cell.seed)
     run = _as_measured(cell, network, chosen, device)
@@ -167,10 +155,18 @@ def _require_same_components(cells: Sequence[Cell]) -> None:
             else:  # another machine may not be able to tell whether its package was edited
                 fits = wanted.endswith(registry.content_of_files(spec))
             if not fits:
-                raise PluginError(
-                    f"{kind} '{registry.short(spec)}' must have version {wanted} as when the grid "
-                    f"was made, got {found}: its code or files were edited; run the command again"
-                )
+                raise _edited(kind, registry.short(spec), wanted, found)
+    for spec, wanted in {(cell.protocol, cell.versions.get(CODE, "")) for cell in cells}:
+        found = protocols.version(spec)
+        if not protocols.is_builtin(spec) and not wanted.endswith(found):
+            raise _edited("protocol", protocols.short(spec), wanted, found)
+
+
+def _edited(kind: str, name: str, wanted: str, found: str) -> PluginError:
+    return PluginError(
+        f"{kind} '{name}' must have version {wanted} as when the grid was made, got {found}: its "
+        "code or files were edited; run the command again"
+    )
 
 
 def _facts(cell: Cell, device: str) -> Record:
@@ -186,28 +182,13 @@ def _facts(cell: Cell, device: str) -> Record:
     )
 
 
-def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call returns, or the exception it raises unless that concerns every cell."""
-    try:
-        with torch_defaults_kept("a plug-in"):
-            return call(*arguments)
-    except StoreError:
-        raise
-    except Exception as error:
-        return error
-    except SystemExit as error:
-        if type(error) is not SystemExit:  # this process is being ended
-            raise
-        return PluginError(f"a plug-in must not end the program, but calls exit({error.code})")
-
-
 def _prepared(cell: Cell, device: str) -> Prepared:
     return prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
 
 
 def _begin(cell: Cell, device: str) -> _Run:
     splits = load(cell.dataset)
-    ready = _prepared(cell, device)
+    _prepared(cell, device)  # fails here where it fails, for this cell alone
     attack = attacks.create(cell.attack)
     attacked = attack(splits.train.labels, seed=cell.seed)
     account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
@@ -229,66 +210,54 @@ def _begin(cell: Cell, device: str) -> _Run:
             q_hat=account.q_hat,
             attacked_labels=attacked.digest(),
         ),
-        attacked=attacked,
-        chosen=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
-        loss=loss,
-        network=ready.build(stream_seed(cell.seed, "initialisation")),
+        training=TrainingRun(
+            network=protocols.create(cell.protocol).build(
+                models.create(cell.model),
+                len(splits.classes),
+                seed=stream_seed(cell.seed, "initialisation"),
+            ),
+            loss=loss,
+            defense=cell.defense,
+            labels=attacked,
+            validation=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
+            recipe=cell.recipe,
+            seed=cell.seed,
+        ),
     )
 
 
 def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
-    """Linear heads all at once, whole networks one by one."""
+    """Fits of a group's runs as their protocol trains them, or why they failed."""
     if not runs:
         return []
     first = runs[0].cell
-    ready = _prepared(first, device)
-    train, val = ready.train, ready.val
-    heads = [
-        HeadRun(
-            head=run.network,
-            loss=run.loss,
-            kind=run.cell.defense,
-            labels=run.attacked,
-            recipe=run.cell.recipe,
-            seed=run.cell.seed,
-            val_labels=run.chosen.labels,
-            val_scored=run.chosen.scored,
+    protocol, ready = protocols.create(first.protocol), _prepared(first, device)
+    training = [run.training for run in runs]
+    fits = attempt(protocol.train, training, ready, resolve_device(device))
+    if isinstance(fits, Exception):
+        return [fits] * len(runs)
+    if len(fits) != len(runs):
+        raise PluginError(
+            f"protocol '{first.protocol}' must return a fit for each of {len(runs)} runs, got "
+            f"{len(fits)}"
         )
-        for run in runs
-        if isinstance(run.network, nn.Linear)
-    ]
-    if heads and isinstance(train, FeatureInputs) and isinstance(val, FeatureInputs):
-        fits = _guarded(fit_heads, heads, train, val)
-        return [fits] * len(runs) if isinstance(fits, Exception) else fits
-
-    def alone(run: _Run) -> Fit:
-        return fit(
-            run.network,
-            run.loss,
-            train,
-            val,
-            run.attacked,
-            run.cell.recipe,
-            seed=run.cell.seed,
-            device=resolve_device(device),
-            validate=run.validate,
-        )
-
-    return [_guarded(alone, run) for run in runs]
+    return list(fits)
 
 
 def _finish(
     run: _Run, result: Fit, device: str, measures: MeasureRequest, keep: Keep
 ) -> dict[str, object]:
-    cell, network = run.cell, run.network
+    cell, network = run.cell, run.training.network
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
     scores = predict(network, _prepared(cell, device).test)
-    trained = _as_measured(cell, network, run.chosen, device, scores)
+    trained = _as_measured(cell, network, run.training.validation, device, scores)
     found = {
         "status": "done",
         "removal": run.removal,
-        "selection_rule": run.chosen.rule_for(epoch.val_map for epoch in result.epochs),
+        "selection_rule": run.training.validation.rule_for(
+            epoch.val_map for epoch in result.epochs
+        ),
         "caveats": _caveats(cell, network, device),
         "fallbacks": result.fallbacks,
         "epochs": result.epochs,
@@ -298,7 +267,7 @@ def _finish(
         "outcomes": _outcomes(trained, measures),
     }
     # Features were read before; looking at every file would take as long as training a head.
-    reads = cell.protocol == "finetune" or "network" in vars(trained)
+    reads = protocols.create(cell.protocol).reads_images or "network" in vars(trained)
     if reads and not all(split.is_unchanged for split in load(cell.dataset).parts.values()):
         raise DatasetError("images must stay as they are while a run lasts, but were replaced")
     return found
@@ -312,8 +281,8 @@ def _caveats(cell: Cell, network: nn.Module, device: str) -> tuple[str, ...]:
     found = []
     if part is not None and part < whole:
         found.append(f"batch normalisation over micro-batches of {part}, not batches of {whole}")
-    if size() > 1 and not device.startswith("cuda"):
-        found.append(f"batch normalisation over each of {size()} processes' images alone")
+    if world_size() > 1 and not device.startswith("cuda"):
+        found.append(f"batch normalisation over each of {world_size()} processes' images alone")
     return tuple(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -23,11 +24,12 @@ from labelattack.datasets.base import Progress
 from labelattack.measures.request import NOTHING
 from labelattack.measures.run import Compute
 from labelattack.models import registry as models
-from labelattack.training.device import resolve_device
-from labelattack.training.distributed import agreed, check_parallel, leads, size
-from labelattack.training.protocols.base import prepare
+from labelattack.training.distributed import broadcast, check_parallel, is_main_process, world_size
+from labelattack.training.hardware import resolve_device
+from labelattack.training.protocols import registry as protocols
 from labelattack.training.workers import require_main_process
 
+_log = logging.getLogger("labelattack")
 USUAL, HERE = RunOptions(), Local()
 _TURNS = 8  # tasks for each process into which measuring is divided
 POLL = 0.5  # seconds between looks at what others compute
@@ -72,7 +74,7 @@ def run_grid(
             were running beside it come to.
     """
     require_main_process()
-    jobs = jobs if size() == 1 else 1
+    jobs = jobs if world_size() == 1 else 1
 
     def lacking(cell: Cell) -> bool:
         record = store.get(cell.key)
@@ -80,11 +82,11 @@ def run_grid(
             return True
         return record.lacking(job.measures) != NOTHING
 
-    missing = agreed([cell for cell in cells if lacking(cell)])
+    missing = broadcast([cell for cell in cells if lacking(cell)])
     if not missing:
         return 0
     for protocol in {cell.protocol for cell in missing}:
-        check_parallel(protocol)
+        check_parallel(protocol, allowed=protocols.create(protocol).data_parallel)
     check_cells(missing, build=executor.on_this_machine)
     if executor.on_this_machine:
         _prepare(missing, job, jobs, progress)
@@ -114,6 +116,7 @@ def run_grid(
         executor.open(min(jobs, len(missing)), job, store) as lanes,
         Leases(store.folder / "claims", lease) as claims,
     ):
+        _log.info("%d cells to run on %s, %d at once", len(missing), device, lanes.width)
         # What is trained already and only measured gains nothing by company, and may take long.
         trained = [cell for cell in missing if store.has_weights(cell.key)]
         measured = {cell.key for cell in trained}
@@ -133,7 +136,7 @@ def run_grid(
                 and len(running) <= (lanes.width if lanes.width > 1 else 0)
             ):
                 group = waiting.pop()
-                mine = agreed(claimed(group) if leads() else group)
+                mine = broadcast(claimed(group) if is_main_process() else group)
                 if mine:
                     running[lanes.pool.submit(lanes.run, mine)] = mine
             for future in wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done:
@@ -145,7 +148,7 @@ def run_grid(
                     group = [cell for cell in group if not lacking(cell)]
                 computed += len(group)
                 done += len(group)
-                for cell in group if leads() else ():
+                for cell in group if is_main_process() else ():
                     claims.give_back(cell.key)
                     if finished is not None and (record := store.get(cell.key)) is not None:
                         finished(record)
@@ -153,7 +156,7 @@ def run_grid(
             if stopped is not None and not running:
                 raise stopped
             if not waiting and not running:
-                waiting = agreed(groups(elsewhere, lanes.width, device))
+                waiting = broadcast(groups(elsewhere, lanes.width, device))
                 if not waiting:
                     return computed
                 elsewhere.clear()
@@ -189,7 +192,7 @@ def run_selected(
         return run_grid(cells, store, job, progress=progress, **how)
     computed = run_grid(cells, store, replace(job, measures=cheap), progress=progress, **how)
     records = [record for cell in cells if (record := store.get(cell.key)) is not None]
-    chosen = [record.cell for record in agreed(selected_runs(records))]
+    chosen = [record.cell for record in broadcast(selected_runs(records))]
 
     def told(what: str, done: int, total: int) -> None:
         progress("measured" if what == "cells" else what, done, total)
@@ -202,8 +205,7 @@ def _prepare(cells: Sequence[Cell], job: RunOptions, jobs: int, progress: Progre
     """In this process, so that features are cached before several others want them."""
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
         device = resolve_device(job.device)
-        prepare(
-            protocol,
+        protocols.create(protocol).prepare(
             load(dataset),
             models.resolve(model),
             device=device,

@@ -15,8 +15,8 @@ from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.measures.request import NOTHING, MeasureRequest
 from labelattack.registry.plugins import load_plugin
-from labelattack.training.device import single_thread
-from labelattack.training.distributed import agreed, leads
+from labelattack.training.distributed import broadcast, is_main_process
+from labelattack.training.hardware import single_thread
 
 
 @dataclass(frozen=True)
@@ -123,25 +123,25 @@ def run_task(cells: Sequence[Cell], job: RunOptions, shelf: RecordSink) -> None:
         LabelAttackError: If something is wrong that concerns every cell.
     """
     untrained = []
-    for cell in cells if leads() else ():
+    for cell in cells if is_main_process() else ():
         record = shelf.get(cell.key)
         state = shelf.weights(cell.key) if record and record.status == "done" else None
         if record is None or state is None or record.lacking(job.measures) == NOTHING:
             untrained.append(cell)
         else:
             shelf.add(measured_again(record, state, job.measures, device=job.device))
-    untrained = agreed(untrained)
+    untrained = broadcast(untrained)
     if not untrained:
         return
 
     def keep(cell: Cell, state: dict[str, Tensor]) -> None:
-        if job.keep_weights and leads():
+        if job.keep_weights and is_main_process():
             shelf.add_weights(cell.key, state)
 
     # Processes that train one network together need the leading one alone for the measures.
-    measures = job.measures if leads() else NOTHING
+    measures = job.measures if is_main_process() else NOTHING
     for record in run_cells(untrained, device=job.device, measures=measures, keep=keep):
-        if leads():
+        if is_main_process():
             shelf.add(record)
 
 

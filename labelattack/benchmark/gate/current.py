@@ -9,10 +9,10 @@ from typing import Any
 from labelattack import attacks, datasets, defenses, models
 from labelattack.benchmark.boards.keys import pair_key_of
 from labelattack.benchmark.boards.text import row_title, some
-from labelattack.benchmark.plan.cell import CODE, CODE_OF, Cell
+from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
 from labelattack.benchmark.store.record import Record
-from labelattack.registry.installation import edits_behind
 from labelattack.registry.registry import Registry
+from labelattack.training.protocols import registry as protocols
 
 _REGISTRIES: dict[str, Registry[Any]] = {
     "dataset": datasets.registry,
@@ -80,7 +80,8 @@ def _meant(states: dict[_State, list[Record]]) -> _State:
 def _at_hand(cell: Cell, kind: str) -> str | None:
     """The version that the code at hand has of a cell's component; None if that is not known."""
     if kind == CODE:
-        return edits_behind(CODE_OF)
+        known = protocols.at_hand(cell.protocol.partition(":")[0])
+        return code_behind(cell.protocol) if known else None
     spec, registry = str(getattr(cell, kind)), _REGISTRIES[kind]
     name = spec.partition(":")[0]
     if not registry.at_hand(name):

@@ -7,7 +7,9 @@ from functools import cached_property
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelattack.hashing import digest
-from labelattack.training.recipe import Protocol, Recipe, Selection
+from labelattack.registry.installation import edits_behind
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.recipe import Recipe, Selection
 
 CODE, CODE_OF = "code", "labelattack.benchmark.execution.run_cell"
 
@@ -18,7 +20,7 @@ class Cell(BaseModel):
     Attributes:
         dataset: Resolved spec.
         model: Resolved spec.
-        protocol: What is trained.
+        protocol: Resolved spec of the training protocol.
         attack: Resolved spec; always ``none`` for an oracle, which sees the clean labels.
         defense: Resolved spec.
         recipe: Hyper-parameters.
@@ -33,7 +35,7 @@ class Cell(BaseModel):
 
     dataset: str
     model: str
-    protocol: Protocol
+    protocol: str
     attack: str
     defense: str
     recipe: Recipe
@@ -46,3 +48,17 @@ class Cell(BaseModel):
     def key(self) -> str:
         """Hash of everything above: the name of the cell's record."""
         return digest(self.model_dump(mode="json", exclude_none=True))
+
+
+def code_behind(protocol: str) -> str:
+    """Version of the code that every run of a protocol needs, as ``versions`` holds it.
+
+    Empty if it is as it was committed and the protocol is a built-in one of version 1, as keys of
+    cells have no part for protocols.
+
+    Args:
+        protocol: Spec.
+    """
+    version = protocols.version(protocol)
+    own = "" if version == "1" else f"{protocol.partition(':')[0]}-{version}"
+    return " ".join(filter(None, (edits_behind(CODE_OF), own)))

@@ -29,7 +29,8 @@ from labelattack.models import registry as models
 from labelattack.registry.parameters import broken_rule
 from labelattack.registry.source import PACKAGE, file_of
 from labelattack.registry.spec import Spec
-from labelattack.training.recipe import Protocol, Selection, default_recipes
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.recipe import Selection
 
 
 def _known(name: str) -> str:
@@ -76,7 +77,7 @@ class Experiment(BaseModel):
         title: What it is.
         datasets: Specs, each crossed with everything else.
         model: Spec; None for each dataset's own.
-        protocol: What is trained.
+        protocol: Spec of the training protocol.
         attacks: Specs.
         defenses: Specs.
         seeds: How many; seeds 0 to N-1.
@@ -99,7 +100,7 @@ class Experiment(BaseModel):
     title: str = ""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
     model: str | None = None
-    protocol: Protocol = "finetune"
+    protocol: str = "finetune"
     attacks: tuple[str, ...] = ("targeted",)
     defenses: tuple[str, ...] = ("pseudo-history",)
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
@@ -212,11 +213,12 @@ def resolved(given: Experiment) -> Experiment:
     grids = given.grids()
     first = grids[0]
     same = {grid.model for grid in grids} == {first.model}
-    rates, sizes = default_recipes(first.protocol, models.create(first.model))
+    rates, sizes = protocols.create(first.protocol).recipes(models.create(first.model))
     return given.model_copy(
         update={
             "datasets": tuple(str(datasets.resolve(name)) for name in given.datasets),
             "model": str(models.resolve(first.model)) if same else None,
+            "protocol": str(protocols.resolve(first.protocol)),
             "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
             "defenses": tuple(str(defenses.resolve(name)) for name in given.defenses),
             "lrs": given.lrs or (rates if same else ()),

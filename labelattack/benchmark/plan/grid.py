@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.plan.cell import CODE, CODE_OF, Cell
+from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.models import registry as models
-from labelattack.registry.installation import edits_behind
-from labelattack.training.recipe import Protocol, Recipe, Selection, check_protocol, default_recipes
+from labelattack.training.protocols import registry as protocols
+from labelattack.training.recipe import Recipe, Selection
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 REFERENCE = "bce"
@@ -25,7 +25,7 @@ class Grid(BaseModel):
     Attributes:
         dataset: Spec.
         model: Spec.
-        protocol: What is trained.
+        protocol: Spec.
         attacks: Specs.
         defenses: Specs.
         seeds: Seeds; the same attacked labels reach every defense of one seed.
@@ -34,14 +34,14 @@ class Grid(BaseModel):
         batch_sizes: Batch sizes searched; empty for the protocol's own.
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
-        micro_batch: Images per forward pass when whole networks are trained; None for the batch.
+        micro_batch: Images per forward pass where the protocol divides batches; None for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     model: str
-    protocol: Protocol
+    protocol: str
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -62,16 +62,15 @@ class Grid(BaseModel):
             UnknownNameError: If a component is unknown.
             ParameterError: If a parameter is.
         """
-        check_protocol(self.protocol)
+        protocol, trained = protocols.create(self.protocol), protocols.resolve(self.protocol)
         dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
-        rates, sizes = default_recipes(self.protocol, models.create(model))
-        # Heads take their whole batch at once; it is small.
-        micro_batch = self.micro_batch if self.protocol == "finetune" else None
+        rates, sizes = protocol.recipes(models.create(model))
+        micro_batch = self.micro_batch if protocol.uses_micro_batches else None
         recipes = [
             Recipe(epochs=self.epochs, lr=lr, batch_size=size, micro_batch=micro_batch)
             for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
         ]
-        edits = edits_behind(CODE_OF)
+        edits = code_behind(str(trained))
         code = {CODE: edits} if edits else {}
         pairs = list(product(self.attacks, self.defenses))
         if self.reference:
@@ -87,7 +86,7 @@ class Grid(BaseModel):
             cell = Cell(
                 dataset=str(dataset),
                 model=str(model),
-                protocol=self.protocol,
+                protocol=str(trained),
                 attack=attacked,
                 defense=defended,
                 recipe=recipe,

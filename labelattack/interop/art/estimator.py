@@ -19,7 +19,7 @@ from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, cross_entropy
 from labelattack.errors import LabelError, ParameterError, shown, unknown
 from labelattack.labels import Encoding, check_encoding, decode
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import epochs
 from labelattack.training.recipe import Recipe

@@ -16,7 +16,7 @@ from labelattack.measures.d_score import CHEAP_OPERATOR, DScoreSettings
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.mutations.base import Stage
 from labelattack.process_cache import ProcessCache
-from labelattack.training.device import resolve_device
+from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs
 
 _PARTS: ProcessCache[tuple[Parts, Stage]] = ProcessCache(2)
@@ -60,7 +60,7 @@ def prepare(setup: Setup, settings: DScoreSettings) -> None:
     if settings.features == "boxes":
         chosen = setup.subset(settings.images, settings.seed)
         box_densities(chosen, stage.rows, stage.columns)
-    if setup.protocol == "linear" and settings.operator == CHEAP_OPERATOR:
+    if setup.training.on_features and settings.operator == CHEAP_OPERATOR:
         _parts(setup, settings)
 
 

@@ -1,1 +1,47 @@
-"""Training protocols: one file each."""
+"""Training protocols: what is trained, and from which inputs. One file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from labelattack.errors import StoreError
+from labelattack.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from labelattack.training.protocols.base import TrainingProtocol
+
+registry: Registry[TrainingProtocol] = Registry("protocol", __name__, group="labelattack.protocols")
+register = registry.register
+create = registry.create
+
+_SHOWN = 3
+
+
+def protocol_of_state(state: Mapping[str, Tensor]) -> str:
+    """Name of the protocol that trained a state dict, for weights that come without a record.
+
+    Args:
+        state: Tensors by name.
+
+    Returns:
+        A built-in protocol if one owns the weights, else a plug-in's that is loaded.
+
+    Raises:
+        StoreError: If no protocol owns them.
+    """
+    known = sorted(filter(registry.at_hand, registry.names()), key=_plugins_last)
+    for name in known:
+        if registry.get(name).owns(state):
+            return name
+    more = f" and {len(state) - _SHOWN} more" if len(state) > _SHOWN else ""
+    raise StoreError(
+        f"weights must be those that a protocol trains ({', '.join(known)}), got tensors "
+        f"{', '.join(list(state)[:_SHOWN]) or 'none'}{more}"
+    )
+
+
+def _plugins_last(name: str) -> tuple[bool, str]:
+    return not registry.is_builtin(name), name

@@ -1,80 +1,200 @@
-"""What is trained: the whole network, or a linear head on frozen features."""
+"""Contract of a training protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from labelattack.datasets.base import Progress, Splits
-from labelattack.datasets.verification import verify
-from labelattack.models import registry as models
+from labelattack.defenses.base import PartialLabelLoss
+from labelattack.labels import PartialLabels
+from labelattack.metrics.average_precision import mean_average_precision
+from labelattack.models.base import Model
+from labelattack.models.weights import fit as fit_weights
 from labelattack.registry.spec import Spec
-from labelattack.training.feature_cache import features
-from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
-from labelattack.training.recipe import Protocol, check_protocol
+from labelattack.training.inputs import Inputs
+from labelattack.training.isolation import attempt
+from labelattack.training.loop import Fit, Scores, fit
+from labelattack.training.recipe import Recipe
+from labelattack.training.validation import ValidationLabels
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A dataset and a model, ready to train under a protocol.
-
-    Attributes:
-        train: Training inputs.
-        val: Validation inputs.
-        test: Test inputs.
-        build: Builds what is trained, from a seed.
-    """
+    """Inputs of what a protocol trains, of each split."""
 
     train: Inputs
     val: Inputs
     test: Inputs
-    build: Callable[[int], nn.Module]
 
 
-def prepare(
-    protocol: Protocol,
-    splits: Splits,
-    model: Spec,
-    *,
-    device: torch.device,
-    jobs: int = 1,
-    plugins: tuple[str, ...] = (),
-    progress: Progress = lambda what, done, total: None,
-) -> Prepared:
-    """Makes inputs and a network builder for a protocol.
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run, ready to train.
 
-    Args:
-        protocol: ``finetune`` trains end to end, as the paper; ``linear`` a head on the pooled
-            features of the frozen backbone.
-        splits: The dataset.
-        model: Resolved spec of the model.
-        device: Where to compute.
-        jobs: Processes for feature extraction.
-        plugins: Plug-in files that those must load.
-        progress: Told of decoding, or of feature extraction.
-
-    Returns:
-        What training needs.
-
-    Raises:
-        DatasetError: If an image of any split cannot be read.
-        ModelError: If the model cannot be built.
+    Attributes:
+        network: What [build][labelattack.training.protocols.base.TrainingProtocol.build] made.
+        loss: A bound loss.
+        defense: Resolved spec of the loss.
+        labels: Attacked labels of the training images.
+        validation: Validation labels that selection may see.
+        recipe: Hyper-parameters.
+        seed: Seed of shuffling and augmentation.
     """
-    check_protocol(protocol)
-    built = models.create(model)
-    labels = len(splits.classes)
-    parts = (splits.train, splits.val, splits.test)
-    if protocol == "linear":
-        found = (
-            features(part, model, device=str(device), jobs=jobs, plugins=plugins, progress=progress)
-            for part in parts
-        )
-        heads = [FeatureInputs(f["features"], device) for f in found]
-        return Prepared(heads[0], heads[1], heads[2], lambda seed: built.head(labels, seed=seed))
-    # Features are read of every image before a head trains; here an epoch might pass first.
-    verify(splits, one_size=built.preprocessing.size is None, progress=progress)
-    train, val, test = (ImageInputs(p.images, built.preprocessing, device) for p in parts)
-    return Prepared(train, val, test, lambda seed: built.build(labels, seed=seed))
+
+    network: nn.Module
+    loss: PartialLabelLoss
+    defense: str
+    labels: PartialLabels
+    validation: ValidationLabels
+    recipe: Recipe
+    seed: int
+
+    def validate(self, scores: Scores) -> float:
+        """Validation mAP of logits ``[images, labels]``; NaN where undefined."""
+        chosen = self.validation
+        return mean_average_precision(scores, chosen.labels, scored=chosen.scored)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProtocol(ABC):
+    """A way of training: which part of a model learns, and from which inputs.
+
+    Subclass it as a frozen dataclass whose fields are the protocol's parameters, and register it.
+    By default each run is trained alone, by gradient descent on what
+    [build][labelattack.training.protocols.base.TrainingProtocol.build] makes.
+
+    Attributes:
+        version: Raise it whenever what it trains changes; results of two versions never mix.
+        source: Where the protocol comes from.
+        uses_micro_batches: Whether a batch may pass in several parts, to save memory.
+        reads_images: Whether training reads image files, so that they must stay as they are.
+        on_features: Whether it trains a linear head on the pooled features of the frozen backbone,
+            so that a measure may use cached features.
+        data_parallel: Whether several processes that ``torchrun`` started may train one network.
+    """
+
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = ""
+    uses_micro_batches: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = True
+    on_features: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
+
+    @abstractmethod
+    def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Learning rates and batch sizes searched by default, the same for every defense."""
+
+    @abstractmethod
+    def prepare(
+        self,
+        splits: Splits,
+        model: Spec,
+        *,
+        device: torch.device,
+        jobs: int = 1,
+        plugins: tuple[str, ...] = (),
+        progress: Progress = lambda what, done, total: None,
+    ) -> Prepared:
+        """Makes the inputs of training, validation and test.
+
+        Args:
+            splits: The dataset.
+            model: Resolved spec of the model.
+            device: Where to compute.
+            jobs: Processes for work that can be divided, such as feature extraction.
+            plugins: Plug-in files that those processes must load.
+            progress: Told of that work.
+
+        Raises:
+            DatasetError: If an image of any split cannot be read.
+            ModelError: If the model cannot be built.
+        """
+
+    @abstractmethod
+    def build(self, model: Model, labels: int, *, seed: int) -> nn.Module:
+        """Builds what is trained, seeded; maps a batch of prepared inputs to logits."""
+
+    @abstractmethod
+    def whole(self, model: Model, trained: nn.Module) -> nn.Module:
+        """The whole network, images to logits, around what was trained."""
+
+    @classmethod
+    @abstractmethod
+    def owns(cls, state: Mapping[str, Tensor]) -> bool:
+        """Whether a state dict has the entries of what this protocol trains."""
+
+    def group_key(self, recipe: Recipe) -> Hashable | None:
+        """Key that runs on one dataset and model must share to train together; None: alone."""
+        return None
+
+    def runs_at_once(
+        self, images: int, labels: int, channels: int, *, device: torch.device, processes: int
+    ) -> int:
+        """How many runs of one key to train together.
+
+        Args:
+            images: Training images.
+            labels: Labels of each.
+            channels: Channels of the backbone's output.
+            device: Where to compute.
+            processes: How many share the device's cache and memory.
+        """
+        return 1
+
+    def train(
+        self, runs: Sequence[TrainingRun], prepared: Prepared, device: torch.device
+    ) -> list[Fit | Exception]:
+        """Trains the runs of one group.
+
+        Args:
+            runs: Runs of one dataset, model and group key.
+            prepared: Their inputs.
+            device: Where to compute.
+
+        Returns:
+            For each run, its fit, or why it failed. One failure leaves the others alone.
+        """
+
+        def alone(run: TrainingRun) -> Fit:
+            return fit(
+                run.network,
+                run.loss,
+                prepared.train,
+                prepared.val,
+                run.labels,
+                run.recipe,
+                seed=run.seed,
+                device=device,
+                validate=run.validate,
+            )
+
+        return [attempt(alone, run) for run in runs]
+
+    def rebuild(
+        self,
+        model: Model,
+        labels: int,
+        state: Mapping[str, Tensor],
+        *,
+        rule: str = "weights must fit the model",
+    ) -> nn.Module:
+        """What was trained, from its weights.
+
+        Args:
+            model: The model.
+            labels: How many labels it predicts.
+            state: Weights as a run left them.
+            rule: What a message on them begins with.
+
+        Raises:
+            ModelError: If they do not fit.
+        """
+        network = self.build(model, labels, seed=0)
+        fit_weights(network, state, rule)
+        return network

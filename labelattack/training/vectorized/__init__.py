@@ -1,1 +1,1 @@
-"""Many linear heads trained as one."""
+"""Vectorized training: many linear heads as one."""

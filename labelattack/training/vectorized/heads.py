@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from labelattack.seeding import permutation
 from labelattack.training.fallbacks import told
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
-from labelattack.training.loop import Best, Fit, mean_loss
-from labelattack.training.optimizer import adam_step
+from labelattack.training.loop import BestEpoch, Fit, mean_loss
+from labelattack.training.optimizer import adam_step, kernel_fault
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized.loss import Apart, Losses, together
+from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
+from labelattack.training.vectorized.vectorize import vectorize
 
+_log = logging.getLogger("labelattack")
 _PROBE_IMAGES = 16
 _LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
 _MOST = 128  # heads; more share no call's price that matters, and want memory
@@ -56,6 +59,7 @@ def heads_at_once(
     head = 4 * (channels + 1) * labels * number
     in_cache = max(8, share // head)
     memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
+    _log.debug("heads at once: cache %d, memory %d, limit %d", in_cache, memory, _MOST)
     return max(1, min(in_cache, memory, _MOST))
 
 
@@ -118,7 +122,7 @@ def fit_heads(
     fits: list[Fit | Exception]
     try:
         checked = [
-            together(
+            vectorize(
                 losses,
                 part,
                 signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
@@ -129,7 +133,7 @@ def fit_heads(
         fits = _fit_ordered(ordered, train, val, (signs, whose), checked)
     except Exception as error:  # what a stranger's code raises later than in the check
         reason = told(f"{len(runs)} heads trained again, their losses called one by one", error)
-        apart = [Apart(losses, part, reason) for losses, part in parts]
+        apart = [SequentialLoss(losses, part, reason) for losses, part in parts]
         fits = _fit_ordered(ordered, train, val, (signs, whose), apart)
     found = dict(zip(order, fits, strict=True))
     return [found[row] for row in range(len(runs))]
@@ -147,12 +151,12 @@ def _fit_ordered(
     train: FeatureInputs,
     val: FeatureInputs,
     labels: tuple[Tensor, Tensor],
-    kinds: Sequence[Losses],
+    kinds: Sequence[GroupLoss],
 ) -> list[Fit | Exception]:
     device, recipe = labels[0].device, runs[0].recipe
     heads = _Heads(runs, device)
     step_all = _stepped(runs, heads, kinds)
-    best = [Best() for _ in runs]
+    best = [BestEpoch() for _ in runs]
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
         seen: list[Tensor] = []
@@ -190,7 +194,12 @@ def _fit_ordered(
                 failed[row] = error
         if len(failed) == len(runs):
             break
-    reasons = {row: losses.fallbacks for losses in kinds for row in losses.runs}
+    fault = kernel_fault(device)
+    reasons = {
+        row: [*losses.fallbacks, *([fault] if fault else [])]
+        for losses in kinds
+        for row in losses.runs
+    }
     return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
 
 
@@ -308,7 +317,9 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(signs).to(device), whose
 
 
-def _stepped(runs: list[HeadRun], heads: _Heads, kinds: Sequence[Losses]) -> Callable[[], object]:
+def _stepped(
+    runs: list[HeadRun], heads: _Heads, kinds: Sequence[GroupLoss]
+) -> Callable[[], object]:
     """A step of Adam on all that is learned, one call for each learning rate."""
     by_rate: dict[float, list[Tensor]] = defaultdict(list)
     for losses in kinds:

@@ -15,26 +15,26 @@ Function = Callable[..., list[Tensor]]
 
 
 class NotRecordedError(Exception):
-    """Why a function cannot be recorded."""
+    """A function cannot be recorded; the message says why."""
 
 
 def recorded(
     function: Function,
     inputs: Tensors,
     module: nn.Module,
-    refused: Callable[[NotRecordedError], object] = lambda error: None,
+    refused: Callable[[NotRecordedError], object],
 ) -> Function | None:
     """Records what a function does to tensors of these shapes.
 
     Args:
         function: Takes tensors, some of which it may change in place, and gives tensors.
         inputs: What to call it with; they stay as they are.
-        module: What of Python the function reads; it stays as it is, too. If a call changes it,
-            nothing is recorded, which would freeze it.
-        refused: Told why there is no recording.
+        module: Holder of the Python state that the function reads; it stays as it is, too. If a
+            call changes that state nothing is recorded, as a recording would freeze it.
+        refused: Called with the reason if there is no recording.
 
     Returns:
-        What makes the same of such tensors, to the last bit; None if that could not be had.
+        A function that gives the same for such tensors, to the last bit; None if there is none.
     """
     try:
         return _recorded(function, inputs, module)
@@ -47,7 +47,7 @@ def _recorded(function: Function, inputs: Tensors, module: nn.Module) -> Functio
     try:
         before = copy.deepcopy(_python_state(module))
         told = pickle.dumps(_python_state(module))
-    except Exception as error:  # what cannot be told apart cannot be trusted to stay as it is
+    except Exception as error:  # a state that cannot be compared might change unnoticed
         raise NotRecordedError(f"its attributes cannot be compared: {error}") from error
     try:
         # Imported late: it takes a second, and most runs are too short to be recorded.
@@ -80,7 +80,7 @@ def _copied(tensors: Tensors) -> list[Tensor]:
 
 
 def _python_state(module: nn.Module) -> list[dict[str, Any]]:
-    """What the modules hold beside parameters, buffers and each other."""
+    """Attributes of the modules beside parameters, buffers and submodules."""
     known = "_parameters", "_buffers", "_modules"
     return [
         {name: value for name, value in vars(part).items() if name not in known}

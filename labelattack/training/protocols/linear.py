@@ -1,0 +1,114 @@
+"""Linear evaluation: a head on the features of the frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from labelattack.datasets.base import Progress, Splits
+from labelattack.models.base import Model, Network
+from labelattack.models.weights import without_prefixes
+from labelattack.registry.spec import Spec
+from labelattack.training.feature_cache import features
+from labelattack.training.inputs import FeatureInputs, Inputs
+from labelattack.training.isolation import attempt
+from labelattack.training.loop import Fit
+from labelattack.training.protocols import register
+from labelattack.training.protocols.base import Prepared, TrainingProtocol, TrainingRun
+from labelattack.training.recipe import Recipe
+from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_once
+
+
+@register("linear")
+@dataclass(frozen=True, kw_only=True)
+class Linear(TrainingProtocol):
+    """Trains a linear head on the pooled features of the frozen backbone."""
+
+    source: ClassVar[str] = "Cole et al. 2021"
+    reads_images: ClassVar[bool] = False
+    on_features: ClassVar[bool] = True
+
+    def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Three learning rates and one batch size, whatever the model."""
+        return (3e-3, 1e-3, 3e-4), (16,)
+
+    def prepare(
+        self,
+        splits: Splits,
+        model: Spec,
+        *,
+        device: torch.device,
+        jobs: int = 1,
+        plugins: tuple[str, ...] = (),
+        progress: Progress = lambda what, done, total: None,
+    ) -> Prepared:
+        """Features of every image, from the cache or computed."""
+
+        def inputs(split: str) -> Inputs:
+            found = features(
+                splits.parts[split],
+                model,
+                device=str(device),
+                jobs=jobs,
+                plugins=plugins,
+                progress=progress,
+            )
+            return FeatureInputs(found["features"], device)
+
+        return Prepared(inputs("train"), inputs("val"), inputs("test"))
+
+    def build(self, model: Model, labels: int, *, seed: int) -> nn.Module:
+        """The head."""
+        return model.head(labels, seed=seed)
+
+    def whole(self, model: Model, trained: nn.Module) -> nn.Module:
+        """The head on the frozen backbone."""
+        return Network(model.frozen(), _head(trained))
+
+    @classmethod
+    def owns(cls, state: Mapping[str, Tensor]) -> bool:
+        """Whether there is one layer and nothing else."""
+        return {without_prefixes(name) for name in state} == {"weight", "bias"}
+
+    def group_key(self, recipe: Recipe) -> Hashable:
+        """Heads of a group take the same steps, each on a batch of its own."""
+        return recipe.batch_size, recipe.epochs
+
+    def runs_at_once(
+        self, images: int, labels: int, channels: int, *, device: torch.device, processes: int
+    ) -> int:
+        """As many heads as stay in half of the cache between two steps."""
+        return heads_at_once(images, labels, channels, device=device, processes=processes)
+
+    def train(
+        self, runs: Sequence[TrainingRun], prepared: Prepared, device: torch.device
+    ) -> list[Fit | Exception]:
+        """Trains all heads side by side, on inputs that are on the device already."""
+        heads = [
+            HeadRun(
+                head=_head(run.network),
+                loss=run.loss,
+                kind=run.defense,
+                labels=run.labels,
+                recipe=run.recipe,
+                seed=run.seed,
+                val_labels=run.validation.labels,
+                val_scored=run.validation.scored,
+            )
+            for run in runs
+        ]
+        train, val = _features(prepared.train), _features(prepared.val)
+        fits = attempt(fit_heads, heads, train, val)
+        return [fits] * len(runs) if isinstance(fits, Exception) else fits
+
+
+def _head(trained: nn.Module) -> nn.Linear:
+    return cast(nn.Linear, trained)  # as ``build`` made it
+
+
+def _features(inputs: Inputs) -> FeatureInputs:
+    return cast(FeatureInputs, inputs)  # as ``prepare`` made them
