@@ -73,37 +73,17 @@ def load_plugins(paths: list[str] | None) -> None:
 
 
 def validated(build: Callable[..., Any], **values: Any) -> Any:
-    """Builds a model; what breaks its rules is said in the grammar of all errors."""
-    from pydantic import ValidationError
+    """Builds a model; a value that breaks its rule is an error in the package's grammar."""
+    from labelattack.registry import parameters
 
-    from labelattack.errors import ParameterError
-    from labelattack.registry.parameters import broken_rule
-
-    try:
-        return build(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
+    return parameters.validated(build, **values)
 
 
 def d_score_settings(text: str) -> Any:
-    """Reads what --d-score takes."""
-    from labelattack.errors import ParameterError
-    from labelattack.measures._d_score.settings import DScoreSettings
-    from labelattack.mutations import registry as mutations
-    from labelattack.registry.spec import Spec
+    """Reads the value of --d-score."""
+    from labelattack.benchmark.execution import run
 
-    if text == "default":
-        return DScoreSettings()
-    if "=" not in text:
-        raise ParameterError(f"--d-score must be default, none, or key=value,..., got '{text}'")
-    given = dict(Spec.parse(f"d-score:{text}").params)
-    for name in given:
-        if name not in DScoreSettings.model_fields:
-            raise unknown("setting of --d-score:", name, DScoreSettings.model_fields)
-    if "operator" in given:
-        given["operator"] = str(mutations.resolve(str(given["operator"])))
-    return validated(DScoreSettings, **given)
+    return run.d_score_settings(text)
 
 
 def print_table(

@@ -39,7 +39,7 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
     if jobs <= 1:
         yield _Inline()
         return
-    pool = _Processes(jobs, mp_context=_context(), initializer=_start, initargs=(plugins,))
+    pool = _Processes(jobs, mp_context=spawn_context(), initializer=_start, initargs=(plugins,))
     try:
         yield pool
     except BaseException as error:
@@ -93,7 +93,7 @@ def require_main_process() -> None:
 _GUARD = "must start its work under \"if __name__ == '__main__':\""
 
 
-def _context() -> SpawnContext:
+def spawn_context() -> SpawnContext:
     """How processes are started: they import the main script only if it is fit for that.
 
     Raises:
