@@ -126,7 +126,7 @@ def run_and_render(
 
 
 def _print_summary(outcome: Outcome, folder: Path) -> None:
-    from labelattack.benchmark.execution.run import failure_lines
+    from labelattack.benchmark.store.failures import failure_lines
 
     total = len(outcome.cells)
     if outcome.computed:

@@ -6,7 +6,6 @@ The command line and the Python interface both call this; nothing is printed her
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +19,13 @@ from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.plan.config import Experiment
 from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.store.failures import failed_of
 from labelattack.benchmark.store.measures import Measures
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.benchmark.store.trackers import Trackers
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Progress
-from labelattack.defenses import registry as defenses
 from labelattack.errors import LabelAttackError, ParameterError, unknown
 from labelattack.measures._d_score.settings import DScoreSettings
 from labelattack.measures._px_settings import read_robustness
@@ -276,27 +275,6 @@ def d_score_settings(text: str) -> DScoreSettings:
     return validated(DScoreSettings, **given)
 
 
-def failed_of(records: Iterable[Record]) -> list[Record]:
-    """The records of failed cells."""
-    return [record for record in records if record.status == "failed"]
-
-
-def failure_lines(records: Iterable[Record]) -> list[str]:
-    """A line for each defense, attack and reason among failed cells; equal ones are counted."""
-    alike: dict[tuple[str, str], list[Record]] = {}
-    for record in failed_of(records):
-        cell = record.cell
-        pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-        alike.setdefault((pair, record.reason), []).append(record)
-    lines = []
-    for (pair, reason), members in alike.items():
-        first = members[0].cell
-        which = f"lr {first.recipe.lr:g}, seed {first.seed}"
-        more = f" and {len(members) - 1} more runs" if len(members) > 1 else ""
-        lines.append(f"{pair}, {which}{more}: {reason}")
-    return lines
-
-
 def _check_names(grids: list[Grid]) -> None:
     """Resolves every name and parameter, before a dataset is read."""
     for grid in grids:
@@ -318,6 +296,8 @@ def _cells(grid: Grid, progress: Progress) -> tuple[list[Cell], tuple[str, ...]]
 def _processes(jobs: int | None, device: str) -> tuple[int, list[str]]:
     """Processes on this machine, and why it is only one where it could be more."""
     if jobs is not None:
+        if jobs < 1:
+            raise ParameterError(f"jobs must be at least 1, got {jobs}")
         return jobs, []
     several = (os.cpu_count() or 1) if device == "cpu" else 1
     if several > 1:
