@@ -46,7 +46,7 @@ _HOMES = {
 }
 _MODULES = (
     "attacks", "defenses", "datasets", "models", "mutations", "metrics", "training", "testing",
-    "measures",
+    "measures", "corruptions",
 )  # fmt: skip
 
 # A star import must not hide the built-in ``open``.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelattack import attacks, datasets, defenses, models, mutations
+from labelattack import attacks, corruptions, datasets, defenses, models, mutations
 from labelattack.cli import main
 from labelattack.registry.installation import edits_behind
 
@@ -35,7 +35,9 @@ def _as_committed(monkeypatch):
 @pytest.fixture
 def forgotten():
     """What a test registers is gone after it."""
-    registries = [module.registry for module in (attacks, datasets, defenses, models, mutations)]
+    registries = [
+        module.registry for module in (attacks, corruptions, datasets, defenses, models, mutations)
+    ]
     before = [set(registry._classes) for registry in registries]
     yield
     for registry, known in zip(registries, before, strict=True):

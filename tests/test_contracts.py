@@ -1,8 +1,11 @@
 """The public contract checks, over everything that is registered."""
 
+import importlib
+
 import pytest
 
-from labelattack import attacks, datasets, defenses, models, mutations
+from labelattack import attacks, corruptions, datasets, defenses, models, mutations
+from labelattack.cli.list import KINDS as LISTED
 from labelattack.errors import PluginError, UnknownNameError
 from labelattack.testing import (
     _main,
@@ -46,13 +49,23 @@ def test_contract(check):
 
 
 def test_every_component_is_documented():
-    for kind in (attacks, defenses, datasets, models, mutations):
+    for kind in (attacks, corruptions, defenses, datasets, models, mutations):
         registry = kind.registry
         for declaration in registry.declarations():
             if declaration.origin == BUILT_IN:
                 assert declaration.summary and declaration.source, declaration.name
                 for parameter in declaration.parameters:
                     assert parameter.doc, f"{declaration.name}: {parameter.name}"
+
+
+def test_list_shows_every_kind_with_its_parameters():
+    for package in LISTED.values():
+        declarations = importlib.import_module(package).registry.declarations()
+        assert declarations, package
+        for declaration in declarations:
+            if declaration.origin == BUILT_IN:
+                assert declaration.summary, declaration.name
+                assert all(p.doc for p in declaration.parameters), declaration.name
 
 
 @pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py"])

@@ -26,7 +26,7 @@ from labelattack.benchmark.report.plots import draw_pixels
 from labelattack.benchmark.store import measures
 from labelattack.benchmark.store.measures import NOTHING_MORE, Measures
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.benchmark.store.trackers import _results
+from labelattack.benchmark.store.trackers.base import results_of
 from labelattack.datasets.images import ArrayImages
 from labelattack.errors import LabelAttackError, ParameterError, StoreError, UnknownNameError
 from labelattack.measures._px_corruption import CorruptedImages, corrupted, corrupted_split
@@ -348,7 +348,7 @@ def test_pixels_are_changed_later_for_stored_weights(tmp_path, protocol, monkeyp
     at_once = run_cell(wanted[0], measures=QUICK)
     assert at_once.evasion == later[wanted[0].key].evasion
     assert at_once.corruption == later[wanted[0].key].corruption
-    assert _results(at_once)["evasion_map"] == at_once.evasion.map
+    assert results_of(at_once)["evasion_map"] == at_once.evasion.map
 
 
 def test_a_head_is_measured_as_the_network_that_it_completes():

@@ -23,7 +23,8 @@ from labelattack.benchmark.store.failures import failed_of
 from labelattack.benchmark.store.measures import Measures
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.benchmark.store.trackers import Trackers
+from labelattack.benchmark.store.trackers import registry as trackers
+from labelattack.benchmark.store.trackers.base import Trackers
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Progress
 from labelattack.errors import LabelAttackError, ParameterError, unknown
@@ -184,7 +185,7 @@ def plan_experiment(
     for path in how.plugins:
         load_plugin(path)
     executor = executors.create(how.executor)
-    trackers = Trackers(list(how.trackers)) if how.trackers else None
+    mirrors = Trackers(map(trackers.create, how.trackers)) if how.trackers else None
     device = str(resolve_device(how.device))
     options = RunOptions(
         device=device,
@@ -200,7 +201,7 @@ def plan_experiment(
         cells, warnings = _cells(grid, progress)
         parts.append(cells)
         notes = [*notes, *warnings]
-    return Plan(parts, options, executor, trackers, notes, jobs)
+    return Plan(parts, options, executor, mirrors, notes, jobs)
 
 
 def run_plan(plan: Plan, folder: Path, how: Execution, progress: Progress = silent) -> Outcome:
@@ -219,7 +220,7 @@ def run_plan(plan: Plan, folder: Path, how: Execution, progress: Progress = sile
     store = RecordStore(folder)
     computed = 0
     try:
-        with plan.trackers or Trackers([]) as trackers:
+        with plan.trackers or Trackers() as mirrors:
             for grid in plan.grids:
                 computed += run_selected(
                     grid,
@@ -229,7 +230,7 @@ def run_plan(plan: Plan, folder: Path, how: Execution, progress: Progress = sile
                     executor=plan.executor,
                     retry_failed=how.retry_failed,
                     progress=progress,
-                    finished=trackers.record if plan.trackers is not None else None,
+                    finished=mirrors.record if plan.trackers is not None else None,
                 )
     except KeyboardInterrupt:
         finished = sum(store.get(cell.key) is not None for cell in plan.cells)
