@@ -8,14 +8,15 @@ from labelattack import attacks, corruptions, datasets, defenses, models, mutati
 from labelattack.cli.list import KINDS as LISTED
 from labelattack.errors import PluginError, UnknownNameError
 from labelattack.testing import (
-    _main,
     attack_checks,
     check_plugin,
+    corruption_checks,
     dataset_checks,
     defense_checks,
     model_checks,
     mutation_checks,
 )
+from labelattack.testing.plugins import check_files
 from tests.conftest import SMALL_DIGITS
 
 BUILT_IN = "built-in"
@@ -33,6 +34,7 @@ CHECKS = [
         for c in attack_checks(spec)
     ),
     *(c for name in names(defenses.registry) for c in defense_checks(name)),
+    *(c for name in names(corruptions.registry) for c in corruption_checks(name)),
     *(c for name in names(mutations.registry) for c in mutation_checks(name)),
     *dataset_checks(SMALL_DIGITS),
     *(
@@ -143,7 +145,7 @@ def kinds(tmp_path, monkeypatch):
 
 
 def said_of(capsys, *arguments):
-    code = _main([*map(str, arguments)])
+    code = check_files([*map(str, arguments)])
     return code, capsys.readouterr().out
 
 
@@ -171,7 +173,7 @@ def test_what_needs_a_parameter_says_so_once(kinds, capsys):
 )
 def test_nothing_to_check_is_an_error(arguments, message):
     with pytest.raises(PluginError, match=message):
-        _main(arguments)
+        check_files(arguments)
 
 
 def test_a_spec_of_another_component_is_named(kinds):
