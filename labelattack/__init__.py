@@ -9,7 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelattack.api import Results as Results
+    from labelattack.api import bench as bench
+    from labelattack.api import check as check
+    from labelattack.api import open as open
     from labelattack.attacks.base import LabelAttack as LabelAttack
+    from labelattack.benchmark.plan.config import Experiment as Experiment
+    from labelattack.benchmark.store.store import RecordStore as RecordStore
     from labelattack.defenses.base import PartialLabelLoss as PartialLabelLoss
     from labelattack.defenses.base import Step as Step
     from labelattack.defenses.base import Task as Task
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
     from labelattack.mutations.base import MutationOperator as MutationOperator
 
 _HOMES = {
+    "bench": "api",
+    "check": "api",
+    "open": "api",
+    "Results": "api",
+    "Experiment": "benchmark.plan.config",
+    "RecordStore": "benchmark.store.store",
     "LabelAttack": "attacks.base",
     "PartialLabelLoss": "defenses.base",
     "Step": "defenses.base",
@@ -34,10 +46,11 @@ _HOMES = {
 }
 _MODULES = (
     "attacks", "defenses", "datasets", "models", "mutations", "metrics", "training", "testing",
-    "measures",
+    "measures", "corruptions",
 )  # fmt: skip
 
-__all__ = [*_HOMES, *_MODULES]
+# A star import must not hide the built-in ``open``.
+__all__ = [name for name in (*_HOMES, *_MODULES) if name != "open"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,18 +1,22 @@
 """The public contract checks, over everything that is registered."""
 
+import importlib
+
 import pytest
 
-from labelattack import attacks, datasets, defenses, models, mutations
+from labelattack import attacks, corruptions, datasets, defenses, models, mutations
+from labelattack.cli.list import KINDS as LISTED
 from labelattack.errors import PluginError, UnknownNameError
 from labelattack.testing import (
-    _main,
     attack_checks,
     check_plugin,
+    corruption_checks,
     dataset_checks,
     defense_checks,
     model_checks,
     mutation_checks,
 )
+from labelattack.testing.plugins import check_files
 from tests.conftest import SMALL_DIGITS
 
 BUILT_IN = "built-in"
@@ -30,6 +34,7 @@ CHECKS = [
         for c in attack_checks(spec)
     ),
     *(c for name in names(defenses.registry) for c in defense_checks(name)),
+    *(c for name in names(corruptions.registry) for c in corruption_checks(name)),
     *(c for name in names(mutations.registry) for c in mutation_checks(name)),
     *dataset_checks(SMALL_DIGITS),
     *(
@@ -46,13 +51,23 @@ def test_contract(check):
 
 
 def test_every_component_is_documented():
-    for kind in (attacks, defenses, datasets, models, mutations):
+    for kind in (attacks, corruptions, defenses, datasets, models, mutations):
         registry = kind.registry
         for declaration in registry.declarations():
             if declaration.origin == BUILT_IN:
                 assert declaration.summary and declaration.source, declaration.name
                 for parameter in declaration.parameters:
                     assert parameter.doc, f"{declaration.name}: {parameter.name}"
+
+
+def test_list_shows_every_kind_with_its_parameters():
+    for package in LISTED.values():
+        declarations = importlib.import_module(package).registry.declarations()
+        assert declarations, package
+        for declaration in declarations:
+            if declaration.origin == BUILT_IN:
+                assert declaration.summary, declaration.name
+                assert all(p.doc for p in declaration.parameters), declaration.name
 
 
 @pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py"])
@@ -130,7 +145,7 @@ def kinds(tmp_path, monkeypatch):
 
 
 def said_of(capsys, *arguments):
-    code = _main([*map(str, arguments)])
+    code = check_files([*map(str, arguments)])
     return code, capsys.readouterr().out
 
 
@@ -158,7 +173,7 @@ def test_what_needs_a_parameter_says_so_once(kinds, capsys):
 )
 def test_nothing_to_check_is_an_error(arguments, message):
     with pytest.raises(PluginError, match=message):
-        _main(arguments)
+        check_files(arguments)
 
 
 def test_a_spec_of_another_component_is_named(kinds):

@@ -8,7 +8,7 @@ import pytest
 
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.benchmark.store.trackers import _results
+from labelattack.benchmark.store.trackers.base import results_of
 from tests.conftest import SMALL_DIGITS
 
 PLUGIN = '''
@@ -96,7 +96,7 @@ def test_a_measure_of_a_users_own_is_one_file(command, tmp_path):
     (card,) = (json.loads(p.read_text()) for p in Path("cards").glob("*targeted*.json"))
     measured = card["measured"]["measures"]["confidence"]["metrics"]["confidence"]
     assert measured == {key: round(value, 6) for key, value in found.items()}
-    assert _results(records[True, 0])["confidence"] == values[True, 0]
+    assert results_of(records[True, 0])["confidence"] == values[True, 0]
     command("report", "results", "--out", "report.html", *plugin)
     page = Path("report.html").read_text(encoding="utf-8")
     assert "measures.confidence.metrics.confidence.mean" in page and shown in page

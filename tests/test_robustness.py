@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 from torch import nn
 
+from labelattack import corruptions
 from labelattack.benchmark.boards import leaderboard
 from labelattack.benchmark.execution.context import load, setup_of, trained_run
 from labelattack.benchmark.execution.run_cell import run_cell
@@ -23,13 +24,14 @@ from labelattack.benchmark.report import tables
 from labelattack.benchmark.report.plots import draw_pixels
 from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.benchmark.store.trackers import _results
+from labelattack.benchmark.store.trackers.base import results_of
+from labelattack.corruptions import STANDARD as CORRUPTIONS
+from labelattack.corruptions.tables import SEVERITIES, TABLES
 from labelattack.datasets.images import ArrayImages
 from labelattack.errors import LabelAttackError, ParameterError, StoreError, UnknownNameError
 from labelattack.measures._corruption import CorruptedImages, corrupted, corrupted_split
-from labelattack.measures._corruptions import STRENGTHS, corrupt
 from labelattack.measures._evasion import evaded
-from labelattack.measures.corruption import CORRUPTIONS, SEVERITIES, CorruptionSettings
+from labelattack.measures.corruption import CorruptionSettings
 from labelattack.measures.evasion import EvasionSettings
 from labelattack.measures.request import NOTHING, MeasureRequest, read_request
 from labelattack.measures.run import Compute
@@ -38,9 +40,14 @@ from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Network, Prepro
 from tests.conftest import SMALL_DIGITS
 
 NOISY, BLUR, CONTRAST, JPEG, TRANSLATION, RESCALING = CORRUPTIONS
+STRENGTHS = {t: {n: corruptions.registry.get(n).strengths[t] for n in CORRUPTIONS} for t in TABLES}
 EVASION = EvasionSettings(eps=0.05, steps=2, images=20)
 CORRUPTION = CorruptionSettings(images=15)
 QUICK = MeasureRequest.of(EVASION, CORRUPTION)
+
+
+def corrupt(image, name, strength, rng):
+    return corruptions.create(name)(image, strength, rng)
 
 
 def subset(images):
@@ -346,7 +353,7 @@ def test_pixels_are_changed_later_for_stored_weights(
     monkeypatch.undo()
     at_once = run_cell(wanted[0], measures=QUICK)
     assert at_once.outcomes == later[wanted[0].key].outcomes
-    assert _results(at_once)["evasion"] == at_once.outcomes["evasion"].map
+    assert results_of(at_once)["evasion"] == at_once.outcomes["evasion"].map
 
 
 def test_a_head_is_measured_as_the_network_that_it_completes():

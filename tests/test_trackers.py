@@ -4,8 +4,9 @@ import pytest
 
 from labelattack.benchmark.execution.run_cell import run_cell
 from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.store import trackers
 from labelattack.benchmark.store.store import RecordStore
-from labelattack.benchmark.store.trackers import Tracker, Trackers
+from labelattack.benchmark.store.trackers.base import Tracker, Trackers
 from labelattack.errors import ParameterError, UnknownNameError
 from tests.test_benchmark import cells
 
@@ -19,8 +20,8 @@ def test_tensorboard_has_curves_and_results(record, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with Trackers([f"tensorboard:folder={tmp_path}"]) as trackers:
-        trackers.record(record)
+    with Trackers([trackers.create(f"tensorboard:folder={tmp_path}")]) as mirrors:
+        mirrors.record(record)
     events = EventAccumulator(str(tmp_path / record.key))
     events.Reload()
     found = [e.value for e in events.Scalars("val_map")]
@@ -31,8 +32,9 @@ def test_tensorboard_has_curves_and_results(record, tmp_path):
 def test_mlflow_has_parameters_and_metrics(record, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    with Trackers([f"mlflow:uri={(tmp_path / 'ml').as_uri()},experiment=x"]) as trackers:
-        trackers.record(record)
+    spec = f"mlflow:uri={(tmp_path / 'ml').as_uri()},experiment=x"
+    with Trackers([trackers.create(spec)]) as mirrors:
+        mirrors.record(record)
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=(tmp_path / "ml").as_uri())
@@ -48,17 +50,18 @@ def test_a_tracker_that_fails_costs_no_run(tmp_path):
         def record(self, record):
             raise OSError("the server is gone")
 
-    mirrors = Trackers([])
-    mirrors._told.append(Broken())
+    mirrors = Trackers([Broken()])
     wanted = cells(seeds=(0,), lrs=(1e-2,), epochs=1)
-    with pytest.warns(UserWarning, match="Broken is told no more.*server is gone") as told:
+    with pytest.warns(
+        UserWarning, match="Broken tracker disabled after an error.*server is gone"
+    ) as told:
         run_grid(wanted, RecordStore(tmp_path / "s"), finished=mirrors.record)
-    assert len([w for w in told if "no more" in str(w.message)]) == 1
+    assert len([w for w in told if "disabled" in str(w.message)]) == 1
     assert len(list(RecordStore(tmp_path / "s"))) == len(wanted)
 
 
 def test_wrong_trackers_are_refused():
     with pytest.raises(UnknownNameError, match="unknown tracker 'tensorbord'; did you mean"):
-        Trackers(["tensorbord"])
+        trackers.create("tensorbord")
     with pytest.raises(ParameterError, match="unknown parameter of tracker 'mlflow': 'url'"):
-        Trackers(["mlflow:url=x"])
+        trackers.create("mlflow:url=x")

@@ -25,7 +25,7 @@ def checks(dataset, model):
     from labelattack.benchmark.execution import executors
     from labelattack.benchmark.plan.grid import Grid
     from labelattack.benchmark.store.store import RecordStore
-    from labelattack.benchmark.store.trackers import Trackers
+    from labelattack.benchmark.store.trackers.base import Trackers
     from labelattack.datasets.verification import verify
     from labelattack.defenses.base import Task
     from labelattack.labels import PartialLabels

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from labelattack.errors import printable, unknown
+from labelattack.progress import progress_bars as progress_bars
 from labelattack.terminal import json_for
 
 if TYPE_CHECKING:
@@ -73,17 +73,10 @@ def load_plugins(paths: list[str] | None) -> None:
 
 
 def validated(build: Callable[..., Any], **values: Any) -> Any:
-    """Builds a model; what breaks its rules is said in the grammar of all errors."""
-    from pydantic import ValidationError
+    """Builds a model; a value that breaks its rule is an error in the package's grammar."""
+    from labelattack.registry import parameters
 
-    from labelattack.errors import ParameterError
-    from labelattack.registry.parameters import broken_rule
-
-    try:
-        return build(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
+    return parameters.validated(build, **values)
 
 
 def print_table(
@@ -130,34 +123,6 @@ def _print_aligned(title: str, columns: tuple[str, ...], texts: list[list[str]])
         padded = (t + " " * (w - cell_len(t)) for t, w in zip(row, widths, strict=True))
         found.append("  ".join(padded).rstrip())
     typer.echo("\n".join([*found, ""]))
-
-
-@contextmanager
-def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Bars with the time left, on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    tasks: dict[str, Any] = {}
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
-
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(printable(what), total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield update
 
 
 def print_json(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 from labelattack.cli._console import (
     EXIT_FAILED_CELLS,
     EXIT_INTERRUPTED,
-    load_plugins,
     print_table,
     progress_bars,
     say,
@@ -23,6 +21,8 @@ from labelattack.cli._options import Config, Crossing, Execution, Scale, Trainin
 from labelattack.cli.show import print_boards
 
 if TYPE_CHECKING:
+    from labelattack.benchmark.execution.run import Outcome
+    from labelattack.benchmark.plan.cell import Cell
     from labelattack.benchmark.plan.config import Experiment
     from labelattack.benchmark.store.record import Record
 
@@ -46,7 +46,7 @@ def bench(
     """
     wanted = experiment_of(config, scale, crossing, training)
     as_json = execution.as_json
-    run_experiment(
+    run_and_render(
         wanted,
         execution,
         lambda records: print_boards(records, "json" if as_json else "table"),
@@ -75,150 +75,84 @@ def experiment_from(given: dict[str, Any], origin: str, **options: Any) -> Exper
     return experiment(given | told)
 
 
-def run_experiment(
+def run_and_render(
     wanted: Experiment,
-    how: Execution,
+    execution: Execution,
     render: Callable[[list[Record]], None],
     *,
     weights: bool,
 ) -> None:
-    """Runs what a store does not hold yet, renders all of it, and says what was done.
+    """Runs what a store does not hold yet, renders all of it, and sums up the run.
 
-    Under ``torchrun``, the processes train each network together and the first one speaks.
+    Under ``torchrun``, the processes train each network together and the main one prints.
     """
+    from labelattack.benchmark.execution import run
     from labelattack.training.distributed import is_main_process, process_group
     from labelattack.training.hardware import resolve_device
 
-    with process_group(resolve_device(how.device)):
-        shown = render if is_main_process() else lambda records: None
-        _run_experiment(wanted, how, shown, weights, is_main_process())
-
-
-def _run_experiment(
-    wanted: Experiment,
-    how: Execution,
-    render: Callable[[list[Record]], None],
-    weights: bool,
-    leads: bool,
-) -> None:
-    from labelattack.attacks import registry as attacks
-    from labelattack.benchmark.execution.context import load
-    from labelattack.benchmark.execution.executors import registry as executors
-    from labelattack.benchmark.execution.scheduler import run_selected
-    from labelattack.benchmark.execution.task import RunOptions
-    from labelattack.benchmark.store.store import RecordStore
-    from labelattack.benchmark.store.trackers import Trackers
-    from labelattack.datasets import registry as datasets
-    from labelattack.process_cache import forget
-    from labelattack.training.hardware import resolve_device
-
-    tell = say if leads else lambda text: None
-    forget()
-    load_plugins(how.plugin)
-    where, mirrors = executors.create(how.executor), Trackers(how.tracker or [])
-    computed_on = str(resolve_device(how.device))
-    job = RunOptions(
-        device=computed_on,
-        measures=wanted.request(),
+    how = run.Execution(
+        device=execution.device,
+        jobs=execution.jobs,
+        executor=execution.executor,
+        trackers=tuple(execution.tracker or ()),
+        plugins=tuple(execution.plugin or ()),
+        retry_failed=execution.retry_failed,
         keep_weights=weights,
-        plugins=tuple(str(Path(path).resolve()) for path in how.plugin or ()),
     )
-    grids = wanted.grids()
-    for grid in grids:
-        for spec in grid.attacks:
-            attacks.resolve(spec)
-        grid.cells("")  # every name and parameter is checked before a dataset is read
-    parts = []
-    notes: list[str] = []
-    with progress_bars(quiet=how.as_json or not leads) as progress:
-        for grid in grids:
-            what = f"reading {grid.dataset}"
-            progress(what, 0, 1)
-            splits = load(str(datasets.resolve(grid.dataset)))
-            splits.read_contents(progress)
-            progress(what, 1, 1)
-            notes += splits.warnings
-            parts.append(grid.cells(splits.fingerprint))
-    for note in notes:
-        tell(f"note: {note}")
-    cells = [cell for part in parts for cell in part]
-    if how.dry_run and not leads:
-        return
-    if how.dry_run:
-        there = (how.out / "store.json").is_file()
-        _dry_run(cells, RecordStore(how.out) if there else None, how.as_json)
-        return
-    store = RecordStore(how.out)
-    computed = 0
-    try:
-        with mirrors, progress_bars(quiet=how.as_json or not leads) as progress:
-            for part in parts:
-                computed += run_selected(
-                    part,
-                    store,
-                    job,
-                    jobs=how.jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1),
-                    executor=where,
-                    retry_failed=how.retry_failed,
-                    progress=progress,
-                    finished=mirrors.record if how.tracker else None,
-                )
-    except KeyboardInterrupt:
-        finished = sum(store.get(cell.key) is not None for cell in cells)
-        say(
-            f"interrupted: {finished} of {len(cells)} cells are in '{how.out}'; "
-            "run the same command again to go on"
-        )
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    records = [record for cell in cells if (record := store.get(cell.key)) is not None]
-    failed = [record for record in records if record.status == "failed"]
-    render(records)
-    if computed:
-        stored = len(cells) - computed
-        tell(f"computed {computed} of {len(cells)} cells; {stored} were in '{how.out}' already")
+    with process_group(resolve_device(execution.device)):
+        prints = is_main_process()
+        quiet = execution.as_json or not prints
+        with progress_bars(quiet=quiet) as progress:
+            plan = run.plan_experiment(wanted, how, progress=progress)
+        for note in plan.notes if prints else ():
+            say(f"note: {note}")
+        if execution.dry_run:
+            if prints:
+                _print_plan(plan.states(execution.out), execution.as_json)
+            return
+        try:
+            with progress_bars(quiet=quiet) as progress:
+                outcome = run.run_plan(plan, execution.out, how, progress)
+        except run.Interrupted as interrupt:
+            say(f"interrupted: {interrupt}; run the same command again to go on")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        if prints:
+            render(outcome.records)
+            _print_summary(outcome, execution.out)
+        if outcome.failed:
+            raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+def _print_summary(outcome: Outcome, folder: Path) -> None:
+    from labelattack.benchmark.store.failures import failure_lines
+
+    total = len(outcome.cells)
+    if outcome.computed:
+        stored = total - outcome.computed
+        say(f"computed {outcome.computed} of {total} cells; {stored} were in '{folder}' already")
     else:
-        tell(f"nothing to compute: all {len(cells)} cells were in '{how.out}' already")
-    for line in _failures(failed):
-        tell(f"failed: {line}")
-    if failed:
-        tell("run the same command with --retry-failed to try them again")
-        raise typer.Exit(EXIT_FAILED_CELLS)
+        say(f"nothing to compute: all {total} cells were in '{folder}' already")
+    for line in failure_lines(outcome.records):
+        say(f"failed: {line}")
+    if outcome.failed:
+        say("run the same command with --retry-failed to try them again")
 
 
-def _failures(failed: list[Record]) -> list[str]:
-    """A line for each defense, attack and reason; what is alike is counted."""
+def _print_plan(states: list[tuple[Cell, bool]], as_json: bool) -> None:
     from labelattack.attacks import registry as attacks
     from labelattack.defenses import registry as defenses
 
-    alike: dict[tuple[str, str], list[Record]] = {}
-    for record in failed:
-        cell = record.cell
-        pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-        alike.setdefault((pair, record.reason), []).append(record)
-    lines = []
-    for (pair, reason), records in alike.items():
-        first = records[0].cell
-        which = f"lr {first.recipe.lr:g}, seed {first.seed}"
-        more = f" and {len(records) - 1} more runs" if len(records) > 1 else ""
-        lines.append(f"{pair}, {which}{more}: {reason}")
-    return lines
-
-
-def _dry_run(cells: list[Any], store: Any, as_json: bool) -> None:
-    from labelattack.attacks import registry as attacks
-    from labelattack.defenses import registry as defenses
-
-    known = {c.key for c in cells if store is not None and store.get(c.key) is not None}
     columns = ("cell", "attack", "defense", "lr", "batch", "seed", "state")
     rows = [
         (
             c.key, c.attack, c.defense, f"{c.recipe.lr:g}", str(c.recipe.batch_size),
-            str(c.seed), "stored" if c.key in known else "to compute",
+            str(c.seed), "stored" if stored else "to compute",
         )
-        for c in cells
+        for c, stored in states
     ]  # fmt: skip
     if as_json:
         typer.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1))
         return
     short = [(k, attacks.short(a), defenses.short(d), *rest) for k, a, d, *rest in rows]
-    print_table(f"{len(cells) - len(known)} of {len(cells)} cells to compute", columns, short)
+    missing = sum(not stored for _, stored in states)
+    print_table(f"{missing} of {len(states)} cells to compute", columns, short)

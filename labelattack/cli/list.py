@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,24 +21,33 @@ if TYPE_CHECKING:
     from labelattack.registry.registry import Registry
 
 
+KINDS = {
+    "attacks": "labelattack.attacks",
+    "defenses": "labelattack.defenses",
+    "datasets": "labelattack.datasets",
+    "models": "labelattack.models",
+    "mutations": "labelattack.mutations",
+    "measures": "labelattack.measures",
+    "protocols": "labelattack.training.protocols",
+    "corruptions": "labelattack.corruptions",
+    "executors": "labelattack.benchmark.execution.executors",
+    "trackers": "labelattack.benchmark.store.trackers",
+}
+"""Packages that hold the registry of each kind of component."""
+
+
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="attacks, defenses, datasets, models, mutations; default: all."),
+        typer.Argument(help=f"{', '.join(KINDS)}; default: all."),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Lists what is registered, with parameters, defaults and sources."""
-    from labelattack import attacks, datasets, defenses, models, mutations
-
     load_plugins(plugin)
     kinds: dict[str, Registry[Any]] = {
-        "attacks": attacks.registry,
-        "defenses": defenses.registry,
-        "datasets": datasets.registry,
-        "models": models.registry,
-        "mutations": mutations.registry,
+        name: import_module(package).registry for name, package in KINDS.items()
     }
     if kind is not None and kind not in kinds:
         raise unknown("kind", kind, kinds)

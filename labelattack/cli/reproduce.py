@@ -10,7 +10,7 @@ import typer
 
 from labelattack.cli._console import one_of, print_json, print_table, say
 from labelattack.cli._options import Execution, Training, expanded
-from labelattack.cli.bench import experiment_of, run_experiment
+from labelattack.cli.bench import experiment_of, run_and_render
 from labelattack.cli.show import print_boards
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def reproduce(
             _print_figure(records, execution.out / "pictures" / f"{table}.png", form)
 
     how = replace(execution, as_json=form != "table")
-    run_experiment(wanted, how, render, weights=weights)
+    run_and_render(wanted, how, render, weights=weights)
 
 
 def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> None:

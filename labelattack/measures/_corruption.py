@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
+from labelattack.corruptions import STANDARD
+from labelattack.corruptions import registry as corruptions
+from labelattack.corruptions.tables import SEVERITIES, TABLES
 from labelattack.datasets.base import Split
 from labelattack.datasets.decoding import Pixels
 from labelattack.datasets.images import Images
 from labelattack.hashing import digest
-from labelattack.measures._corruptions import STRENGTHS, corrupt
-from labelattack.measures.corruption import (
-    CORRUPTIONS,
-    SEVERITIES,
-    Corrupted,
-    Corruption,
-    CorruptionSettings,
-)
+from labelattack.measures.corruption import Corrupted, CorruptionSettings
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.metrics.average_precision import FloatArray, chance_map, mean_average_precision
 from labelattack.process_cache import ProcessCache
@@ -28,7 +25,10 @@ from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs, squash
 from labelattack.training.loop import predict
 
-_KINDS = tuple(product(CORRUPTIONS, SEVERITIES))
+
+def _turns(settings: CorruptionSettings) -> tuple[tuple[str, int], ...]:
+    """Each corruption at each severity, in the order of the images."""
+    return tuple(product(settings.names, SEVERITIES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,41 +46,49 @@ class CorruptedImages:
     settings: CorruptionSettings
 
     def __len__(self) -> int:
-        return len(self.images) * (1 + len(_KINDS))
+        return len(self.images) * (1 + len(_turns(self.settings)))
 
     def __getitem__(self, index: int) -> Pixels:
         turn, row = divmod(index, len(self.images))
         image = squash(self.images[row], self.size)
         if not turn:
             return image
-        corruption, severity = _KINDS[turn - 1]
+        name, severity = _turns(self.settings)[turn - 1]
+        corruption = corruptions.create(name)
         table = self.settings.table_for(min(image.shape[:2]))
-        strength = STRENGTHS[table][corruption][severity - 1]
         # The same noise at each severity: they differ by its strength alone.
-        rng = generator(self.settings.seed, "corruption", corruption, str(row))
-        return corrupt(image, corruption, strength, rng)
+        rng = generator(self.settings.seed, "corruption", name, str(row))
+        return corruption(image, corruption.strengths[table][severity - 1], rng)
 
     def fingerprint(self) -> str:
         """Hash of the images and of all that is done to them."""
-        told = [self.images.fingerprint(), self.size, self.settings.model_dump(), STRENGTHS]
-        return digest(told)
+        names = self.settings.names
+        strengths = {
+            table: {name: corruptions.get(name).strengths[table] for name in names}
+            for table in TABLES
+        }
+        images, settings = self.images.fingerprint(), self.settings.model_dump()
+        parts: list[Any] = [images, self.size, settings, strengths]
+        if names != STANDARD:
+            parts.append([corruptions.version(name) for name in names])
+        return digest(parts)
 
 
 def corrupted_split(test: Split, size: int | None, settings: CorruptionSettings) -> Split:
-    """A split of [CorruptedImages][labelattack.measures._px_corruption.CorruptedImages].
+    """A split of [CorruptedImages][labelattack.measures._corruption.CorruptedImages].
 
     Args:
         test: The images; all are used.
         size: Side to which they are squashed before.
         settings: How they are corrupted.
     """
-    turns = 1 + len(_KINDS)
-    names = ["", *(f"{corruption}-{severity}:" for corruption, severity in _KINDS)]
+    turns = _turns(settings)
+    names = ["", *(f"{corruption}-{severity}:" for corruption, severity in turns)]
     return Split(
         CorruptedImages(test.images, size, settings),
-        np.tile(test.labels, (turns, 1)),
+        np.tile(test.labels, (len(names), 1)),
         [f"{name}{id}" for name in names for id in test.ids],
-        None if test.scored is None else np.tile(test.scored, (turns, 1)),
+        None if test.scored is None else np.tile(test.scored, (len(names), 1)),
     )
 
 
@@ -90,19 +98,18 @@ def corrupted(
     """Sums up what a model says of corrupted images.
 
     Args:
-        scores: Of a [corrupted_split][labelattack.measures._px_corruption.corrupted_split], float
+        scores: Of a [corrupted_split][labelattack.measures._corruption.corrupted_split], float
             ``[(1 + corruptions x severities) images, labels]``.
         test: The images that were corrupted.
         side: Short side of an image as the model takes it, in pixels.
         settings: How they were corrupted.
     """
-    by_turn = scores.reshape(1 + len(_KINDS), *test.labels.shape)
+    turns = _turns(settings)
+    by_turn = scores.reshape(1 + len(turns), *test.labels.shape)
     clean, *maps = (mean_average_precision(of, test.labels, scored=test.scored) for of in by_turn)
-    by_severity: dict[Corruption, tuple[float, ...]] = {
-        corruption: tuple(
-            m for (kind, _), m in zip(_KINDS, maps, strict=True) if kind == corruption
-        )
-        for corruption in CORRUPTIONS
+    by_severity: dict[str, tuple[float, ...]] = {
+        corruption: tuple(m for (kind, _), m in zip(turns, maps, strict=True) if kind == corruption)
+        for corruption in settings.names
     }
     return Corrupted(
         settings=settings,

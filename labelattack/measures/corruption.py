@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
+from labelattack.corruptions import STANDARD
+from labelattack.corruptions import registry as corruptions
+from labelattack.corruptions.tables import SEVERITIES, Table
+from labelattack.errors import unknown
 from labelattack.measures import register
 from labelattack.measures._perturbed import (
     Perturbed,
@@ -21,12 +25,6 @@ from labelattack.measures.base import Column, Measure, Metric, Outcome, Summary
 if TYPE_CHECKING:
     from labelattack.measures.run import Setup, TrainedRun
 
-Table = Literal["imagenet-c", "cifar-10-c"]
-Corruption = Literal[
-    "gaussian-noise", "gaussian-blur", "contrast", "jpeg", "translation", "rescaling"
-]
-CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
-SEVERITIES = (1, 2, 3, 4, 5)
 _SMALL = 64  # pixels of the short side, from which images are more like ImageNet's than CIFAR's
 
 
@@ -41,7 +39,17 @@ class Corrupted(Perturbed):
 
     settings: CorruptionSettings
     table: Table
-    by_severity: dict[Corruption, tuple[float, ...]]
+    by_severity: dict[str, tuple[float, ...]]
+
+
+def _known(kinds: str | None) -> str | None:
+    names = [] if kinds is None else kinds.split("+")
+    for name in names:
+        if name not in corruptions.names():
+            raise ValueError(str(unknown("corruption", name, corruptions.names())))
+        if names.count(name) > 1:
+            raise ValueError(f"must name {name} once, got '{kinds}'")
+    return kinds
 
 
 @register("corruption")
@@ -55,6 +63,8 @@ class CorruptionSettings(Measure):
         table: Whose severities: those of ``imagenet-c`` (for 224 pixels) or ``cifar-10-c`` (for
             32), Hendrycks and Dietterich 2019, arXiv:1903.12261; None takes the latter for images
             of less than 64 pixels.
+        kinds: Names of corruptions joined by ``+``, any of ``labelattack list corruptions``; None
+            for the six standard ones.
         images: Most test images used; they are drawn so that rare labels are among them.
         seed: Seed of the draw and of the noise.
     """
@@ -63,8 +73,22 @@ class CorruptionSettings(Measure):
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("corruption", "corruption", unit="points"),)
 
     table: Table | None = None
+    kinds: Annotated[str | None, AfterValidator(_known)] = None
     images: int = Field(default=250, ge=2)
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the corruptions."""
+        return STANDARD if self.kinds is None else tuple(self.kinds.split("+"))
+
+    @model_serializer(mode="wrap")
+    def _without_usual_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records name the corruptions where they are not the standard ones."""
+        fields: dict[str, Any] = handler(self)
+        if self.kinds is None:
+            fields.pop("kinds", None)
+        return fields
 
     def table_for(self, side: int) -> Table:
         """The table for images of a short side of so many pixels."""
@@ -72,8 +96,10 @@ class CorruptionSettings(Measure):
 
     def describe(self) -> str:
         """What people read."""
+        named = f" ({', '.join(self.names)})" if self.kinds else ""
         made = f", severities of {self.table}" if self.table else ""
-        return f"mean over {len(CORRUPTIONS)} corruptions x {len(SEVERITIES)} severities{made}"
+        several = f"{len(self.names)} corruptions{named}"
+        return f"mean over {several} x {len(SEVERITIES)} severities{made}"
 
     def prepare(self, setup: Setup) -> None:
         """Extracts the features of corrupted images, where heads are trained on features."""

@@ -114,6 +114,8 @@ def _argument_docs(cls: griffe.Class) -> dict[str, str]:
     return {
         item.name: " ".join(item.description.split())
         for section in sections
-        if isinstance(section, griffe.DocstringSectionParameters)
+        if isinstance(
+            section, griffe.DocstringSectionParameters | griffe.DocstringSectionAttributes
+        )
         for item in section.value
     }

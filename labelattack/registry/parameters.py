@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import cache, wraps
 from typing import Any, TypeVar, get_type_hints
@@ -86,6 +86,19 @@ def settings(kind: str, spec: Spec, models: Mapping[str, type[M]]) -> M:
         return model(**dict(spec.params))
     except ValidationError as error:
         raise _parameter_error(kind, spec.name, error, list(model.model_fields)) from None
+
+
+def validated(model: Callable[..., M], **values: Any) -> M:
+    """Builds a model; a value that breaks its rule is an error in the package's grammar.
+
+    Raises:
+        ParameterError: If a value breaks its rule.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ParameterError(f"{first['loc'][0]} {broken_rule(first)}") from None
 
 
 def _parameter_error(

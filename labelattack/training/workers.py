@@ -42,7 +42,7 @@ def worker_pool(jobs: int, plugins: tuple[str, ...]) -> Iterator[Executor]:
         yield _Inline()
         return
     pool = _Processes(
-        jobs, mp_context=_context(), initializer=_start, initargs=(plugins, _shown_level())
+        jobs, mp_context=spawn_context(), initializer=_start, initargs=(plugins, _shown_level())
     )
     try:
         yield pool
@@ -97,7 +97,7 @@ def require_main_process() -> None:
 _GUARD = "must start its work under \"if __name__ == '__main__':\""
 
 
-def _context() -> SpawnContext:
+def spawn_context() -> SpawnContext:
     """How processes are started: they import the main script only if it is fit for that.
 
     Raises:

@@ -23,9 +23,7 @@ MARKS = "osD^vPX*"
 
 
 def draw_curves(path: Path, board: Board) -> None:
-    """Draws mAP against removal rate, a panel an attack and a line a defense; the paper's Figure 2.
-
-    Bars are 95 % intervals over seeds; the dashed line is the reference on clean labels.
+    """Writes the picture of [curves_figure][labelattack.benchmark.report.plots.curves_figure].
 
     Args:
         path: Where the picture goes, ``.png``, ``.pdf`` or ``.svg``.
@@ -33,6 +31,23 @@ def draw_curves(path: Path, board: Board) -> None:
 
     Raises:
         StoreError: If the board has no curve, or the picture cannot be written.
+    """
+    save_figure(curves_figure(board), path)
+
+
+def curves_figure(board: Board) -> Any:
+    """Draws mAP against removal rate, a panel an attack and a line a defense; the paper's Figure 2.
+
+    Bars are 95 % intervals over seeds; the dashed line is the reference on clean labels.
+
+    Args:
+        board: A board that has curves.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        StoreError: If the board has no curve.
     """
     families = list(dict.fromkeys(curve.attack for curve in board.curves))
     if not families:
@@ -58,7 +73,7 @@ def draw_curves(path: Path, board: Board) -> None:
     panels[0][0].set_ylabel("test mAP (points)")
     panels[0][0].legend(fontsize=8, loc="lower left")
     figure.suptitle(plain(title(board)), fontsize=10)
-    save_figure(figure, path)
+    return figure
 
 
 def draw_pixels(path: Path, board: Board) -> None:

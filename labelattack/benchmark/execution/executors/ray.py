@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,17 +46,7 @@ class Ray(Executor):
         ray = require("ray", "ray")
         own = not ray.is_initialized()
         if own:
-            told = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-            try:
-                ray.init(
-                    address=self.address, log_to_driver=False, logging_level="ERROR",
-                    runtime_env={"env_vars": told},
-                )  # fmt: skip
-            except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-                raise ParameterError(
-                    f"address of executor 'ray' must be that of a running cluster, got "
-                    f"'{self.address}': {str(error).partition(chr(10))[0]}"
-                ) from error
+            self._connect(ray)
         remote = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries
         )(run_in_memory)  # fmt: skip
@@ -78,18 +68,37 @@ class Ray(Executor):
                 running.discard(task)
             parcel.unpack(store)
 
-        room = ray.cluster_resources()
-        fits = [room.get("CPU", 1) / (self.cpus or 1)]
-        fits += [room.get("GPU", 0) / self.gpus] if self.gpus else []
-        width = self.tasks or max(1, int(min(fits)))
-
         def cancel() -> None:
             for task in list(running):
                 ray.cancel(task)
 
         try:
-            with threads(width, run, cancel) as workers:
+            with threads(self._width(ray.cluster_resources()), run, cancel) as workers:
                 yield workers
         finally:
             if own:
                 ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        """Joins a cluster, or starts one.
+
+        Raises:
+            ParameterError: If there is none at the address.
+        """
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        try:
+            ray.init(
+                address=self.address, log_to_driver=False, logging_level="ERROR",
+                runtime_env={"env_vars": passed_on},
+            )  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            raise ParameterError(
+                f"address of executor 'ray' must be that of a running cluster, got "
+                f"'{self.address}': {str(error).partition(chr(10))[0]}"
+            ) from error
+
+    def _width(self, room: Mapping[str, float]) -> int:
+        """Tasks at once, as many as a cluster has room for unless there is a limit."""
+        fits = [room.get("CPU", 1) / (self.cpus or 1)]
+        fits += [room.get("GPU", 0) / self.gpus] if self.gpus else []
+        return self.tasks or max(1, int(min(fits)))

@@ -1,0 +1,121 @@
+"""Contract of defenses, on the output of every built-in attack."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelattack import attacks, defenses
+from labelattack.defenses.base import PartialLabelLoss, Task, to_step
+from labelattack.labels import PartialLabels
+from labelattack.registry.spec import Spec
+from labelattack.testing.check import EXPECTED_POSITIVES, Kind, example_labels, require
+
+ATTACKS = (
+    "none", "targeted", "targeted:keep_negatives=true", "single-positive", "random",
+    "targeted:rate=1",
+)  # fmt: skip
+
+
+def _bound(spec: str, labels: PartialLabels) -> PartialLabelLoss:
+    loss = defenses.create(spec)
+    loss.bind(Task(labels=labels, seed=1, expected_positives=EXPECTED_POSITIVES))
+    return loss
+
+
+def _attacked(attack: str) -> PartialLabels:
+    return attacks.create(attack)(example_labels(), seed=5)
+
+
+def _logits(rows: int, labels: int = 7) -> Tensor:
+    values = np.random.Generator(np.random.PCG64(1)).normal(0, 3, (rows, labels))
+    return torch.tensor(values, dtype=torch.float32, requires_grad=True)
+
+
+def keeps_final_forward(spec: str) -> None:
+    """The base class checks what a loss is given and returns."""
+    kept = defenses.registry.get(Spec.parse(spec).name).forward is PartialLabelLoss.forward
+    require(kept, "must not override forward; implement loss")
+
+
+def accepts_every_attack(spec: str) -> None:
+    """Loss and gradient are finite in every epoch and batch."""
+    for labels in map(_attacked, ATTACKS):
+        loss = _bound(spec, labels)
+        for epoch in (1, 2, 3):
+            for rows in (np.arange(16), np.arange(16, 40), np.arange(1)):
+                z = _logits(len(rows))
+                step = to_step(labels, torch.from_numpy(rows), epoch=epoch, epochs=3)
+                value = loss(z, step)
+                value.backward()
+                finite = bool(torch.isfinite(value)) and z.grad is not None
+                require(
+                    finite and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+                    f"loss and gradient must be finite, got {value.item()}",
+                )
+
+
+def is_finite_at_extremes(spec: str) -> None:
+    """Logits may be large."""
+    labels = _attacked("random")
+    for size in (-80.0, 0.0, 80.0):
+        z = torch.full((40, 7), size, requires_grad=True)
+        value = _bound(spec, labels)(z, to_step(labels, torch.arange(40)))
+        value.backward()
+        require(
+            bool(torch.isfinite(value)) and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
+            f"must be finite at logits of {size}, got {value.item()}",
+        )
+
+
+def reads_no_hidden_label(spec: str) -> None:
+    """A hidden label makes no difference."""
+    labels = _attacked("random")
+    flipped = PartialLabels(labels.values | labels.hidden, labels.observed)
+    pair = [
+        _bound(spec, x)(_logits(40), to_step(x, torch.arange(40))).item() for x in (labels, flipped)
+    ]
+    require(pair[0] == pair[1], f"must not depend on hidden labels, got {pair}")
+
+
+def resumes_from_checkpoint(spec: str) -> None:
+    """All state is in the state_dict."""
+    labels = _attacked("targeted")
+    steps = [to_step(labels, torch.arange(40), epoch=e, epochs=3) for e in (1, 2, 3)]
+    loss, fresh = _bound(spec, labels), _bound(spec, labels)
+    for step in steps[:2]:
+        loss(_logits(40), step)
+    fresh.load_state_dict(copy.deepcopy(loss.state_dict()))
+    pair = [x(_logits(40), steps[2]).item() for x in (loss, fresh)]
+    require(pair[0] == pair[1], f"must go on from its state_dict, got {pair}")
+
+
+def leaves_inputs_alone(spec: str) -> None:
+    """Logits and labels stay as they are."""
+    labels = _attacked("random")
+    step = to_step(labels, torch.arange(40))
+    before = [t.clone() for t in (step.positives, step.negatives, step.index)]
+    z = _logits(40)
+    _bound(spec, labels)(z, step)
+    same = all(
+        torch.equal(a, b)
+        for a, b in zip(before, (step.positives, step.negatives, step.index), strict=True)
+    )
+    require(same and torch.equal(z, _logits(40)), "must not change logits or labels")
+
+
+KIND = Kind(
+    defenses.registry,
+    (
+        keeps_final_forward,
+        accepts_every_attack,
+        is_finite_at_extremes,
+        reads_no_hidden_label,
+        resumes_from_checkpoint,
+        leaves_inputs_alone,
+    ),
+)
+defense_checks = KIND.checks
