@@ -11,7 +11,8 @@ from art.attacks.evasion import ProjectedGradientDescent
 from numpy.typing import NDArray
 from torch import nn
 
-from labelattack.interop.art.estimator import MultiLabelClassifier, Objective
+from labelattack.interop.art.estimator import MultiLabelClassifier
+from labelattack.interop.art.gradients import Objective
 from labelattack.models.base import Preprocessing
 
 __all__ = ["ART_VERSION", "estimator_of", "projected_gradient_descent"]
