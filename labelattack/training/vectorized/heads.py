@@ -194,13 +194,15 @@ def _fit_ordered(
                 failed[row] = error
         if len(failed) == len(runs):
             break
-    fault = kernel_fault(device)
-    reasons = {
-        row: [*losses.fallbacks, *([fault] if fault else [])]
-        for losses in kinds
-        for row in losses.runs
-    }
+    reasons = _fallbacks(kinds, device)
     return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
+
+
+def _fallbacks(kinds: Sequence[GroupLoss], device: torch.device) -> dict[int, list[str]]:
+    """Reasons why fast paths were given up, by run."""
+    fault = kernel_fault(device)
+    own = [fault] if fault else []
+    return {row: [*losses.fallbacks, *own] for losses in kinds for row in losses.runs}
 
 
 @dataclass(frozen=True)
