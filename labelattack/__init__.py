@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from labelattack.defenses.base import Task as Task
     from labelattack.errors import LabelAttackError as LabelAttackError
     from labelattack.labels import PartialLabels as PartialLabels
-    from labelattack.measures._d_score.scoring import d_score as d_score
     from labelattack.measures.d_score import DScoreSettings as DScoreSettings
+    from labelattack.measures.d_score import d_score as d_score
     from labelattack.metrics.average_precision import average_precision as average_precision
     from labelattack.mutations.base import MutationOperator as MutationOperator
 
@@ -42,7 +42,7 @@ _HOMES = {
     "MutationOperator": "mutations.base",
     "PartialLabels": "labels",
     "average_precision": "metrics.average_precision",
-    "d_score": "measures._d_score.scoring",
+    "d_score": "measures.d_score",
 }
 _MODULES = (
     "attacks", "defenses", "datasets", "models", "mutations", "metrics", "training", "testing",

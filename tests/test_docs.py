@@ -13,10 +13,10 @@ from labelattack.benchmark.gate.formats import COLUMNS
 from labelattack.cli import main
 from labelattack.corruptions import STANDARD
 from labelattack.measures._perturbed import KEPT, Perturbed, PerturbedSummary
-from labelattack.measures.base import MAP
 from labelattack.measures.corruption import CorruptionSettings
 from labelattack.measures.d_score import DScoreSettings
 from labelattack.measures.evasion import EvasionSettings
+from labelattack.measures.outcome import MAP
 from labelattack.metrics.text import with_interval
 from labelattack.models.tiny import Tiny
 

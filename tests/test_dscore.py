@@ -30,7 +30,6 @@ from labelattack.measures._d_score.distributions import (
     upsample,
 )
 from labelattack.measures._d_score.scoring import (
-    d_score,
     diagnose,
     looks_of_head,
     looks_of_network,
@@ -38,7 +37,7 @@ from labelattack.measures._d_score.scoring import (
 )
 from labelattack.measures._d_score.stage import mutated, stage_shape
 from labelattack.measures._d_score.translation import shift
-from labelattack.measures.d_score import DScoreSettings
+from labelattack.measures.d_score import DScoreSettings, d_score
 from labelattack.measures.run import choose_images
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.mutations.base import Stage, cell_masks

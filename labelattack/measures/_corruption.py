@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from labelattack.datasets.base import Split
 from labelattack.datasets.decoding import Pixels
 from labelattack.datasets.images import Images
 from labelattack.hashing import digest
-from labelattack.measures.corruption import Corrupted, CorruptionSettings
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.metrics.average_precision import FloatArray, chance_map, mean_average_precision
 from labelattack.process_cache import ProcessCache
@@ -24,6 +23,9 @@ from labelattack.training.feature_cache import features
 from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs, squash
 from labelattack.training.loop import predict
+
+if TYPE_CHECKING:
+    from labelattack.measures.corruption import Corrupted, CorruptionSettings
 
 
 def _turns(settings: CorruptionSettings) -> tuple[tuple[str, int], ...]:
@@ -111,7 +113,7 @@ def corrupted(
         corruption: tuple(m for (kind, _), m in zip(turns, maps, strict=True) if kind == corruption)
         for corruption in settings.names
     }
-    return Corrupted(
+    return cast("type[Corrupted]", settings.outcome)(
         settings=settings,
         images=len(test.labels),
         clean=clean,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import torch
 from torch import nn
 
 from labelattack.datasets.base import Split
-from labelattack.measures.evasion import Evaded, EvasionSettings
 from labelattack.metrics.average_precision import chance_map, mean_average_precision
 from labelattack.models.base import Preprocessing
 from labelattack.training.inputs import ImageInputs, split_batches
 from labelattack.training.loop import Scores
+
+if TYPE_CHECKING:
+    from labelattack.measures.evasion import Evaded, EvasionSettings
 
 _BATCH = 50
 
@@ -33,12 +37,31 @@ def evaded(
     Raises:
         LabelAttackError: If ART is not installed.
     """
-    # ART takes seconds to import, and only this needs it.
-    from labelattack.interop.art.evasion import (
-        ART_VERSION,
-        estimator_of,
-        projected_gradient_descent,
+    from labelattack.interop.art.evasion import ART_VERSION
+
+    scores = _logits(network, test, preprocessing, settings)
+    maps = {
+        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.scored)
+        for name, found in scores.items()
+    }
+    clean = maps.pop("clean")
+    return cast("type[Evaded]", settings.outcome)(
+        settings=settings,
+        images=len(test.labels),
+        clean=clean,
+        map=min(maps.values()),
+        by_objective=maps,
+        chance=chance_map(test.labels, scored=test.scored),
+        art=ART_VERSION,
     )
+
+
+def _logits(
+    network: nn.Module, test: Split, preprocessing: Preprocessing, settings: EvasionSettings
+) -> dict[str, list[Scores]]:
+    """Logits of the images as they are and under each objective, batch by batch."""
+    # ART takes seconds to import, and only this needs it.
+    from labelattack.interop.art.evasion import estimator_of, projected_gradient_descent
 
     pixels = preprocessing._replace(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     inputs = ImageInputs(test.images, pixels, torch.device("cpu"))
@@ -61,17 +84,4 @@ def evaded(
                 steps=settings.steps,
             )
             scores[objective].append(estimator.predict(moved))
-    maps = {
-        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.scored)
-        for name, found in scores.items()
-    }
-    clean = maps.pop("clean")
-    return Evaded(
-        settings=settings,
-        images=len(test.labels),
-        clean=clean,
-        map=min(maps.values()),
-        by_objective=maps,
-        chance=chance_map(test.labels, scored=test.scored),
-        art=ART_VERSION,
-    )
+    return scores

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from labelattack.measures.base import Column, Measure, MetricSummary, Outcome, Summary
+from labelattack.measures.base import Measure
+from labelattack.measures.outcome import Outcome
+from labelattack.measures.summary import Column, MetricSummary, Summary
 from labelattack.metrics.statistics import estimate, estimate_all
 from labelattack.metrics.text import with_interval
 

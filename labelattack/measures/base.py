@@ -7,169 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
-from labelattack.metrics.statistics import estimate_all
+from labelattack.measures.outcome import MeasuredValues as MeasuredValues
+from labelattack.measures.outcome import Metric as Metric
+from labelattack.measures.outcome import Outcome as Outcome
+from labelattack.measures.summary import Column as Column
+from labelattack.measures.summary import MetricsSummary, metric_summary
+from labelattack.measures.summary import Summary as Summary
 from labelattack.metrics.text import with_interval
 
 if TYPE_CHECKING:
     from labelattack.measures.clean_scores import CleanScores
     from labelattack.measures.run import Setup, TrainedRun
-
-
-class Metric(NamedTuple):
-    """One number of a measure.
-
-    Attributes:
-        name: As JSON, TOML and ``check --measure`` have it; unique among all measures.
-        label: Heading of its column.
-        higher_is_better: Direction; the gate's drops and the ranks of a paper follow it.
-        unit: ``points`` are hundredths and written with one digit, as mAP; ``ratio`` is written as
-            it is, with three.
-    """
-
-    name: str
-    label: str
-    higher_is_better: bool = True
-    unit: Literal["points", "ratio"] = "ratio"
-
-    @property
-    def scale(self) -> int:
-        """Factor from the unit of an outcome to the unit in which the metric is written."""
-        return 100 if self.unit == "points" else 1
-
-    @property
-    def digits(self) -> int:
-        """Decimal digits in texts."""
-        return 1 if self.unit == "points" else 3
-
-
-MAP = Metric("map", "mAP", unit="points")
-"""Test mAP, which every run has without being asked."""
-
-
-class Outcome(BaseModel):
-    """Result of a measure for one run."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    def value(self, metric: str) -> float | None:
-        """Value of a metric in its own unit; None if it is undefined."""
-        value: float | None = getattr(self, metric, None)
-        return value
-
-    def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % interval of a metric over images; None if there is none."""
-        limits: tuple[float, float] | None = getattr(self, f"{metric}_interval", None)
-        return limits
-
-    def how(self) -> str:
-        """Settings and version in words; outcomes are compared where this text is equal."""
-        raise NotImplementedError
-
-
-class MeasuredValues(Outcome):
-    """Outcome of a measure that declares no outcome class of its own.
-
-    Attributes:
-        version: Version of the measure, with a hash of its code if it is a plug-in or was edited.
-        settings: Settings of the measure.
-        images: Number of test images used.
-        values: Value of each metric, in its own unit; None where undefined.
-        intervals: 95 % intervals over images, of the metrics that have one.
-        details: Further results, kept in the record.
-    """
-
-    version: str
-    settings: dict[str, JsonValue]
-    images: int
-    values: dict[str, float | None]
-    intervals: dict[str, tuple[float, float]] = {}
-    details: dict[str, JsonValue] = {}
-
-    def value(self, metric: str) -> float | None:
-        """Value of a metric in its own unit; None if it is undefined."""
-        return self.values.get(metric)
-
-    def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % interval of a metric over images; None if there is none."""
-        return self.intervals.get(metric)
-
-    def how(self) -> str:
-        """Version, settings and number of images."""
-        told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
-        return f"version {self.version}, {told + ', ' if told else ''}{self.images} images"
-
-
-class MetricSummary(BaseModel):
-    """A metric over the seeds of a row, in the unit in which it is written.
-
-    Attributes:
-        mean: Mean over seeds; None if it is undefined for one.
-        interval: Half-width of its 95 % Student-t interval; for a single seed that of the interval
-            over images, if there is one.
-        to_reference: Mean difference from the full-label reference, paired by seed.
-        to_reference_interval: Half-width of that difference's interval.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float | None
-    interval: float | None
-    to_reference: float | None = None
-    to_reference_interval: float | None = None
-
-
-class Summary(BaseModel, ABC):
-    """A measure over the seeds of a row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def metric(self, name: str) -> MetricSummary | None:
-        """One metric; None if the summary has none of that name."""
-
-
-class MetricsSummary(Summary):
-    """Summary of a measure that declares none of its own.
-
-    Attributes:
-        how: How it was measured.
-        metrics: Each metric.
-    """
-
-    how: str
-    metrics: dict[str, MetricSummary]
-
-    def metric(self, name: str) -> MetricSummary | None:
-        """One metric; None if the summary has none of that name."""
-        return self.metrics.get(name)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of boards that a measure fills.
-
-    Attributes:
-        heading: Heading.
-        field: Dotted path of the value in a row's JSON, by which the report sorts.
-        text: Text of a row's summary.
-        always: Whether tables in files have the column even where no row fills it.
-        gives_way: Whether a terminal leaves it out where a ``wide`` column stands.
-        wide: See ``gives_way``.
-        rigid: Whether a terminal never breaks its texts.
-    """
-
-    heading: str
-    field: str
-    text: Callable[[Any], str]
-    always: bool = False
-    gives_way: bool = False
-    wide: bool = False
-    rigid: bool = True
 
 
 class Measure(BaseModel, ABC):
@@ -362,36 +214,6 @@ class Derived(ABC):
     def columns(cls) -> list[Column]:
         """Columns of boards."""
         return []
-
-
-def metric_summary(
-    metric: Metric, seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]
-) -> MetricSummary:
-    """A metric over seeds, and its difference from the reference paired by seed.
-
-    Args:
-        metric: The metric.
-        seeds: Outcome of each seed.
-        reference: Outcomes of the reference, of the seeds that it has.
-    """
-    scale = metric.scale
-    values = {seed: outcome.value(metric.name) for seed, outcome in seeds.items()}
-    others = {seed: reference[seed].value(metric.name) for seed in seeds if seed in reference}
-    mean, half_width = estimate_all(_scaled(scale, value) for value in values.values())
-    if mean is not None and half_width is None and len(seeds) == 1:
-        limits = next(iter(seeds.values())).interval(metric.name)
-        half_width = None if limits is None else scale * (limits[1] - limits[0]) / 2
-    apart = estimate_all(
-        None if (value := values[seed]) is None or other is None else scale * (value - other)
-        for seed, other in others.items()
-    )
-    return MetricSummary(
-        mean=mean, interval=half_width, to_reference=apart[0], to_reference_interval=apart[1]
-    )
-
-
-def _scaled(scale: int, value: float | None) -> float | None:
-    return None if value is None else scale * value
 
 
 def _value_text(metric: Metric) -> Callable[[Summary], str]:

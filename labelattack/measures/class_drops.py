@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from labelattack.measures import register
-from labelattack.measures.base import Column, Derived, Metric, MetricSummary, Summary
+from labelattack.measures.base import Derived
 from labelattack.measures.clean_scores import CleanScores
+from labelattack.measures.outcome import Metric
+from labelattack.measures.summary import Column, MetricSummary, Summary
 
 
 class ClassDropsSummary(Summary):

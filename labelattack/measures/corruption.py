@@ -20,7 +20,9 @@ from labelattack.measures._perturbed import (
     perturbed_remarks,
     summarise_perturbed,
 )
-from labelattack.measures.base import Column, Measure, Metric, Outcome, Summary
+from labelattack.measures.base import Measure
+from labelattack.measures.outcome import Metric, Outcome
+from labelattack.measures.summary import Column, Summary
 
 if TYPE_CHECKING:
     from labelattack.measures.run import Setup, TrainedRun

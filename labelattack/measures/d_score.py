@@ -8,27 +8,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, computed_field
 
 from labelattack.measures import register
+from labelattack.measures._d_score.choices import CHEAP_OPERATOR, Border
 from labelattack.measures._d_score.distributions import Distance, DScore, Evidence
-from labelattack.measures.base import (
-    Column,
-    Measure,
-    Metric,
-    MetricSummary,
-    Outcome,
-    Summary,
-    metric_summary,
-)
+from labelattack.measures.base import Measure
+from labelattack.measures.outcome import Metric, Outcome
+from labelattack.measures.summary import Column, MetricSummary, Summary, metric_summary
 from labelattack.metrics.text import with_interval
 from labelattack.mutations import registry as mutations
 
 if TYPE_CHECKING:
-    from labelattack.measures.run import Setup, TrainedRun
+    from torch import nn
 
-Border = Literal["zero", "edge", "reflect", "wrap"]
+    from labelattack.datasets.base import Split
+    from labelattack.measures.run import Setup, TrainedRun
+    from labelattack.training.inputs import Inputs
+
 Interval = tuple[float, float]
 VERSION = 1
-MAX_GRID = 7
-CHEAP_OPERATOR = "delete-cell"  # for linear heads a matrix product on cached features
 
 
 class Diagnosis(Outcome):
@@ -235,6 +231,33 @@ class DScoreSettings(Measure):
             "robustness: lower is better; fitness and D-Score: higher is better. They say where "
             "the model looks." + " Its parts: show --format markdown." * wide
         )
+
+
+def d_score(
+    network: nn.Module,
+    split: Split,
+    inputs: Inputs,
+    *,
+    stage: str,
+    settings: DScoreSettings | None = None,
+) -> Diagnosis:
+    """D-Score of any network that names its last spatial stage.
+
+    Args:
+        network: Maps a batch of images to logits ``[batch, labels]``.
+        split: Images with clean labels.
+        inputs: The same images as the network takes them.
+        stage: Name of the module whose output is the last spatial stage, e.g. ``"layer4"``.
+        settings: How to measure; ``settings.images`` is not applied here: all are used.
+
+    Returns:
+        The diagnosis.
+    """
+    from labelattack.measures._d_score.scoring import diagnose, looks_of_network
+
+    chosen = settings or DScoreSettings()
+    looks, found = looks_of_network(network, stage, inputs, chosen)
+    return diagnose(looks, split, found, chosen)
 
 
 def _text(name: str) -> Callable[[Any], str]:

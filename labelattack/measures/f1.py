@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from labelattack.errors import ParameterError
 from labelattack.labels import BoolArray
 from labelattack.measures import register
-from labelattack.measures.base import Measure, MeasuredValues, Metric
+from labelattack.measures.base import Measure
+from labelattack.measures.outcome import MeasuredValues, Metric
 
 if TYPE_CHECKING:
     from labelattack.measures.run import TrainedRun

@@ -7,7 +7,9 @@ from itertools import pairwise
 from typing import ClassVar
 
 from labelattack.measures import register
-from labelattack.measures.base import Derived, Metric, MetricSummary, Summary
+from labelattack.measures.base import Derived
+from labelattack.measures.outcome import Metric
+from labelattack.measures.summary import MetricSummary, Summary
 from labelattack.metrics.statistics import estimate
 
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from labelattack.errors import ParameterError, unknown
 from labelattack.measures import registry
-from labelattack.measures.base import MAP, Derived, Measure, Metric, Outcome
+from labelattack.measures.base import Derived, Measure
+from labelattack.measures.outcome import MAP, Metric, Outcome
 from labelattack.registry.parameters import broken_rule
 from labelattack.registry.spec import Spec
 

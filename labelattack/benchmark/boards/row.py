@@ -14,8 +14,8 @@ from pydantic import (
 
 from labelattack.benchmark.boards.reliability import doubts
 from labelattack.benchmark.store.record import Record, points
-from labelattack.measures.base import MetricSummary, Summary
 from labelattack.measures.request import derived_measures, measure_named, place_of
+from labelattack.measures.summary import MetricSummary, Summary
 from labelattack.metrics.statistics import Estimate, estimate
 
 # Format: fields of a row that are those of a summary; a summary without lies under its own name.
@@ -140,14 +140,7 @@ def row_of(
     paired = estimate([points(record) - points(clean) for record, clean in pairs])
     half_width, over = _interval(scores, best)
     removals = [r.removal for r in best if r.removal is not None]
-    notes = []
-    if any(r.oracle for r in group):
-        notes.append("oracle: clean labels")
-    if any(r.privileged for r in group):
-        notes.append("told positives per image")
-    if any(r.cell.selection == "clean" for r in group):
-        notes.append("clean validation labels")
-    notes += dict.fromkeys(caveat for r in best for caveat in r.caveats)
+    notes = [*_privileges(group), *dict.fromkeys(caveat for r in best for caveat in r.caveats)]
     measured, remarks = _measured(chosen, reference)
     notes += remarks
     return Row(
@@ -186,6 +179,18 @@ def _interval(
         return scores.half_width, "seeds"
     limits = best[0].test.map_interval if best and best[0].test is not None else None
     return (None, None) if limits is None else (50 * (limits[1] - limits[0]), "images")
+
+
+def _privileges(group: list[Record]) -> list[str]:
+    """Notes on what the runs of a row saw beyond attacked labels."""
+    notes = []
+    if any(r.oracle for r in group):
+        notes.append("oracle: clean labels")
+    if any(r.privileged for r in group):
+        notes.append("told positives per image")
+    if any(r.cell.selection == "clean" for r in group):
+        notes.append("clean validation labels")
+    return notes
 
 
 def _measured(

@@ -17,8 +17,8 @@ from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import Task
 from labelattack.errors import DatasetError, PluginError
-from labelattack.measures.base import Outcome
 from labelattack.measures.clean_scores import CleanScores, score
+from labelattack.measures.outcome import Outcome
 from labelattack.measures.request import NOTHING, MeasureRequest
 from labelattack.measures.run import Compute, TrainedRun
 from labelattack.models import registry as models

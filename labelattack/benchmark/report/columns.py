@@ -11,8 +11,8 @@ from labelattack.benchmark.boards.curves import Curve
 from labelattack.benchmark.boards.ranking import Comparison
 from labelattack.benchmark.boards.row import Row
 from labelattack.benchmark.boards.text import rank_text, row_name
-from labelattack.measures.base import Column as MeasureColumn
 from labelattack.measures.request import derived_measures, taken_measures
+from labelattack.measures.summary import Column as MeasureColumn
 from labelattack.metrics.text import with_interval
 
 _IMAGES = " (images)"  # an interval over seeds goes without saying

@@ -18,8 +18,8 @@ from pydantic import (
 
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.measures import registry as measures
-from labelattack.measures.base import Outcome
 from labelattack.measures.clean_scores import CleanScores
+from labelattack.measures.outcome import Outcome
 from labelattack.measures.request import NOTHING, MeasureRequest, measure_named
 from labelattack.training.recipe import Epoch
 

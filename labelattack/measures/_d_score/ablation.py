@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from labelattack.measures._d_score.stage import mutated, watched
 from labelattack.measures._d_score.translation import shift
-from labelattack.measures.d_score import DScoreSettings
 from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Mask, Stage, cell_masks
+
+if TYPE_CHECKING:
+    from labelattack.measures.d_score import DScoreSettings
 
 Floats = NDArray[np.float32]
 _UNITS = 1 << 25  # of a stage's output held at once: 128 MB of float32

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from labelattack.datasets.base import Split
 from labelattack.measures._d_score.ablation import Parts, mutants
+from labelattack.measures._d_score.choices import CHEAP_OPERATOR
 from labelattack.measures._d_score.distributions import Looks
 from labelattack.measures._d_score.scoring import (
     box_densities,
@@ -12,12 +15,14 @@ from labelattack.measures._d_score.scoring import (
     parts_of_backbone,
     shape_of,
 )
-from labelattack.measures.d_score import CHEAP_OPERATOR, DScoreSettings
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.mutations.base import Stage
 from labelattack.process_cache import ProcessCache
 from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs
+
+if TYPE_CHECKING:
+    from labelattack.measures.d_score import DScoreSettings
 
 _PARTS: ProcessCache[tuple[Parts, Stage]] = ProcessCache(2)
 

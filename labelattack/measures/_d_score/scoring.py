@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -32,7 +33,6 @@ from labelattack.measures._d_score.distributions import (
     upsample,
 )
 from labelattack.measures._d_score.stage import stage_shape
-from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.mutations import registry as mutations
@@ -42,14 +42,17 @@ from labelattack.seeding import generator
 from labelattack.training.feature_cache import features
 from labelattack.training.inputs import ImageInputs, Inputs, split_batches
 
+if TYPE_CHECKING:
+    from labelattack.measures.d_score import Diagnosis, DScoreSettings
+
 _BATCH = 50
 
 
 def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings) -> Diagnosis:
-    """Turns what a network said into its D-Score.
+    """D-Score of the logits of a network.
 
     Args:
-        looks: Logits with cells deleted and regions alone, of the images of ``split``.
+        looks: Logits with patches deleted and regions alone, of the images of ``split``.
         split: The images used, with clean labels.
         stage: Map and grid.
         settings: How it was measured.
@@ -66,27 +69,10 @@ def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings)
         images, settings.resamples, generator(settings.seed, "diagnosis-bootstrap")
     )
     weights = np.concatenate([np.ones((1, images)), counts])
-    found = partial(
-        evidence_in,
-        labels=split.labels,
-        evidence=settings.evidence,
-        scored=split.scored,
-        weights=weights,
-    )
-    attention = distribution(found(looks.whole[None]) - found(looks.deleted))
-    if settings.features == "boxes":
-        features = distribution(weights @ box_densities(split, stage.rows, stage.columns))
-    elif looks.shifted is None:
-        raise ParameterError("feature distribution needs shifted images, got none")
-    else:
-        rows, columns = (-(-n // settings.step) for n in (stage.rows, stage.columns))
-        grid = stage.rows, stage.columns
-        features = distribution(
-            upsample(found(looks.shifted), (rows, columns), grid, settings.step)
-        )
+    attention, features = _distributions(looks, split, stage, settings, weights)
     robust = robustness(attention, settings.distance)
     fit = fitness(attention, features, settings.distance)
-    return Diagnosis(
+    return cast("type[Diagnosis]", settings.outcome)(
         settings=settings,
         operator_version=mutations.version(settings.operator),
         rows=stage.rows,
@@ -100,6 +86,29 @@ def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings)
         fitness_interval=bootstrap_interval(fit[0], fit[1:]),
         d_score_interval=bootstrap_interval((fit - robust)[0], (fit - robust)[1:]),
     )
+
+
+def _distributions(
+    looks: Looks, split: Split, stage: Stage, settings: DScoreSettings, weights: Reals
+) -> tuple[Reals, Reals]:
+    """Attention and features of each weighting of the images, ``[weightings, patches]``."""
+    evidence = partial(
+        evidence_in,
+        labels=split.labels,
+        evidence=settings.evidence,
+        scored=split.scored,
+        weights=weights,
+    )
+    attention = distribution(evidence(looks.whole[None]) - evidence(looks.deleted))
+    if settings.features == "boxes":
+        boxes = box_densities(split, stage.rows, stage.columns)
+        return attention, distribution(weights @ boxes)
+    if looks.shifted is None:
+        raise ParameterError("feature distribution needs shifted images, got none")
+    rows, columns = (-(-n // settings.step) for n in (stage.rows, stage.columns))
+    grid = stage.rows, stage.columns
+    shown = upsample(evidence(looks.shifted), (rows, columns), grid, settings.step)
+    return attention, distribution(shown)
 
 
 def box_densities(split: Split, rows: int, columns: int) -> Reals:
@@ -223,31 +232,6 @@ def looks_of_head(head: nn.Linear, parts: Parts) -> Looks:
     whole = placed.sum(axis=0) + bias
     shown = None if parts.shown is None else np.moveaxis(parts.shown @ weight.T, 1, 0) + bias
     return Looks(whole, whole - placed, shown)
-
-
-def d_score(
-    network: nn.Module,
-    split: Split,
-    inputs: Inputs,
-    *,
-    stage: str,
-    settings: DScoreSettings | None = None,
-) -> Diagnosis:
-    """D-Score of any network that names its last spatial stage.
-
-    Args:
-        network: Maps a batch of images to logits ``[batch, labels]``.
-        split: Images with clean labels.
-        inputs: The same images as the network takes them.
-        stage: Name of the module whose output is the last spatial stage, e.g. ``"layer4"``.
-        settings: How to measure; ``settings.images`` is not applied here: all are used.
-
-    Returns:
-        The diagnosis.
-    """
-    chosen = settings or DScoreSettings()
-    looks, found = looks_of_network(network, stage, inputs, chosen)
-    return diagnose(looks, split, found, chosen)
 
 
 def _defined(value: float) -> float | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labelattack.errors import ModelError, ParameterError, unknown
-from labelattack.measures.d_score import MAX_GRID
+from labelattack.measures._d_score.choices import MAX_GRID
 from labelattack.mutations.base import Stage
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from labelattack.measures.d_score import Border
+from labelattack.measures._d_score.choices import Border
 
 _MODES = {"zero": "constant", "edge": "replicate", "reflect": "reflect", "wrap": "circular"}
 
