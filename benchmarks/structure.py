@@ -33,7 +33,7 @@ LONG_FUNCTIONS = {
     "cli/check.py:check": "half of it declares options",
     "cli/score.py:score": "to be split with the measures",
     "cli/show.py:print_board": "to be split with the measures",
-    "measures/_d_score/ablation.py:without_cells": "to be split with the measures",
+    "measures/_d_score/ablation.py:without_patches": "to be split with the measures",
     "measures/_d_score/plots.py:draw_scatter": "one picture, drawn top to bottom",
     "measures/_d_score/scoring.py:diagnose": "to be split with the measures",
     "measures/_px_evasion.py:evaded": "to be split with the measures",

@@ -14,10 +14,15 @@ from labelattack import datasets, models, mutations
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import ArrayImages
 from labelattack.errors import DatasetError, ModelError, ParameterError, UnknownNameError
-from labelattack.measures._d_score.ablation import Parts, PartsReadout, mutants, without_cells
+from labelattack.measures._d_score.ablation import (
+    PatchFeatures,
+    PatchReadout,
+    mutants,
+    without_patches,
+)
 from labelattack.measures._d_score.distributions import (
+    AblationLogits,
     DScore,
-    Looks,
     bootstrap_interval,
     box_density,
     distance,
@@ -30,10 +35,10 @@ from labelattack.measures._d_score.distributions import (
     upsample,
 )
 from labelattack.measures._d_score.scoring import (
+    ablation_logits_of_head,
+    ablation_logits_of_network,
     diagnose,
-    looks_of_head,
-    looks_of_network,
-    parts_of_backbone,
+    patch_features,
 )
 from labelattack.measures._d_score.stage import mutated, stage_shape
 from labelattack.measures._d_score.translation import shift
@@ -205,14 +210,18 @@ def test_deletion_by_hook_and_by_algebra_agree(grid):
     (batch,) = inputs_of(small()).stream([np.arange(24)])
     stage = stage_shape(network, "backbone", batch[:1], grid=grid)
     deleted = mutants(stage, QUICK)
-    by_hook = without_cells(network, "backbone", batch, stage, deleted)
-    by_algebra = without_cells(network, "backbone", batch, stage, deleted, network.head)
+    by_hook = without_patches(network, "backbone", batch, stage, deleted)
+    by_algebra = without_patches(network, "backbone", batch, stage, deleted, network.head)
     for first, second in zip(by_hook, by_algebra, strict=True):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
-    parts = PartsReadout(stage, QUICK)(network.backbone, batch)
-    cached = looks_of_head(network.head, Parts(*(v.numpy() for v in parts.values())))
+    parts = PatchReadout(stage, QUICK)(network.backbone, batch)
+    cached = ablation_logits_of_head(
+        network.head, PatchFeatures(*(v.numpy() for v in parts.values()))
+    )
     assert cached.deleted == pytest.approx(by_hook[1].numpy(), abs=1e-5)
-    looks, _ = looks_of_network(network, "backbone", inputs_of(small()), DScoreSettings(grid=grid))
+    looks, _ = ablation_logits_of_network(
+        network, "backbone", inputs_of(small()), DScoreSettings(grid=grid)
+    )
     assert cached.shifted == pytest.approx(looks.shifted, abs=1e-5)
 
 
@@ -220,11 +229,13 @@ def test_it_does_not_matter_who_fills_the_cache():
     """To the last bit: a machine that finds an empty cache must not tell another number."""
     split, stage = small(100), Stage(64, 6, 6, 6, 6)
     model = models.registry.resolve("tiny")
-    filled, read = (parts_of_backbone(split, model, stage, QUICK) for _ in range(2))
+    filled, read = (patch_features(split, model, stage, QUICK) for _ in range(2))
     for seed in range(5):
         head = nn.Linear(64, 10)
         nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(seed))
-        for one, two in zip(looks_of_head(head, filled), looks_of_head(head, read), strict=True):
+        for one, two in zip(
+            ablation_logits_of_head(head, filled), ablation_logits_of_head(head, read), strict=True
+        ):
             assert np.array_equal(one, two)
 
 
@@ -233,7 +244,7 @@ def test_batched_mutants_and_one_by_one_agree():
     (batch,) = inputs_of(small()).stream([np.arange(24)])
     stage = stage_shape(network, "features", batch[:1], grid=3)
     masks = torch.from_numpy(mutants(stage, QUICK))
-    _, together = without_cells(network, "features", batch, stage, masks.numpy())
+    _, together = without_patches(network, "features", batch, stage, masks.numpy())
     for number, mask in enumerate(masks):
         for row in range(3):
             with torch.inference_mode(), mutated(network, "features", 1 - mask[None]):
@@ -250,7 +261,7 @@ def test_mutation_leaves_no_trace():
     before = {k: v.clone() for k, v in network.state_dict().items()}
     (batch,) = inputs_of(small()).stream([np.arange(4)])
     whole = network(batch)
-    looks_of_network(network, "features", inputs_of(small()), QUICK)
+    ablation_logits_of_network(network, "features", inputs_of(small()), QUICK)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     torch.testing.assert_close(network(batch), whole)
     assert not any(m._forward_hooks for m in network.modules())
@@ -259,7 +270,7 @@ def test_mutation_leaves_no_trace():
 def test_linear_heads_lose_the_same_by_channel_as_by_cell():
     network, split = models.create("tiny").build(10, seed=0), small()
     found = [
-        looks_of_network(
+        ablation_logits_of_network(
             network, "backbone", inputs_of(split), DScoreSettings(operator=name, features="boxes")
         )
         for name in ("delete-cell", "delete-channel")
@@ -371,7 +382,7 @@ def test_a_model_that_reads_one_cell_attends_to_it():
 
 def test_undefined_is_reported_as_undefined():
     labels = np.eye(3, dtype=bool)
-    looks = Looks(np.zeros((3, 3)), np.zeros((4, 3, 3)), np.zeros((4, 3, 3)))
+    looks = AblationLogits(np.zeros((3, 3)), np.zeros((4, 3, 3)), np.zeros((4, 3, 3)))
     split = Split(ArrayImages(np.zeros((3, 4, 4), np.uint8)), labels, list("abc"))
     found = diagnose(looks, split, Stage(1, 2, 2, 2, 2), DScoreSettings(resamples=10))
     assert found.robustness is found.fitness is found.d_score is found.d_score_interval is None
@@ -421,14 +432,14 @@ def test_every_choice_gives_scores_in_range(change):
 def test_wrong_stages_are_named_with_the_right_one():
     network, inputs = Head(), inputs_of(small(4))
     with pytest.raises(ModelError, match=r"larger than 1 x 1.*the last one that has is 'features'"):
-        looks_of_network(network, "classify", inputs, QUICK)
+        ablation_logits_of_network(network, "classify", inputs, QUICK)
     with pytest.raises(UnknownNameError, match="did you mean 'features'"):
-        looks_of_network(network, "feature", inputs, QUICK)
+        ablation_logits_of_network(network, "feature", inputs, QUICK)
     with pytest.raises(ParameterError, match="grid must be 2 to 6"):
-        looks_of_network(network, "features", inputs, DScoreSettings(grid=7))
+        ablation_logits_of_network(network, "features", inputs, DScoreSettings(grid=7))
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 10))
     with pytest.raises(ModelError, match="it has none"):
-        looks_of_network(flat, "1", inputs, QUICK)
+        ablation_logits_of_network(flat, "1", inputs, QUICK)
 
 
 def test_chosen_images_hold_every_label_evenly():

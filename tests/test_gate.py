@@ -20,9 +20,9 @@ from labelattack import defenses
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.gate.baseline import (
     Baseline,
+    baseline_of,
     differences,
     read_baseline,
-    summed_up,
     write_baseline,
 )
 from labelattack.benchmark.gate.check import Limits, check_store, compare
@@ -58,7 +58,7 @@ def runs(maps, start=0, labels="same", **changes):
 
 
 def change_of(then, now, limits=FREE):
-    (found,) = compare(summed_up(then, ["map"]), summed_up(now, ["map"]), limits).changes
+    (found,) = compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), limits).changes
     return found
 
 
@@ -150,7 +150,7 @@ def test_correction_is_over_all_rows_and_measures():
     now = [
         r for attack in attacks for r in runs(80 - lost[attack] + noise[attack][1], attack=attack)
     ]
-    check = compare(summed_up(then, ["map"]), summed_up(now, ["map"]), FREE)
+    check = compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), FREE)
     from statsmodels.stats.multitest import multipletests
 
     expected = multipletests([change.p for change in check.changes], method="holm")[1]
@@ -171,8 +171,8 @@ def test_robustness_is_better_lower_and_counts_in_hundredths():
     limits = Limits(measures=measures)
 
     def check(before, after, **how):
-        then = summed_up(with_d_score(runs([80.0, 80.0, 81.0]), before), measures)
-        now = summed_up(with_d_score(runs([80.0, 80.0, 81.0]), after, **how), measures)
+        then = baseline_of(with_d_score(runs([80.0, 80.0, 81.0]), before), measures)
+        now = baseline_of(with_d_score(runs([80.0, 80.0, 81.0]), after, **how), measures)
         return {change.measure: change for change in compare(then, now, limits).changes}
 
     worse = check(0.20, 0.23)
@@ -204,7 +204,7 @@ def test_other_boards_say_in_what_they_differ(change, reason):
 def test_an_error_in_one_row_does_not_hide_a_regression_in_another():
     then = [*runs([80.0, 81.0, 83.0]), *runs([70.0, 71.0, 73.0], attack="random")]
     now = runs([75.0, 76.0, 78.5])
-    check = compare(summed_up(then, ["map"]), summed_up(now, ["map"]), Limits())
+    check = compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), Limits())
     assert {change.verdict for change in check.changes} == {"regression", "cannot compare"}
     assert check.exit_code == 1
     for text in (to_text(check), to_markdown(check)):
@@ -219,7 +219,7 @@ def of_version(version, maps, kind="defense", labels="same", created=""):
 
 
 def check_of(then, now, limits=FREE):
-    return compare(summed_up(then, ["map"]), summed_up(now, ["map"]), limits)
+    return compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), limits)
 
 
 @pytest.mark.parametrize(
@@ -268,18 +268,18 @@ def test_same_versions_is_the_strict_mode():
 
 def test_a_baseline_of_two_versions_of_a_row_is_read_and_the_one_at_hand_is_meant(tmp_path):
     old, new = runs([80.0, 81.0, 82.0]), of_version("2", [70.0, 71.0, 72.0])
-    write_baseline(tmp_path / "b.json", summed_up([*old, *new], ["map"]))
+    write_baseline(tmp_path / "b.json", baseline_of([*old, *new], ["map"]))
     then = read_baseline(tmp_path / "b.json")
     assert len(then.boards[0].rows) == 2
-    assert [c.verdict for c in compare(then, summed_up(new, ["map"]), FREE).changes] == ["equal"]
-    third = compare(then, summed_up(of_version("3", [70.0, 71.0, 72.0]), ["map"]), FREE)
+    assert [c.verdict for c in compare(then, baseline_of(new, ["map"]), FREE).changes] == ["equal"]
+    third = compare(then, baseline_of(of_version("3", [70.0, 71.0, 72.0]), ["map"]), FREE)
     assert [change.verdict for change in third.changes] == ["regression", "equal"]
 
 
 @pytest.fixture
 def edited(tmp_path):
     """A baseline, and a store with a row from before an edit and from after it."""
-    write_baseline(tmp_path / "b.json", summed_up(runs([80.0, 81.0, 82.0]), ["map"]))
+    write_baseline(tmp_path / "b.json", baseline_of(runs([80.0, 81.0, 82.0]), ["map"]))
 
     def store(before, after):
         kept = RecordStore(tmp_path / "results")
@@ -346,14 +346,14 @@ def test_measures_that_a_side_lacks_are_said():
         (scored, plain, "fitness was not measured now"),
     ):
         (found,) = compare(
-            summed_up(then, ["fitness"]), summed_up(now, ["fitness"]), limits
+            baseline_of(then, ["fitness"]), baseline_of(now, ["fitness"]), limits
         ).changes
         assert found.reason == reason
 
 
 def test_nothing_compared_is_not_fine():
     empty = Baseline(format=1, libraries={}, boards=[])
-    assert compare(empty, summed_up(runs([80.0]), ["map"]), Limits()).exit_code == 2
+    assert compare(empty, baseline_of(runs([80.0]), ["map"]), Limits()).exit_code == 2
 
 
 # --- files
@@ -361,9 +361,9 @@ def test_nothing_compared_is_not_fine():
 
 def test_a_baseline_reads_back_sorted_and_whatever_the_order(tmp_path):
     records = [*runs([80.0, 81.0], attack="random"), *runs([70.0, 71.0])]
-    found = summed_up(records, ["map", "fitness"])
+    found = baseline_of(records, ["map", "fitness"])
     write_baseline(tmp_path / "b.json", found)
-    assert read_baseline(tmp_path / "b.json") == found == summed_up(records[::-1], ["map"])
+    assert read_baseline(tmp_path / "b.json") == found == baseline_of(records[::-1], ["map"])
     assert list(json.loads((tmp_path / "b.json").read_text())) == ["format", "libraries", "boards"]
     assert [p.name for p in tmp_path.iterdir()] == ["b.json"]
 
@@ -372,7 +372,7 @@ def test_recipes_are_selected_on_validation():
     good_on_test = fake(0.9, 0.1)
     recipe = good_on_test.cell.recipe.model_copy(update={"lr": 0.5})
     good_on_val = fake(0.5, 0.8, recipe=recipe)
-    (board,) = summed_up([good_on_test, good_on_val], ["map"]).boards
+    (board,) = baseline_of([good_on_test, good_on_val], ["map"]).boards
     assert board.rows[0].scores == {"map": {0: 50.0}}
     assert good_on_val.value("robustness", "d-score") is None
 
@@ -389,14 +389,14 @@ def test_recipes_are_selected_on_validation():
 )
 def test_damaged_baselines_are_said(tmp_path, edit, message):
     path = tmp_path / "b.json"
-    write_baseline(path, summed_up(runs([80.0, 81.0]), ["map"]))
+    write_baseline(path, baseline_of(runs([80.0, 81.0]), ["map"]))
     path.write_text(edit(path.read_text()))
     with pytest.raises(StoreError, match=re.escape(message)):
         read_baseline(path)
 
 
 def test_a_row_given_twice_is_refused(tmp_path):
-    found = summed_up(runs([80.0]), ["map"])
+    found = baseline_of(runs([80.0]), ["map"])
     twice = found.boards[0].model_dump()
     twice["rows"] *= 2
     text = json.dumps({"format": 1, "libraries": {}, "boards": [twice]})
@@ -411,7 +411,7 @@ def test_a_row_given_twice_is_refused(tmp_path):
 
 @cache
 def intact_baseline():
-    return summed_up(runs([80.0, 81.0]), ["map"]).model_dump_json().encode()
+    return baseline_of(runs([80.0, 81.0]), ["map"]).model_dump_json().encode()
 
 
 @settings(max_examples=150, deadline=None)
@@ -427,8 +427,8 @@ def test_fuzzed_baselines_are_read_or_refused(tmp_path_factory, place, junk, cut
 
 
 def test_differences_name_what_changed():
-    old = summed_up([*runs([80.0, 81.0]), *runs([70.0], attack="random")], ["map"])
-    new = summed_up([*runs([80.0, 82.0]), *runs([70.0], attack="single-positive")], ["map"])
+    old = baseline_of([*runs([80.0, 81.0]), *runs([70.0], attack="random")], ["map"])
+    new = baseline_of([*runs([80.0, 82.0]), *runs([70.0], attack="single-positive")], ["map"])
     assert differences(old, old) == []
     assert differences(old, new) == [
         "gone: an under random:rate=0.4",
@@ -439,7 +439,7 @@ def test_differences_name_what_changed():
 
 def test_differences_name_a_row_by_attack_and_defense_whatever_its_version():
     old, new = runs([80.0, 81.0]), of_version("2", [80.0, 82.0])
-    assert differences(summed_up(old, ["map"]), summed_up(new, ["map"])) == [
+    assert differences(baseline_of(old, ["map"]), baseline_of(new, ["map"])) == [
         "changed: versions of an under targeted:rate=0.4: attack 1, defense 1 -> attack 1, defense 2",
         "changed: map of an under targeted:rate=0.4: 80.50 (2 seeds) -> 81.00 (2 seeds)",
     ]
@@ -456,7 +456,7 @@ def hostile_check():
 
     then = [named(r) for r in runs([80.0, 81.0])]
     now = [named(r) for r in runs([70.0, 71.0])]
-    return compare(summed_up(then, ["map"]), summed_up(now, ["map"]), Limits())
+    return compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), Limits())
 
 
 def test_markdown_takes_names_for_text():
@@ -476,7 +476,7 @@ def test_junit_has_a_case_for_each_comparison(tmp_path):
     now = [*runs([75.0, 76.0, 78.5]), *runs([70.0, 71.0, 73.0], attack="random")]
     write_junit(
         tmp_path / "new" / "j.xml",
-        compare(summed_up(then, ["map"]), summed_up(now, ["map"]), Limits()),
+        compare(baseline_of(then, ["map"]), baseline_of(now, ["map"]), Limits()),
     )
     report = JUnitXml.fromfile(str(tmp_path / "new" / "j.xml"))
     assert (report.tests, report.failures, report.errors) == (3, 1, 1)
@@ -583,7 +583,7 @@ def stores(tmp_path):
         store = RecordStore(tmp_path / name)
         for record in runs(maps):
             store.add(record)
-    write_baseline(tmp_path / "b.json", summed_up(RecordStore(tmp_path / "then"), ["map"]))
+    write_baseline(tmp_path / "b.json", baseline_of(RecordStore(tmp_path / "then"), ["map"]))
     return tmp_path
 
 

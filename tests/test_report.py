@@ -22,9 +22,9 @@ from labelattack.benchmark.boards.leaderboard import boards, boards_with_records
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.report.html import label_samples as excerpting
-from labelattack.benchmark.report.html.label_samples import excerpts
+from labelattack.benchmark.report.html.label_samples import label_samples
 from labelattack.benchmark.report.html.page import inert, write_report
-from labelattack.benchmark.report.html.provenance import duration, failures, origins
+from labelattack.benchmark.report.html.provenance import duration, failures, provenance_of
 from labelattack.benchmark.store.record import CleanScores, Record, Removal
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli.report import report
@@ -212,7 +212,7 @@ def test_boards_come_with_their_own_records():
 def test_provenance_adds_up():
     found = [*usual(), failed("disk on fire", defense="role", seed=4, machine="another")]
     ((board, its),) = boards_with_records(found)
-    facts = dict(origins(board, its))
+    facts = dict(provenance_of(board, its))
     assert facts["records"] == ["15 finished, 1 failed"]
     assert facts["machines"] == ["a machine", "another"]
     assert facts["wall time"] == ["16 min 00 s"] and facts["CPU time"] == ["8 min 00 s"]
@@ -249,7 +249,7 @@ def attacked(text, truth, seed=2):
 
 def test_excerpts_are_what_the_attack_left(truth):
     labels, found = attacked("random:rate=0.5", truth)
-    (shown,) = excerpts([found, record(fingerprint=truth.fingerprint)])
+    (shown,) = label_samples([found, record(fingerprint=truth.fingerprint)])
     before, after = shown.panels
     assert (before.attack, after.attack, after.seed) == ("clean labels", "random:rate=0.5", 2)
     assert shown.images == list(truth.train.ids[:40]) and shown.classes == list(truth.classes)
@@ -266,21 +266,23 @@ def test_excerpts_are_what_the_attack_left(truth):
 def test_excerpts_show_nothing_that_is_not_known_to_be_right(truth, monkeypatch):
     _, good = attacked("targeted", truth)
     other = good.model_copy(update={"cell": good.cell.model_copy(update={"seed": 3})})
-    (shown,) = excerpts([other])
+    (shown,) = label_samples([other])
     assert len(shown.panels) == 1 and "other labels here than recorded" in shown.remarks[0]
-    (shown,) = excerpts([record("targeted", "an")])
+    (shown,) = label_samples([record("targeted", "an")])
     assert not shown.panels and "other fingerprint" in shown.remarks[0]
-    (shown,) = excerpts([record("targeted", "an", dataset="mine:path=x")])
+    (shown,) = label_samples([record("targeted", "an", dataset="mine:path=x")])
     assert not shown.panels and "unknown without its plug-in" in shown.remarks[0]
-    (shown,) = excerpts([record("mine", "an", fingerprint=truth.fingerprint)])
+    (shown,) = label_samples([record("mine", "an", fingerprint=truth.fingerprint)])
     assert (
         len(shown.panels) == 1
         and "'mine' is not shown: attack 'mine' is unknown" in shown.remarks[0]
     )
-    (shown,) = excerpts([record("targeted", "an", dataset="table:labels=none.csv,images=none")])
+    (shown,) = label_samples(
+        [record("targeted", "an", dataset="table:labels=none.csv,images=none")]
+    )
     assert not shown.panels and "not to be had here" in shown.remarks[0]
     monkeypatch.setattr(excerpting, "ATTACKS", 1)
-    (shown,) = excerpts([good, attacked("single-positive", truth)[1]])
+    (shown,) = label_samples([good, attacked("single-positive", truth)[1]])
     assert len(shown.panels) == 2 and "the first 1 of 2 attacks" in shown.remarks
 
 
@@ -301,7 +303,7 @@ def test_plug_ins_that_were_loaded_are_shown_and_may_fail(truth):
         good, bad = (
             record(spec(f"loaded:column={n}"), "an", fingerprint=truth.fingerprint) for n in (1, 99)
         )
-        (shown,) = excerpts([good, bad])
+        (shown,) = label_samples([good, bad])
     finally:
         del attacks.registry._classes["loaded"]
     _, panel = shown.panels

@@ -27,7 +27,7 @@ def store(tmp_path):
 
 def hold(folder, key, taken, lease):
     claims = Leases(folder, lease)
-    assert claims.take(key)
+    assert claims.acquire(key)
     taken.set()
     time.sleep(60)
 
@@ -54,11 +54,11 @@ def holder(tmp_path):
 def test_a_claim_is_one_processs_until_it_is_dead(tmp_path, holder):
     other = holder("a")
     with Leases(tmp_path / "claims") as claims:
-        assert claims.take("b") and not claims.take("a")
+        assert claims.acquire("b") and not claims.acquire("a")
         other.kill()
         other.join()
         deadline = time.monotonic() + 10
-        while not (taken := claims.take("a")) and time.monotonic() < deadline:
+        while not (taken := claims.acquire("a")) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert taken
     assert not list((tmp_path / "claims").iterdir())
@@ -68,14 +68,14 @@ def test_a_claim_of_another_machine_expires_when_nobody_renews_it(tmp_path):
     """As a machine leaves it that lost its power: no process here has it, and none renews it."""
     folder = tmp_path / "claims"
     theirs = Leases(folder, 1.0)
-    assert theirs.take("a")
+    assert theirs.acquire("a")
     theirs._known["a"]._stop_heartbeat()
     text = (folder / "a.claim").read_text()
     (folder / "a.claim").write_text(text.replace("host=", "host=elsewhere-"))
     with Leases(folder, 1.0) as mine:
         began = time.monotonic()
-        assert not mine.take("a")
-        while not mine.take("a") and time.monotonic() < began + 20:
+        assert not mine.acquire("a")
+        while not mine.acquire("a") and time.monotonic() < began + 20:
             time.sleep(0.1)
         assert 0.9 < time.monotonic() - began < 20
 
@@ -86,7 +86,7 @@ def test_claims_that_cannot_be_written_are_said(tmp_path):
         pytest.raises(StoreError, match="claim .* cannot be written"),
         Leases(tmp_path / "claims") as claims,
     ):
-        claims.take("a")
+        claims.acquire("a")
 
 
 def work(folder, wanted, log, errors):

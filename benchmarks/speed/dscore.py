@@ -6,8 +6,8 @@ from side_by_side import compare
 from torch import Tensor, nn
 
 from labelattack import datasets, models
-from labelattack.measures._d_score.ablation import mutants, regions, shown_alone, without_cells
-from labelattack.measures._d_score.scoring import looks_of_network
+from labelattack.measures._d_score.ablation import mutants, regions, shown_alone, without_patches
+from labelattack.measures._d_score.scoring import ablation_logits_of_network
 from labelattack.measures._d_score.stage import stage_shape
 from labelattack.measures.d_score import DScoreSettings
 from labelattack.training.inputs import ImageInputs
@@ -46,7 +46,7 @@ def rows():
             f"D-Score's deletions, linear head, {name.partition(':')[0]}",
             "plain forward passes",
             lambda n=network, s=stage, d=deleted, i=images: [
-                without_cells(n, "backbone", batch, s, d, n.head) for batch in i
+                without_patches(n, "backbone", batch, s, d, n.head) for batch in i
             ],
             lambda n=network, i=images: [n(batch) for batch in i],
             "cost",
@@ -69,7 +69,7 @@ def rows():
     yield compare(
         f"D-Score, deep head, {passes} looks at an image",
         "these passes alone",
-        lambda: looks_of_network(network, "backbone", inputs, SETTINGS),
+        lambda: ablation_logits_of_network(network, "backbone", inputs, SETTINGS),
         needed,
         "cost",
         1.1,

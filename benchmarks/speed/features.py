@@ -113,12 +113,12 @@ def rows():
 def point(count):
     """Prints the peak memory in bytes of extracting each cell's share of pooled feature_cache."""
     from labelattack import models
-    from labelattack.measures._d_score.ablation import PartsReadout
+    from labelattack.measures._d_score.ablation import PatchReadout
     from labelattack.measures._d_score.stage import Stage
     from labelattack.measures.d_score import DScoreSettings
     from labelattack.training.feature_cache import feature_cache
 
-    readout = PartsReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(feature_cache="boxes"))
+    readout = PatchReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(feature_cache="boxes"))
     with empty_cache():
         found = feature_cache(
             images(count), models.registry.resolve("efficientnet-lite0"), readout=readout

@@ -26,7 +26,7 @@ from labelattack.datasets.images import ArrayImages
 from labelattack.defenses.base import Task
 from labelattack.labels import PartialLabels
 from labelattack.measures._d_score.distributions import fitness
-from labelattack.measures._d_score.scoring import diagnose, looks_of_network
+from labelattack.measures._d_score.scoring import ablation_logits_of_network, diagnose
 from labelattack.measures.d_score import DScoreSettings
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.inputs import ImageInputs
@@ -110,7 +110,7 @@ def score(head: str, share: float, seed: int, folder: str) -> dict[str, object]:
     row: dict[str, object] = {"head": head, "share": share, "seed": seed}
     row |= {"map": found["none"], "loss": found["left"] - found["none"]}
     for where, test in tests.items():
-        looks, stage = looks_of_network(network, "backbone", inputs(test), GRID)
+        looks, stage = ablation_logits_of_network(network, "backbone", inputs(test), GRID)
         for evidence in ("margin", "map") if where == "none" else ("margin",):
             d = diagnose(looks, test, stage, GRID.model_copy(update={"evidence": evidence}))
             row[f"{where} {evidence}"] = {

@@ -195,7 +195,7 @@ def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Che
         >>> import labelattack
         >>> labelattack.check("results", "baseline.json", tolerance=1.0)  # doctest: +SKIP
     """
-    from labelattack.benchmark.gate.baseline import read_baseline, summed_up
+    from labelattack.benchmark.gate.baseline import baseline_of, read_baseline
     from labelattack.benchmark.gate.check import Limits, compare
     from labelattack.benchmark.gate.current import current
     from labelattack.errors import unknown
@@ -208,5 +208,5 @@ def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Che
     then = read_baseline(path_of(baseline))
     given = results if isinstance(results, Results) else open(results)
     records, left_out = current(given.records)
-    found = compare(then, summed_up(records, wanted.measures), wanted)
+    found = compare(then, baseline_of(records, wanted.measures), wanted)
     return found.model_copy(update={"notes": [*found.notes, *left_out]})

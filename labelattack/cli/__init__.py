@@ -104,7 +104,7 @@ def about(
         bool, typer.Option("-q", "--quiet", help="Say nothing of warnings, errors only.")
     ] = False,
 ) -> None:
-    """What remains of a multi-label classifier when part of its training labels disappears?
+    """Measures what remains of a multi-label classifier when training labels disappear.
 
     Crosses **attacks** (which labels go) with **defenses** (which loss learns from the rest) and
     reports test mAP against a reference that saw every label.

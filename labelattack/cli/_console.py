@@ -1,4 +1,4 @@
-"""What commands share: options, exit codes, tables, progress."""
+"""Console of the commands: shared options, exit codes, tables, progress."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Crossing:
-    """What to cross, and what to measure of it."""
+    """Attacks and defenses to cross, and measures to take."""
 
     attacks: Annotated[
         list[str] | None,
@@ -108,7 +108,7 @@ class Crossing:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where and how to run, which never changes a number."""
+    """Options of execution, which never change a number."""
 
     device: Device = "auto"
     jobs: Jobs = None

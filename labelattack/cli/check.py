@@ -125,9 +125,9 @@ def _append_for_github(found: Check) -> None:
 
 def _update(results: Path, path: Path, limits: Limits) -> None:
     from labelattack.benchmark.gate.baseline import (
+        baseline_of,
         differences,
         read_baseline,
-        summed_up,
         write_baseline,
     )
     from labelattack.benchmark.gate.check import MIN_SEEDS
@@ -135,7 +135,7 @@ def _update(results: Path, path: Path, limits: Limits) -> None:
     from labelattack.errors import StoreError
 
     records, left_out = current(stored_records(results))
-    new = summed_up(records, limits.measures)
+    new = baseline_of(records, limits.measures)
     rows = [row for board in new.boards for row in board.rows]
     if not any(row.scores for row in rows):
         raise StoreError(

@@ -154,7 +154,7 @@ def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str
 
 
 def _points(folder: Path) -> list[tuple[str, list[Any]]]:
-    """What the scatter shows, board by board."""
+    """Points of the scatter plot, board by board."""
     from labelattack.attacks import registry as attacks
     from labelattack.benchmark.boards.leaderboard import boards
     from labelattack.benchmark.boards.text import row_name, title

@@ -1,4 +1,4 @@
-"""What a defense is, and the terms that losses are made of."""
+"""Contract of a defense, and terms that losses share."""
 
 from __future__ import annotations
 

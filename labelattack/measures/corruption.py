@@ -97,7 +97,7 @@ class CorruptionSettings(Measure):
         return self.table or ("cifar-10-c" if side < _SMALL else "imagenet-c")
 
     def describe(self) -> str:
-        """What people read."""
+        """Corruptions and severities in words."""
         named = f" ({', '.join(self.names)})" if self.kinds else ""
         made = f", severities of {self.table}" if self.table else ""
         several = f"{len(self.names)} corruptions{named}"

@@ -253,10 +253,10 @@ def d_score(
     Returns:
         The diagnosis.
     """
-    from labelattack.measures._d_score.scoring import diagnose, looks_of_network
+    from labelattack.measures._d_score.scoring import ablation_logits_of_network, diagnose
 
     chosen = settings or DScoreSettings()
-    looks, found = looks_of_network(network, stage, inputs, chosen)
+    looks, found = ablation_logits_of_network(network, stage, inputs, chosen)
     return diagnose(looks, split, found, chosen)
 
 

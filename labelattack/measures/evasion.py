@@ -92,7 +92,7 @@ class EvasionSettings(Measure):
 
     @property
     def objectives(self) -> tuple[Literal["margin", "cross-entropy"], ...]:
-        """What is tried."""
+        """Objectives that are tried."""
         return ("margin", "cross-entropy") if self.objective == "strongest" else (self.objective,)
 
     @property
@@ -101,7 +101,7 @@ class EvasionSettings(Measure):
         return 2.5 * self.eps / self.steps
 
     def describe(self) -> str:
-        """What people read."""
+        """Attack and its strength in words."""
         levels = round(255 * self.eps, 6)
         radius = f"{levels:g}/255" if self.norm == "linf" else f"{self.eps:g}"
         tried = " or ".join(self.objectives)

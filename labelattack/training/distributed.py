@@ -53,7 +53,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     joined = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if joined else 1
 
@@ -82,7 +82,7 @@ def check_parallel(protocol: str, *, allowed: bool) -> None:
 
 
 def broadcast(value: T) -> T:
-    """What the leading process has for a value; it pickles."""
+    """A value of the main process, on every process; it must pickle."""
     if world_size() == 1:
         return value
     box = [value]

@@ -1,4 +1,4 @@
-"""What a frozen backbone gives: computed once, cached on disk, never trusted blindly."""
+"""Features of a frozen backbone: computed once, cached on disk, verified when read."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _BATCH, _CHUNK = 16, 64
 
 
 class Readout(Protocol):
-    """What is kept of a backbone's output; sent to other processes, so it must pickle."""
+    """Arrays kept of a backbone's output; it pickles, as other processes compute them."""
 
     def describe(self) -> dict[str, Any]:
-        """What the result depends on, as JSON values; part of the cache's key."""
+        """Settings on which the result depends, as JSON values; part of the cache's key."""
         ...
 
     def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
@@ -204,7 +204,7 @@ def _chunk_features(
 
 
 class _Contents(BaseModel):
-    """What the cached arrays of a key are, by the hashes of their files; written last."""
+    """Table of contents of a key's cached arrays, with hashes of their files; written last."""
 
     key: str
     sha256: dict[str, str]

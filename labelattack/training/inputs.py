@@ -21,7 +21,7 @@ _MEMORY_BUDGET = 1 << 30  # bytes of decoded images that are kept; larger splits
 
 
 class Inputs(Protocol):
-    """What training and evaluation read, batch by batch."""
+    """Inputs of a network, read batch by batch."""
 
     def __len__(self) -> int:
         """Number of images."""

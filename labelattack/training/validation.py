@@ -30,7 +30,7 @@ class ValidationLabels(NamedTuple):
 def validation_labels(
     attack: LabelAttack, clean: BoolArray, selection: Selection, *, seed: int
 ) -> ValidationLabels:
-    """What selection may see of the validation labels.
+    """Validation labels that selection may see.
 
     Args:
         attack: The attack on the training labels; it hits the validation labels too.
@@ -53,7 +53,7 @@ def validation_labels(
 
 
 def choice_text(rule: str) -> str:
-    """How the epochs and recipes of a row were chosen, given its rules joined by commas."""
+    """Sentence on how epochs and recipes of a row were chosen, given its rules."""
     if rule == NOT_CHOSEN:
         return f"last epoch and first recipe: the validation labels had {NOT_CHOSEN}"
     return f"epoch and recipe chosen on validation labels, {rule}"

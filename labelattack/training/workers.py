@@ -98,7 +98,7 @@ _GUARD = "must start its work under \"if __name__ == '__main__':\""
 
 
 def spawn_context() -> SpawnContext:
-    """How processes are started: they import the main script only if it is fit for that.
+    """Start method of processes: they import the main script only if it is fit for that.
 
     Raises:
         LabelAttackError: If it is not, but defines components that they need.

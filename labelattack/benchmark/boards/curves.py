@@ -14,7 +14,7 @@ from labelattack.registry.spec import Spec
 
 
 class Curve(BaseModel):
-    """How a defense's mAP falls as one kind of attack removes more.
+    """mAP of a defense against the removal rate of one kind of attack.
 
     Attributes:
         attack: The attack's spec without its rate.

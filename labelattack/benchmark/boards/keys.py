@@ -1,4 +1,4 @@
-"""What records must have in common to be compared, and what may differ but must be told."""
+"""Keys of boards and rows: the settings that compared records share."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ALONE = "nothing to compare"
 
 
 class Run(NamedTuple):
-    """What one seed of a row came to: test mAP in points, and a hash of its attacked labels."""
+    """One seed of a row: test mAP in points, and a hash of its attacked labels."""
 
     points: float
     labels: str | None

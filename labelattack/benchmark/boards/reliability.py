@@ -1,4 +1,4 @@
-"""When a row is not to be trusted."""
+"""Reliability flags of a row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from labelattack.benchmark.boards.ranking import MIN_SEEDS
 from labelattack.benchmark.store.record import Record
 
 FAR_OFF = 4.0
-"""Mean prediction that is so many times, or such a part of, the prevalence is far off."""
+"""Factor by which mean prediction and prevalence may differ."""
 
 
-def doubts(group: Sequence[Record], chosen: Sequence[Record]) -> list[str]:
-    """Reasons not to trust a row.
+def reliability_warnings(group: Sequence[Record], chosen: Sequence[Record]) -> list[str]:
+    """Reasons why a row is unreliable.
 
     Args:
         group: All its records, of every recipe and seed.

@@ -12,7 +12,7 @@ from pydantic import (
     model_serializer,
 )
 
-from labelattack.benchmark.boards.reliability import doubts
+from labelattack.benchmark.boards.reliability import reliability_warnings
 from labelattack.benchmark.store.record import Record, points
 from labelattack.measures.request import derived_measures, measure_named, place_of
 from labelattack.measures.summary import MetricSummary, Summary
@@ -166,7 +166,7 @@ def row_of(
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
         saturated_classes=sorted({c for r in best if r.test for c in r.test.saturated_classes}),
         failed=sum(r.status == "failed" for r in group),
-        unreliable=doubts(group, best),
+        unreliable=reliability_warnings(group, best),
         notes=notes,
     )
 

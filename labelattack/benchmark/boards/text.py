@@ -28,7 +28,7 @@ def _each(joined: str, registry: Registry[Any]) -> str:
 
 
 def title(board: Board | BoardKey) -> str:
-    """What the rows of a board have in common."""
+    """Title of a board: the settings that its rows share."""
     parts = [
         _each(board.dataset, datasets),
         _each(board.model, models),

@@ -98,7 +98,7 @@ def trained_run(
 
 
 def rebuild(dataset: str, model: str, protocol: str, state: Mapping[str, Tensor]) -> nn.Module:
-    """What a protocol trained, from its weights.
+    """Trained network or head, rebuilt from its weights.
 
     Args:
         dataset: Resolved spec.

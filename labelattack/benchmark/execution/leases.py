@@ -1,4 +1,4 @@
-"""Who is computing which cell, among all processes and machines that share a store."""
+"""Leases of cells, among all processes and machines that share a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filelock import SoftFileLease, Timeout
 from labelattack.errors import StoreError
 
 LEASE = 60.0
-"""Seconds after which a claim that nobody renews may be taken by another."""
+"""Seconds after which a lease that nobody renews may be taken by another process."""
 
 
 class Leases:
@@ -31,7 +31,7 @@ class Leases:
         # Refused ones too: each remembers since when it has seen no sign of life of the holder.
         self._known: dict[str, SoftFileLease] = {}
 
-    def take(self, key: str) -> bool:
+    def acquire(self, key: str) -> bool:
         """Leases a cell if nobody else holds it.
 
         Raises:
@@ -51,7 +51,7 @@ class Leases:
             raise StoreError(f"claim '{claim.lock_file}' cannot be written: {error}") from error
         return True
 
-    def give_back(self, key: str) -> None:
+    def release(self, key: str) -> None:
         """Frees a cell, if it is held."""
         claim = self._known.pop(key, None)
         if claim is not None and claim.is_locked:
@@ -67,4 +67,4 @@ class Leases:
         trace: TracebackType | None,
     ) -> None:
         for key in list(self._known):
-            self.give_back(key)
+            self.release(key)

@@ -36,7 +36,7 @@ from labelattack.training.workers import spawn_context
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where and how an experiment runs, which never changes a number.
+    """Options of execution, which never change a number.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.

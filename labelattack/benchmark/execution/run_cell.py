@@ -274,7 +274,7 @@ def _finish(
 
 
 def _caveats(cell: Cell, network: nn.Module, device: str) -> tuple[str, ...]:
-    """Where the division of a batch changes numbers: batch statistics are of each part alone."""
+    """Caveats of divided batches: their batch statistics are of each part alone."""
     if not normalises_batches(network):
         return ()
     part, whole = cell.recipe.micro_batch, cell.recipe.batch_size

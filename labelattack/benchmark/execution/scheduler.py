@@ -103,12 +103,12 @@ def run_grid(
         nonlocal done
         mine = []
         for cell in group:
-            if not claims.take(cell.key):
+            if not claims.acquire(cell.key):
                 elsewhere.append(cell)
             elif lacking(cell):
                 mine.append(cell)
             else:  # another process has finished it in the meantime
-                claims.give_back(cell.key)
+                claims.release(cell.key)
                 done += 1
         return mine
 
@@ -149,7 +149,7 @@ def run_grid(
                 computed += len(group)
                 done += len(group)
                 for cell in group if is_main_process() else ():
-                    claims.give_back(cell.key)
+                    claims.release(cell.key)
                     if finished is not None and (record := store.get(cell.key)) is not None:
                         finished(record)
             progress("cells", done, len(missing))

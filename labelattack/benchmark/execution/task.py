@@ -1,4 +1,4 @@
-"""What one unit of work does, wherever it runs."""
+"""Tasks: units of work, on this machine or another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from labelattack.training.hardware import single_thread
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What all tasks of a grid have in common; it pickles.
+    """Options shared by all tasks of a grid; they pickle.
 
     Attributes:
         device: Where to compute.
@@ -37,22 +37,22 @@ class RunOptions:
 
 
 class RecordSink(Protocol):
-    """Where a task finds what is known of its cells, and leaves what it found out."""
+    """Source and destination of a task's records and weights."""
 
     def get(self, key: str) -> Record | None:
         """The record of a cell."""
         ...
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
-        """What a cell trained."""
+        """Weights that a cell trained."""
         ...
 
     def add(self, record: Record) -> None:
-        """Keeps a record."""
+        """Stores a record."""
         ...
 
     def add_weights(self, key: str, state: Mapping[str, Tensor]) -> None:
-        """Keeps what a cell trained."""
+        """Stores the weights that a cell trained."""
         ...
 
 
@@ -72,7 +72,7 @@ class MemoryStore:
 
     @classmethod
     def of(cls, cells: Sequence[Cell], store: RecordSink) -> MemoryStore:
-        """What a store knows of some cells."""
+        """Records and weights that a store has of some cells."""
         parcel = cls()
         for key in (cell.key for cell in cells):
             record, state = store.get(key), store.weights(key)
@@ -99,15 +99,15 @@ class MemoryStore:
         return self.records.get(key)
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
-        """What a cell trained."""
+        """Weights that a cell trained."""
         return self.states.get(key)
 
     def add(self, record: Record) -> None:
-        """Keeps a record."""
+        """Stores a record."""
         self.records[record.key] = record
 
     def add_weights(self, key: str, state: Mapping[str, Tensor]) -> None:
-        """Keeps what a cell trained."""
+        """Stores the weights that a cell trained."""
         self.states[key] = {name: value.detach().cpu() for name, value in state.items()}
 
 

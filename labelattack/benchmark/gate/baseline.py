@@ -1,4 +1,4 @@
-"""What a store's boards came to, in a file that is small, sorted and reviewable in a diff."""
+"""Baseline file: per-seed scores of every board row, sorted for review."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Baseline(BaseModel):
         return self
 
 
-def summed_up(records: Iterable[Record], metrics: Iterable[str]) -> Baseline:
+def baseline_of(records: Iterable[Record], metrics: Iterable[str]) -> Baseline:
     """Scores of the runs that validation chooses.
 
     Args:
@@ -214,7 +214,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 
 
 def differences(old: Baseline, new: Baseline) -> list[str]:
-    """What another baseline says otherwise, a line each; empty if nothing."""
+    """Differences between two baselines, a line each."""
     before, after = _by_row(old), _by_row(new)
     found = []
     for key in dict.fromkeys([*before, *after]):

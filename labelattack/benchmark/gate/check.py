@@ -15,8 +15,8 @@ from labelattack.benchmark.gate.baseline import (
     Baseline,
     BaselineBoard,
     BaselineRow,
+    baseline_of,
     read_baseline,
-    summed_up,
 )
 from labelattack.benchmark.gate.current import current
 from labelattack.benchmark.store.store import RecordStore
@@ -38,7 +38,7 @@ Metric = Annotated[str, AfterValidator(_known)]
 
 
 class Limits(BaseModel):
-    """What counts as a regression.
+    """Limits beyond which a drop counts as a regression.
 
     Attributes:
         alpha: Chance that pure noise anywhere in a check counts as one, in (0, 1).
@@ -95,7 +95,7 @@ class Change(BaseModel):
 
 
 class Check(BaseModel):
-    """What a comparison with a baseline came to.
+    """Result of a comparison with a baseline.
 
     Attributes:
         limits: What counted as a regression.
@@ -134,7 +134,7 @@ def check_store(results: Path, baseline: Path, limits: Limits) -> Check:
     """
     then = read_baseline(baseline)
     records, left_out = current(RecordStore(results, create=False))
-    found = compare(then, summed_up(records, limits.measures), limits)
+    found = compare(then, baseline_of(records, limits.measures), limits)
     return found.model_copy(update={"notes": [*found.notes, *left_out]})
 
 
@@ -225,7 +225,7 @@ def _name(row: PairKey) -> tuple[str, str]:
 
 
 def _absent(wanted: BoardKey, pair: PairKey, now: Baseline) -> str:
-    """Why a row cannot be found now."""
+    """Reason why a row cannot be found now."""
     if not now.boards:
         return "nothing was run"
     held = {b.identity: [r for r in b.rows if _name(r) == _name(pair)] for b in now.boards}
@@ -260,7 +260,7 @@ def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change
 
 
 def _obstacle(before: BaselineRow, after: BaselineRow, measure: str) -> str:
-    """Why two rows cannot be compared; empty if they can."""
+    """Reason why two rows cannot be compared; empty if they can."""
     old, new = before.scores.get(measure, {}), after.scores.get(measure, {})
     failed = sorted(after.failed.keys() & old.keys())
     if failed:

@@ -1,4 +1,4 @@
-"""What a check against a baseline came to, for people, for GitHub and for JUnit."""
+"""Result of a check as text, as Markdown for GitHub, and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def by_board(check: Check) -> Iterator[tuple[str, list[Change]]]:
 
 
 def remarks(check: Check) -> list[str]:
-    """What must be said beside the table."""
+    """Remarks beside the table."""
     limits = check.limits
     found = [
         "drop: points (hundredths) worse than the baseline, ± 95 % t-interval of that row alone; "

@@ -52,7 +52,7 @@ class Recipe(BaseModel):
 
 
 class Measured(BaseModel):
-    """What a row came to; each is that of [Row][labelattack.benchmark.boards.row.Row]."""
+    """Results of a row; fields as of [Row][labelattack.benchmark.boards.row.Row]."""
 
     model_config = _CONFIG
 
@@ -89,7 +89,7 @@ class Measured(BaseModel):
         return fields
 
 
-class Claim(BaseModel):
+class ReportedNumber(BaseModel):
     """A number that a paper reports, in its own setting.
 
     Attributes:
@@ -108,7 +108,7 @@ class Claim(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where the numbers are from, each sorted.
+    """Provenance of the numbers, each sorted.
 
     Attributes:
         libraries: Every version of each library that computed a record.
@@ -127,7 +127,7 @@ class Provenance(BaseModel):
     records: list[str]
 
 
-class Card(BaseModel):
+class ResultCard(BaseModel):
     """A row with all that is needed to judge it.
 
     Attributes:
@@ -153,7 +153,7 @@ class Card(BaseModel):
     selected: dict[int, Recipe]
     selection_rule: str
     measured: Measured
-    reported: list[Claim]
+    reported: list[ReportedNumber]
     unreliable: list[str]
     privileges: list[str]
     provenance: Provenance
@@ -173,7 +173,7 @@ class Card(BaseModel):
         return f"{'_'.join(filter(None, plain))}_{told}.json"
 
 
-def cards(records: Iterable[Record], papers: Sequence[Experiment] = ()) -> list[Card]:
+def cards(records: Iterable[Record], papers: Sequence[Experiment] = ()) -> list[ResultCard]:
     """Makes a card for each row.
 
     Args:
@@ -206,10 +206,10 @@ def _with_records(
         yield row, by_version[row.variant or next(iter(by_version))]
 
 
-def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Card:
+def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> ResultCard:
     chosen = sorted(selected_runs(records), key=lambda record: record.cell.seed)
     recipes = sorted({_recipe(r) for r in records}, key=lambda r: (r.lr, r.batch_size))
-    return Card(
+    return ResultCard(
         board=board_key_of(records[0]),
         pair=pair_key_of(records[0]),
         searched=recipes,
@@ -240,7 +240,7 @@ def _recipe(record: Record) -> Recipe:
     return Recipe(lr=record.cell.recipe.lr, batch_size=record.cell.recipe.batch_size)
 
 
-def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[Claim]:
+def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[ReportedNumber]:
     for paper in papers:
         for table in paper.reported:
             if table.dataset != Spec.parse(dataset).name:
@@ -250,7 +250,7 @@ def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[Cl
                 if row.defense in values and scopeless(row.attack) == scopeless(
                     str(attacks.resolve(attack))
                 ):
-                    yield Claim(
+                    yield ReportedNumber(
                         source=paper.title,
                         measure=table.measure,
                         attack=attack,
@@ -282,7 +282,7 @@ def papers_in(paths: Iterable[Path]) -> list[Experiment]:
     return [paper for paper in found if paper.reported]
 
 
-def write_cards(folder: Path, found: Iterable[Card]) -> list[Path]:
+def write_cards(folder: Path, found: Iterable[ResultCard]) -> list[Path]:
     """Writes a file for each card; equal cards give equal bytes.
 
     Args:

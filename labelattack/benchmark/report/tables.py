@@ -61,7 +61,7 @@ def _flat(value: object) -> object:
 
 
 def remarks(board: Board) -> list[str]:
-    """What must be said of a board beside its numbers."""
+    """Remarks on a board beside its numbers."""
     found = []
     ranked = {row.attack for row in board.rows if row.rank}
     if ranked:

@@ -103,7 +103,7 @@ def collect(store: RecordStore, *, stale: float = STALE, dry_run: bool = False) 
 
 
 class Merged(NamedTuple):
-    """What a merge did: records copied, those there already, and keys whose numbers differ."""
+    """Result of a merge: records copied, records present, keys whose numbers differ."""
 
     copied: int
     present: int

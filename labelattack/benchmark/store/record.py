@@ -28,7 +28,7 @@ _FIELDS = {"d-score": "diagnosis", "evasion": "evasion", "corruption": "corrupti
 
 
 class Removal(BaseModel):
-    """What the attack removed from the training labels; shares in [0, 1].
+    """Labels that the attack removed from the training split; shares in [0, 1].
 
     ``attacked_labels`` is a hash of what it left: defenses are compared on equal ones only.
     """

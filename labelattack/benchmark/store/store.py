@@ -83,7 +83,7 @@ class RecordStore:
         self._write(self._weights(key), save(tensors))
 
     def weights(self, key: str) -> dict[str, Tensor] | None:
-        """What a cell trained; None if it was not kept, or is damaged."""
+        """Weights that a cell trained; None if they were not kept, or are damaged."""
         from safetensors.torch import load
 
         try:

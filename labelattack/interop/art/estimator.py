@@ -148,7 +148,7 @@ class MultiLabelClassifier(LogitGradients):
 
     @property
     def loss(self) -> str | PartialLabelLoss:
-        """What ``fit`` trains with."""
+        """Loss that ``fit`` trains with."""
         return self._loss
 
     @property
@@ -168,17 +168,17 @@ class MultiLabelClassifier(LogitGradients):
 
     @property
     def encoding(self) -> Encoding:
-        """How ``y`` of ``fit`` writes labels."""
+        """Encoding of the labels ``y`` of ``fit``."""
         return self._encoding
 
     @property
     def objective(self) -> Objective:
-        """What evasion attacks climb."""
+        """Objective that evasion attacks raise."""
         return self._objective
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the model."""
         return self._device
 
     @property
@@ -261,7 +261,7 @@ class MultiLabelClassifier(LogitGradients):
     def get_activations(
         self, x: Array, layer: int | str, batch_size: int = 128, framework: bool = False
     ) -> Any:
-        """What a module of the model puts out.
+        """Output of a module of the model.
 
         Args:
             x: Inputs, ``[images, *input_shape]``.

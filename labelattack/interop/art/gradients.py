@@ -47,7 +47,7 @@ class LogitGradients(ClassGradientsMixin, PyTorchEstimator):  # type: ignore[mis
     def compute_loss(
         self, x: Array, y: Array, reduction: str = "none", **kwargs: Any
     ) -> NDArray[np.float32]:
-        """What evasion attacks climb: the objective.
+        """Objective that evasion attacks raise.
 
         Args:
             x: Inputs, ``[images, *input_shape]``.

@@ -1,1 +1,1 @@
-"""Parts of the D-Score."""
+"""PatchFeatures of the D-Score."""

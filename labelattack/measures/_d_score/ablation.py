@@ -1,4 +1,4 @@
-"""What a network says when cells are deleted and regions are shown alone."""
+"""Logits under ablation: patches deleted, and regions shown alone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Floats = NDArray[np.float32]
 _UNITS = 1 << 25  # of a stage's output held at once: 128 MB of float32
 
 
-class Parts(NamedTuple):
-    """What each cell gives to pooled features; float32 ``[images, cells, features]``.
+class PatchFeatures(NamedTuple):
+    """Contributions of patches to pooled features; float32 ``[images, patches, features]``.
 
     Attributes:
         placed: Each cell's share of an image's pooled features; they sum to the whole.
@@ -57,7 +57,7 @@ def central_cell(stage: Stage) -> int:
     return (stage.rows // 2) * stage.columns + stage.columns // 2
 
 
-def part_sums(maps: Tensor, masks: Tensor) -> Tensor:
+def patch_sums(maps: Tensor, masks: Tensor) -> Tensor:
     """Each cell's share of globally pooled features.
 
     Args:
@@ -72,7 +72,7 @@ def part_sums(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PartsReadout:
+class PatchReadout:
     """Shares of the pooled features: one pass, and one for each shifted region.
 
     They serve every linear head on one frozen backbone.
@@ -93,11 +93,11 @@ class PartsReadout:
     def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         """``placed`` and, when shifting, ``shown``."""
         masks = torch.from_numpy(cell_masks(self.stage)).to(batch.device)
-        found = {"placed": part_sums(backbone(batch), masks)}
+        found = {"placed": patch_sums(backbone(batch), masks)}
         if self.settings.features == "shifting":
             alone = masks[[central_cell(self.stage)]]
             shifted = shown_alone(batch, self.stage, self.settings)
-            found["shown"] = torch.cat([part_sums(backbone(i), alone) for i in shifted], 1)
+            found["shown"] = torch.cat([patch_sums(backbone(i), alone) for i in shifted], 1)
         return found
 
 
@@ -123,7 +123,7 @@ def delete_by_algebra(maps: Tensor, head: nn.Linear, deleted: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def without_cells(
+def without_patches(
     network: nn.Module,
     stage_name: str,
     images: Tensor,

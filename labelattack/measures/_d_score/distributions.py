@@ -110,8 +110,8 @@ def map_gain(
     return gains
 
 
-class Looks(NamedTuple):
-    """What a model says when parts of it, or of the image, are gone.
+class AblationLogits(NamedTuple):
+    """Logits of images as they are, with patches deleted, and of regions shown alone.
 
     Attributes:
         whole: Logits, float ``[images, labels]``.
@@ -205,7 +205,7 @@ def upsample(values: Reals, measured: tuple[int, int], grid: tuple[int, int], st
 
 
 def resample_counts(images: int, resamples: int, rng: np.random.Generator) -> Reals:
-    """How often each image is drawn in each bootstrap resample, ``[resamples, images]``."""
+    """Number of times each image is drawn in each bootstrap resample, ``[resamples, images]``."""
     drawn = bounded(rng, images, resamples * images)
     rows = np.repeat(np.arange(resamples), images)
     counts = np.bincount(rows * images + drawn, minlength=resamples * images)
@@ -236,7 +236,7 @@ def bootstrap_interval(
 
 
 def box_density(boxes: NDArray[np.floating[Any]], rows: int, columns: int) -> Reals:
-    """Where objects are: each box spread evenly over its area, summed over the boxes.
+    """Density of objects: each box spread evenly over its area, summed over the boxes.
 
     Args:
         boxes: Top, left, bottom, right in [0, 1] of the image, float ``[boxes, 4]``.

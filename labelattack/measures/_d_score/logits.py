@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labelattack.datasets.base import Split
-from labelattack.measures._d_score.ablation import Parts, mutants
+from labelattack.measures._d_score.ablation import PatchFeatures, mutants
 from labelattack.measures._d_score.choices import CHEAP_OPERATOR
-from labelattack.measures._d_score.distributions import Looks
+from labelattack.measures._d_score.distributions import AblationLogits
 from labelattack.measures._d_score.scoring import (
+    ablation_logits_of_head,
+    ablation_logits_of_network,
     box_densities,
-    looks_of_head,
-    looks_of_network,
-    parts_of_backbone,
+    patch_features,
     shape_of,
 )
 from labelattack.measures.run import Setup, TrainedRun
@@ -24,10 +24,10 @@ from labelattack.training.inputs import ImageInputs
 if TYPE_CHECKING:
     from labelattack.measures.d_score import DScoreSettings
 
-_PARTS: ProcessCache[tuple[Parts, Stage]] = ProcessCache(2)
+_PARTS: ProcessCache[tuple[PatchFeatures, Stage]] = ProcessCache(2)
 
 
-def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[Looks, Split, Stage]:
+def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[AblationLogits, Split, Stage]:
     """Logits of test images with patches deleted and regions shown alone.
 
     Args:
@@ -42,10 +42,10 @@ def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[Looks, Split, 
     if run.head is not None and settings.operator == CHEAP_OPERATOR:
         key = run.splits.fingerprint, run.spec, settings, run.compute.device
         parts, stage = _PARTS.get(key, lambda: _parts(run, settings))
-        return looks_of_head(run.head, parts), test, stage
+        return ablation_logits_of_head(run.head, parts), test, stage
     target = resolve_device(run.compute.device)
     inputs = ImageInputs(test.images, run.model.preprocessing, target)
-    looks, stage = looks_of_network(run.network, "backbone", inputs, settings)
+    looks, stage = ablation_logits_of_network(run.network, "backbone", inputs, settings)
     return looks, test, stage
 
 
@@ -79,9 +79,9 @@ def stage_of(setup: Setup, settings: DScoreSettings) -> Stage:
     return shape_of(setup.splits, setup.spec, settings, device=device)
 
 
-def _parts(setup: Setup, settings: DScoreSettings) -> tuple[Parts, Stage]:
+def _parts(setup: Setup, settings: DScoreSettings) -> tuple[PatchFeatures, Stage]:
     stage, compute = stage_of(setup, settings), setup.compute
-    parts = parts_of_backbone(
+    parts = patch_features(
         setup.subset(settings.images, settings.seed),
         setup.spec,
         stage,

@@ -11,7 +11,7 @@ import numpy as np
 from labelattack.datasets.base import Split
 from labelattack.errors import StoreError, printable
 from labelattack.files.storage import saved
-from labelattack.measures._d_score.distributions import Looks
+from labelattack.measures._d_score.distributions import AblationLogits
 from labelattack.measures.d_score import Diagnosis
 
 _HEAT = "cividis"  # perceptually uniform, and the same for colour-blind eyes
@@ -80,7 +80,7 @@ def draw_distributions(
 
 def draw_deletions(
     path: Path,
-    looks: Looks,
+    looks: AblationLogits,
     test: Split,
     classes: Sequence[str],
     found: Diagnosis,

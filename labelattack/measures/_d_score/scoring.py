@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.errors import DatasetError, ParameterError
 from labelattack.measures._d_score.ablation import (
-    Parts,
-    PartsReadout,
+    PatchFeatures,
+    PatchReadout,
     mutants,
     regions_alone,
-    without_cells,
+    without_patches,
 )
 from labelattack.measures._d_score.distributions import (
-    Looks,
+    AblationLogits,
     Reals,
     bootstrap_interval,
     box_density,
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 _BATCH = 50
 
 
-def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings) -> Diagnosis:
+def diagnose(
+    looks: AblationLogits, split: Split, stage: Stage, settings: DScoreSettings
+) -> Diagnosis:
     """D-Score of the logits of a network.
 
     Args:
@@ -89,7 +91,7 @@ def diagnose(looks: Looks, split: Split, stage: Stage, settings: DScoreSettings)
 
 
 def _distributions(
-    looks: Looks, split: Split, stage: Stage, settings: DScoreSettings, weights: Reals
+    looks: AblationLogits, split: Split, stage: Stage, settings: DScoreSettings, weights: Reals
 ) -> tuple[Reals, Reals]:
     """Attention and features of each weighting of the images, ``[weightings, patches]``."""
     evidence = partial(
@@ -123,14 +125,14 @@ def box_densities(split: Split, rows: int, columns: int) -> Reals:
     return np.stack(found)
 
 
-def looks_of_network(
+def ablation_logits_of_network(
     network: nn.Module,
     stage_name: str,
     inputs: Inputs,
     settings: DScoreSettings,
     *,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Looks, Stage]:
+) -> tuple[AblationLogits, Stage]:
     """Runs a network on images with parts deleted and regions shifted.
 
     Args:
@@ -158,7 +160,7 @@ def looks_of_network(
     steps = len(batches) * (2 if settings.features == "shifting" else 1)
     wholes, withouts = [], []
     for done, batch in enumerate(inputs.stream(batches)):
-        whole, without = without_cells(network, stage_name, batch, stage, deleted, head)
+        whole, without = without_patches(network, stage_name, batch, stage, deleted, head)
         wholes.append(whole)
         withouts.append(without)
         advance(done + 1, steps)
@@ -170,7 +172,7 @@ def looks_of_network(
             alone.append(regions_alone(network, stage_name, batch, stage, settings))
             advance(len(batches) + done + 1, steps)
         shown = torch.cat(alone, 1).float().cpu().numpy()
-    return Looks(whole.float().cpu().numpy(), without.float().cpu().numpy(), shown), stage
+    return AblationLogits(whole.float().cpu().numpy(), without.float().cpu().numpy(), shown), stage
 
 
 def shape_of(
@@ -189,7 +191,7 @@ def shape_of(
     return stage_shape(network, "backbone", example, grid=settings.grid)
 
 
-def parts_of_backbone(
+def patch_features(
     split: Split,
     model: Spec,
     stage: Stage,
@@ -199,8 +201,8 @@ def parts_of_backbone(
     jobs: int = 1,
     plugins: tuple[str, ...] = (),
     progress: Progress = lambda what, done, total: None,
-) -> Parts:
-    """What each cell gives to the pooled features of a frozen backbone, from the cache.
+) -> PatchFeatures:
+    """Contributions of patches to the pooled features of a frozen backbone, from the cache.
 
     Args:
         split: The images.
@@ -215,23 +217,23 @@ def parts_of_backbone(
     found = features(
         split,
         model,
-        readout=PartsReadout(stage, settings),
+        readout=PatchReadout(stage, settings),
         device=device,
         jobs=jobs,
         plugins=plugins,
         progress=progress,
     )
-    return Parts(found["placed"], found.get("shown"))
+    return PatchFeatures(found["placed"], found.get("shown"))
 
 
-def looks_of_head(head: nn.Linear, parts: Parts) -> Looks:
+def ablation_logits_of_head(head: nn.Linear, parts: PatchFeatures) -> AblationLogits:
     """The same for a linear head on the pooled features of a frozen backbone, by algebra."""
     weight = head.weight.detach().cpu().numpy()
     bias = head.bias.detach().cpu().numpy()
     placed = np.moveaxis(parts.placed @ weight.T, 1, 0)
     whole = placed.sum(axis=0) + bias
     shown = None if parts.shown is None else np.moveaxis(parts.shown @ weight.T, 1, 0) + bias
-    return Looks(whole, whole - placed, shown)
+    return AblationLogits(whole, whole - placed, shown)
 
 
 def _defined(value: float) -> float | None:

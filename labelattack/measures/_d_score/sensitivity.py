@@ -1,4 +1,4 @@
-"""A closer look at stored runs: sensitivity of the D-Score, and agreement with boxes."""
+"""Sensitivity of the D-Score to grid and distance, and agreement with boxes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.datasets.base import Split
 from labelattack.measures._d_score.distributions import (
+    AblationLogits,
     Distance,
     DScore,
-    Looks,
     distance,
     distribution,
     fitness,
@@ -44,7 +44,7 @@ class Variant(BaseModel):
 
 
 class BoxAgreement(BaseModel):
-    """How shifting and ground-truth boxes agree on where the data set's features are.
+    """Agreement of shifting and ground-truth boxes on where the data set's features are.
 
     Attributes:
         boxes: Share of box mass in each cell, row by row.
@@ -71,7 +71,7 @@ class Scoring(BaseModel):
 
 
 def usual_grids(setup: Setup, settings: DScoreSettings) -> list[int]:
-    """Those of USUAL_GRIDS that a model's last stage allows and that are not the main one."""
+    """Grids of USUAL_GRIDS that a model's last stage allows, without the main one."""
     stage = stage_of(setup, settings)
     finest = min(stage.height, stage.width)
     return [g for g in USUAL_GRIDS if g <= finest and g not in (stage.rows, stage.columns)]
@@ -79,7 +79,7 @@ def usual_grids(setup: Setup, settings: DScoreSettings) -> list[int]:
 
 def score_network(
     name: str, run: TrainedRun, settings: DScoreSettings, *, grids: Sequence[int] = ()
-) -> tuple[Scoring, Looks, Split]:
+) -> tuple[Scoring, AblationLogits, Split]:
     """Scores a network, with the sensitivity of the result to grid and distance.
 
     Args:

@@ -136,7 +136,7 @@ class TrainingProtocol(ABC):
     def runs_at_once(
         self, images: int, labels: int, channels: int, *, device: torch.device, processes: int
     ) -> int:
-        """How many runs of one key to train together.
+        """Number of runs of one key to train together.
 
         Args:
             images: Training images.
@@ -184,7 +184,7 @@ class TrainingProtocol(ABC):
         *,
         rule: str = "weights must fit the model",
     ) -> nn.Module:
-        """What was trained, from its weights.
+        """Trained network or head, rebuilt from its weights.
 
         Args:
             model: The model.

@@ -29,7 +29,7 @@ class Finetune(TrainingProtocol):
     data_parallel: ClassVar[bool] = True
 
     def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """Those of the model."""
+        """Learning rates and batch sizes of the model."""
         return model.learning_rates, model.batch_sizes
 
     def prepare(
@@ -56,7 +56,7 @@ class Finetune(TrainingProtocol):
         return model.build(labels, seed=seed)
 
     def whole(self, model: Model, trained: nn.Module) -> nn.Module:
-        """What was trained, as it is."""
+        """The trained network itself."""
         return trained
 
     @classmethod

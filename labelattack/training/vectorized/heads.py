@@ -36,7 +36,7 @@ _MOST = 128  # heads; more share no call's price that matters, and want memory
 def heads_at_once(
     images: int, labels: int, channels: int, *, device: torch.device, processes: int = 1
 ) -> int:
-    """How many heads to train side by side: as many as stay in half of the cache between two steps.
+    """Number of heads to train together: as many as stay in half of the cache between two steps.
 
     A call has its price however many heads share it; but each step reads and writes four numbers
     for each parameter (weight, gradient, Adam's two), and from main memory that costs more than

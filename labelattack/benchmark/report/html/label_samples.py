@@ -1,4 +1,4 @@
-"""What attacks leave of a few images' labels."""
+"""Samples of attacked labels: those that each attack leaves of a few images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 
 IMAGES, LABELS, ATTACKS = 40, 80, 24
-"""How much is shown."""
+"""Largest numbers of images, labels and attacks shown."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Excerpt:
+class LabelSample:
     """The first images of a training split, before and after each attack.
 
     Attributes:
@@ -53,7 +53,7 @@ class Excerpt:
     remarks: list[str]
 
 
-def excerpts(records: Iterable[Record]) -> list[Excerpt]:
+def label_samples(records: Iterable[Record]) -> list[LabelSample]:
     """Attacks the dataset of some records as they were attacked, if it is on this machine.
 
     Nothing is shown that is not known to be what the records were computed with: the dataset's
@@ -79,15 +79,15 @@ def excerpts(records: Iterable[Record]) -> list[Excerpt]:
     ]
 
 
-def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> Excerpt:
+def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> LabelSample:
     name = datasets.short(dataset)
     try:
         splits = _load(dataset)
     except Exception as error:  # a plug-in may raise anything
-        return Excerpt(name, [], [], [], [f"'{name}' is not to be had here: {_told(error)}"])
+        return LabelSample(name, [], [], [], [f"'{name}' is not to be had here: {_told(error)}"])
     if splits.fingerprint != fingerprint:
         reason = f"'{name}' on this machine is not the copy that was used (other fingerprint)"
-        return Excerpt(name, [], [], [], [reason])
+        return LabelSample(name, [], [], [], [reason])
     clean = splits.train.labels
     panels, remarks = [Panel("clean labels", 0, _states(clean, PartialLabels.full(clean)))], []
     for record in records[:ATTACKS]:
@@ -110,7 +110,7 @@ def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> Excerpt:
     if labels > LABELS:
         remarks.append(f"the first {LABELS} of {labels} labels")
     ids, classes = list(splits.train.ids[:IMAGES]), list(splits.classes[:LABELS])
-    return Excerpt(name, ids, classes, panels, remarks)
+    return LabelSample(name, ids, classes, panels, remarks)
 
 
 def _load(dataset: str) -> Splits:

@@ -24,8 +24,8 @@ from labelattack.benchmark.report.columns import (
     row_columns,
     texts,
 )
-from labelattack.benchmark.report.html.label_samples import Excerpt, excerpts
-from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, origins
+from labelattack.benchmark.report.html.label_samples import LabelSample, label_samples
+from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, provenance_of
 from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.record import Record
 from labelattack.files.storage import saved
@@ -52,15 +52,18 @@ def write_report(
     """
     require("jinja2", "report"), require("plotly", "report")  # before the work, not after
     sections = [
-        section(board, own, excerpts(own)) for board, own in boards_with_records(records, mix=mix)
+        section(board, own, label_samples(own))
+        for board, own in boards_with_records(records, mix=mix)
     ]
     text = render(name, sections)
     with saved(out, "report") as part:
         part.write_bytes(text.encode())
 
 
-def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]) -> dict[str, Any]:
-    """What the page says of one board, plain values only.
+def section(
+    board: Board, records: Sequence[Record], pictured: Sequence[LabelSample]
+) -> dict[str, Any]:
+    """Data of one board's section of the page, plain values only.
 
     Args:
         board: The board.
@@ -95,7 +98,7 @@ def section(board: Board, records: Sequence[Record], pictured: Sequence[Excerpt]
         ],
         "comparisons": _table(COMPARISON_COLUMNS, board.comparisons),
         "excerpts": list(pictured),
-        "origins": origins(board, records),
+        "origins": provenance_of(board, records),
         "failures": {"columns": FAILURE_COLUMNS, "cells": failures(records)},
         "scored": any(
             (of := row.metric("d-score", "d_score")) and of.mean is not None for row in board.rows

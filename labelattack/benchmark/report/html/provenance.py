@@ -1,4 +1,4 @@
-"""Where the numbers of a board come from."""
+"""Provenance panel of a board."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from labelattack.defenses import registry as defenses
 
 FAILURE_COLUMNS = ("attack", "defense", "seed", "learning rate", "batch size", "reason")
 FACTS_OF_A_KIND = 20
-"""How many commits, machines and so on are told apart."""
+"""Largest number of commits, machines and so on that are listed."""
 
 
-def origins(board: Board, records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+def provenance_of(board: Board, records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """Facts about how a board was computed, each with its values.
 
     Args:
