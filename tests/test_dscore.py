@@ -23,6 +23,7 @@ from labelattack.measures._d_score.ablation import (
 from labelattack.measures._d_score.distributions import (
     AblationLogits,
     DScore,
+    attention_nonuniformity,
     bootstrap_interval,
     box_density,
     distance,
@@ -31,7 +32,6 @@ from labelattack.measures._d_score.distributions import (
     map_gain,
     margin,
     resample_counts,
-    robustness,
     upsample,
 )
 from labelattack.measures._d_score.scoring import (
@@ -105,13 +105,13 @@ def test_attention_on_one_cell_gives_the_computable_maximum(kind):
                 + (math.log2(1 / cells / middle) / cells + (cells - 1) / cells) / 2
             )
             expected = math.sqrt(divergence)
-        assert robustness(one, kind) == pytest.approx(expected, abs=1e-12)
+        assert attention_nonuniformity(one, kind) == pytest.approx(expected, abs=1e-12)
         others = np.random.default_rng(0).dirichlet(np.ones(cells), 50)
-        assert (robustness(others, kind) < expected).all()
+        assert (attention_nonuniformity(others, kind) < expected).all()
 
 
 def test_uniform_attention_gives_zero_and_equal_distributions_one():
-    assert robustness(np.full(9, 1 / 9)) == 0
+    assert attention_nonuniformity(np.full(9, 1 / 9)) == 0
     some = np.random.default_rng(0).dirichlet(np.ones(9))
     assert fitness(some, some) == 1
 
@@ -375,7 +375,7 @@ def test_a_model_that_reads_one_cell_attends_to_it():
     network = taught(OneCell(1, 3), small(60), inputs_of(small(60)))
     found = d_score(network, small(60), inputs_of(small(60)), stage="stage", settings=QUICK)
     assert found.attention == pytest.approx(np.eye(16)[7])
-    assert found.robustness == pytest.approx(float(robustness(np.eye(16)[7])))
+    assert found.robustness == pytest.approx(float(attention_nonuniformity(np.eye(16)[7])))
     # What is shown at the centre is not at the cell that it reads.
     assert found.features is None and found.fitness is None and found.d_score is None
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labelattack.benchmark.store.record import Record
 
 EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
+_LEAST = 6  # characters that a column needs whose texts may wrap
 MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
 
 
@@ -93,6 +94,7 @@ def print_table(
         _print_aligned(title, columns, texts)
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -105,12 +107,17 @@ def print_table(
         show_lines=lines,
         padding=(0, 1, 0, 0),
     )
+    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
+    widths = [max(map(cell_len, texts_of)) for texts_of in zip(columns, *texts, strict=True)]
+    # A column that must not wrap is cut off where there is no room for it.
+    if sum(widths[:rigid]) + len(widths) + _LEAST * len(widths[rigid:]) > console.width:
+        rigid = 0
     for number, column in enumerate(columns):
         table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
     for row in texts:
         table.add_row(*map(escape, row))
-    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
-    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140).print(table)
+    console.print(table)
 
 
 def _print_aligned(title: str, columns: tuple[str, ...], texts: list[list[str]]) -> None:

@@ -44,7 +44,7 @@ def check(
         float, typer.Option(help="Chance of an alarm by noise alone, over all comparisons.")
     ] = 0.05,
     tolerance: Annotated[
-        float, typer.Option(help="Points of a drop that are put up with, however certain.")
+        float, typer.Option(help="Largest tolerated drop in points, significant or not.")
     ] = 0.5,
     same_versions: Annotated[
         bool, typer.Option("--same-versions", help="Refuse another version of attack or defense.")

@@ -39,7 +39,7 @@ def score(
         typer.Option(help="Other grid to try; repeatable, 0 for none. Default: 3 and 5."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for pictures; default: beside.")
+        Path | None, typer.Option(help="Folder for pictures; default: next to the source.")
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,

@@ -228,8 +228,8 @@ class DScoreSettings(Measure):
     def legend(cls, *, wide: bool) -> str:
         """Directions of the columns."""
         return (
-            "robustness: lower is better; fitness and D-Score: higher is better. They say where "
-            "the model looks." + " Its parts: show --format markdown." * wide
+            "robustness: attention non-uniformity, lower is better; fitness and D-Score: higher is "
+            "better. They say where the model looks." + " Its parts: show --format markdown." * wide
         )
 
 

@@ -42,7 +42,7 @@ class Limits(BaseModel):
 
     Attributes:
         alpha: Chance that pure noise anywhere in a check counts as one, in (0, 1).
-        tolerance: Drop that is put up with however certain it is, in points.
+        tolerance: Largest tolerated drop in points, significant or not.
         measures: What is compared; points are hundredths of its unit.
         same_versions: Whether a row of another version of its attack or defense cannot be compared.
     """
@@ -310,7 +310,7 @@ def _sides(before: BaselineRow, after: BaselineRow, measure: str) -> _Sides:
 def _tested(change: Change, sides: _Sides) -> _Tested:
     sign = 1 if metric_named(change.measure).higher_is_better else -1
     before, now = float(np.mean(sides.old)), float(np.mean(sides.new))
-    drop = sign * (before - now)
+    drop = sign * (before - now) + 0.0  # not -0.0
     interval, worse, better = 0.0, 1.0, 1.0
     if not sides.equal:
         interval, p = _two_sided(sides)

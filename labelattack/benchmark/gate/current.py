@@ -90,5 +90,9 @@ def _at_hand(cell: Cell, kind: str) -> str | None:
 
 
 def _told(state: _State, other: _State) -> str:
-    """In what a state differs from another."""
-    return ", ".join(f"{kind} {it}" for kind, it in state if (kind, it) not in other)
+    """Versions in which a state differs from another."""
+    return ", ".join(
+        f"{kind} {it}" if it else f"unedited {kind}"
+        for kind, it in state
+        if (kind, it) not in other
+    )

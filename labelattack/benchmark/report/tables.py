@@ -66,8 +66,8 @@ def remarks(board: Board) -> list[str]:
     ranked = {row.attack for row in board.rows if row.rank}
     if ranked:
         found.append(
-            "rank: ranks that paired t-tests over seeds, Holm-corrected over the pairs of an "
-            f"attack at {100 * LEVEL:g} %, leave open"
+            "rank: rank range not excluded by paired t-tests over seeds, Holm-corrected over the "
+            f"pairs of an attack at {100 * LEVEL:g} %"
         )
     found += sorted(
         {
@@ -82,7 +82,8 @@ def remarks(board: Board) -> list[str]:
         summaries = [row.measured[name] for row in board.rows if name in row.measured]
         found += cls.remarks(summaries) if summaries else []
     if undefined := max((row.undefined_classes for row in board.rows), default=0):
-        found.append(f"mAP leaves out {undefined} classes without a positive in test")
+        classes = "class" if undefined == 1 else "classes"
+        found.append(f"mAP leaves out {undefined} {classes} without a positive in test")
     if saturated := sorted({name for row in board.rows for name in row.saturated_classes}):
         found.append(
             f"mAP counts {', '.join(saturated)} with the AP of 1 that any model has on a class "

@@ -172,7 +172,7 @@ def distance(first: Reals, second: Reals, kind: Distance = "jensen-shannon") -> 
     return np.sqrt(np.clip(divergence, 0, 1))
 
 
-def robustness(attention: Reals, kind: Distance = "jensen-shannon") -> Reals:
+def attention_nonuniformity(attention: Reals, kind: Distance = "jensen-shannon") -> Reals:
     """Distance of the attention from uniform; 0 looks everywhere alike."""
     return distance(attention, np.full(attention.shape[-1], 1 / attention.shape[-1]), kind)
 

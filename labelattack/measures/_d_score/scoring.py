@@ -23,13 +23,13 @@ from labelattack.measures._d_score.ablation import (
 from labelattack.measures._d_score.distributions import (
     AblationLogits,
     Reals,
+    attention_nonuniformity,
     bootstrap_interval,
     box_density,
     distribution,
     evidence_in,
     fitness,
     resample_counts,
-    robustness,
     upsample,
 )
 from labelattack.measures._d_score.stage import stage_shape
@@ -72,7 +72,7 @@ def diagnose(
     )
     weights = np.concatenate([np.ones((1, images)), counts])
     attention, features = _distributions(looks, split, stage, settings, weights)
-    robust = robustness(attention, settings.distance)
+    robust = attention_nonuniformity(attention, settings.distance)
     fit = fitness(attention, features, settings.distance)
     return cast("type[Diagnosis]", settings.outcome)(
         settings=settings,

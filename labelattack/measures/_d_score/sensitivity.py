@@ -13,10 +13,10 @@ from labelattack.measures._d_score.distributions import (
     AblationLogits,
     Distance,
     DScore,
+    attention_nonuniformity,
     distance,
     distribution,
     fitness,
-    robustness,
 )
 from labelattack.measures._d_score.logits import logits_of, stage_of
 from labelattack.measures._d_score.scoring import box_densities, diagnose
@@ -109,7 +109,7 @@ def score_network(
 
 def _variant(found: Diagnosis, kind: Distance) -> Variant:
     attention, features = _array(found.attention), _array(found.features)
-    robust = None if attention is None else float(robustness(attention, kind))
+    robust = None if attention is None else float(attention_nonuniformity(attention, kind))
     fit = None
     if attention is not None and features is not None:
         fit = float(fitness(attention, features, kind))
