@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from labelattack import attacks, corruptions, datasets, defenses, models, mutations
+from labelattack import attacks, corruptions, datasets, defenses, measures, models, mutations
 from labelattack.cli.list import KINDS as LISTED
 from labelattack.errors import PluginError, UnknownNameError
 from labelattack.testing import (
@@ -13,6 +13,7 @@ from labelattack.testing import (
     corruption_checks,
     dataset_checks,
     defense_checks,
+    measure_checks,
     model_checks,
     mutation_checks,
 )
@@ -26,6 +27,11 @@ def names(registry):
     return [d.name for d in registry.declarations() if d.origin == BUILT_IN]
 
 
+QUICK = {
+    "d-score": "d-score:images=10,grid=3",
+    "evasion": "evasion:steps=2,images=10",
+    "corruption": "corruption:images=6",
+}
 CHECKS = [
     *(c for name in names(attacks.registry) for c in attack_checks(name)),
     *(
@@ -36,6 +42,7 @@ CHECKS = [
     *(c for name in names(defenses.registry) for c in defense_checks(name)),
     *(c for name in names(corruptions.registry) for c in corruption_checks(name)),
     *(c for name in names(mutations.registry) for c in mutation_checks(name)),
+    *(c for name in names(measures.registry) for c in measure_checks(QUICK.get(name, name))),
     *dataset_checks(SMALL_DIGITS),
     *(
         c
@@ -70,7 +77,7 @@ def test_list_shows_every_kind_with_its_parameters():
                 assert all(p.doc for p in declaration.parameters), declaration.name
 
 
-@pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py"])
+@pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py", "my_measure.py"])
 def test_examples_are_short_and_keep_the_contract(example, pytestconfig):
     path = pytestconfig.rootpath / "examples" / example
     assert len(path.read_text().splitlines()) <= 20

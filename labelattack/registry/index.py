@@ -93,7 +93,10 @@ class SourceIndex:
             pairs = [
                 (a.name, a.annotation, a.value)
                 for a in cls.attributes.values()
-                if a.annotation and "instance-attribute" in a.labels and a.is_public
+                if a.annotation
+                and "instance-attribute" in a.labels
+                and a.is_public
+                and not str(a.annotation).rpartition(".")[2].startswith("ClassVar")
             ]
         docs = _argument_docs(cls)
         for name, annotation, default in pairs:

@@ -20,11 +20,13 @@ from labelattack.testing.check import EXPECTED_POSITIVES, Check, example_labels
 from labelattack.testing.corruptions import corruption_checks
 from labelattack.testing.datasets import dataset_checks
 from labelattack.testing.defenses import defense_checks
+from labelattack.testing.measures import measure_checks
 from labelattack.testing.models import model_checks
 from labelattack.testing.mutations import mutation_checks
 from labelattack.testing.plugins import check_plugin
 
 __all__ = [
     "EXPECTED_POSITIVES", "Check", "attack_checks", "check_plugin", "corruption_checks",
-    "dataset_checks", "defense_checks", "example_labels", "model_checks", "mutation_checks",
+    "dataset_checks", "defense_checks", "example_labels", "measure_checks", "model_checks",
+    "mutation_checks",
 ]  # fmt: skip

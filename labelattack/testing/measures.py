@@ -1,0 +1,114 @@
+"""Contract of measures."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING
+
+from labelattack import measures
+from labelattack.labels import BoolArray
+from labelattack.measures.base import Measure
+from labelattack.measures.request import taken_measures
+from labelattack.registry.spec import Spec
+from labelattack.testing.check import Kind, require
+
+if TYPE_CHECKING:
+    from labelattack.datasets.base import Splits
+    from labelattack.measures.outcome import Outcome
+    from labelattack.measures.run import TrainedRun
+
+
+@cache
+def _splits() -> Splits:
+    from labelattack import datasets
+
+    return datasets.create("digits:train=30,val=30,test=30").load()
+
+
+def _run() -> TrainedRun:
+    """A whole network that was never trained, on a few images."""
+    import torch
+
+    from labelattack import models
+    from labelattack.measures.run import TrainedRun
+    from labelattack.training import protocols
+    from labelattack.training.validation import ValidationLabels
+
+    splits, spec = _splits(), models.registry.resolve("tiny")
+    return TrainedRun(
+        splits,
+        spec,
+        "finetune",
+        trained=models.create(spec).build(len(splits.classes), seed=0),
+        prepare=lambda: protocols.create("finetune").prepare(
+            splits, spec, device=torch.device("cpu")
+        ),
+        validation_labels=ValidationLabels(splits.val.labels, None, "clean"),
+    )
+
+
+def _taken(spec: str) -> tuple[Measure, Outcome] | None:
+    """A measure and its outcome; None for one that is derived from boards."""
+    measure = measures.create(spec)
+    if not isinstance(measure, Measure):
+        return None
+    run = _run()
+    measure.prepare(run)
+    return measure, measure.measure(run)
+
+
+def gives_its_metrics(spec: str) -> None:
+    """Each metric is a finite number or None, and belongs to one measure."""
+    if (taken := _taken(spec)) is None:
+        return
+    measure, outcome = taken
+    for metric in measure.metrics:
+        value = outcome.value(metric.name)
+        finite = value is None or (isinstance(value, float) and math.isfinite(value))
+        require(finite, f"metric '{metric.name}' must be a finite float or None, got {value}")
+        others = [
+            name
+            for name, cls in taken_measures().items()
+            if name != Spec.parse(spec).name and metric.name in {m.name for m in cls.metrics}
+        ]
+        require(not others, f"metric '{metric.name}' must have a name of its own, not of {others}")
+
+
+def is_deterministic(spec: str) -> None:
+    """Measuring twice gives one outcome."""
+    first, second = _taken(spec), _taken(spec)
+    require(first == second, "must give the same outcome for the same network")
+
+
+def recognises_its_outcome(spec: str) -> None:
+    """An outcome is of the measure that took it, and is read as it was written."""
+    if (taken := _taken(spec)) is None:
+        return
+    measure, outcome = taken
+    require(measure.is_outcome(outcome), "must recognise its own outcome")
+    again = type(outcome).model_validate_json(outcome.model_dump_json())
+    require(again == outcome and again.how() == outcome.how(), "outcome must survive the store")
+
+
+def leaves_the_network_as_it_is(spec: str) -> None:
+    """Weights, mode and test labels stay."""
+    import torch
+
+    measure = measures.create(spec)
+    if not isinstance(measure, Measure):
+        return
+    run = _run()
+    before = {name: value.clone() for name, value in run.trained.state_dict().items()}
+    labels: BoolArray = run.splits.test.labels.copy()
+    measure.measure(run)
+    same = all(torch.equal(v, before[name]) for name, v in run.trained.state_dict().items())
+    require(same and not run.network.training, "must leave the network as it is")
+    require(bool((run.splits.test.labels == labels).all()), "must leave the labels as they are")
+
+
+KIND = Kind(
+    measures.registry,
+    (gives_its_metrics, is_deterministic, recognises_its_outcome, leaves_the_network_as_it_is),
+)
+measure_checks = KIND.checks
