@@ -10,11 +10,14 @@ from PIL import Image
 from labelattack import datasets
 from labelattack.benchmark.boards.leaderboard import boards
 from labelattack.benchmark.execution.context import load
-from labelattack.benchmark.execution.scheduler import run_grid
+from labelattack.benchmark.execution.scheduler import run_grid, run_selected
+from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError, LabelAttackError, StoreError
+from labelattack.measures.evasion import EvasionSettings
+from labelattack.measures.request import MeasureRequest
 from labelattack.training.protocols import base as protocol_module
 from tests.conftest import SMALL_DIGITS, exit_code
 
@@ -334,3 +337,21 @@ def test_a_group_that_is_stopped_waits_for_the_others(tmp_path, monkeypatch):
     with pytest.raises(LabelAttackError, match="stopped"):
         run_grid(cells, store, jobs=2)
     assert 1 <= len(list(store)) < 5 and not pending
+
+
+def test_a_measure_of_selected_runs_that_cannot_be_taken_stops_training(tmp_path, monkeypatch):
+    """Also where several recipes are searched, and it is taken after all of them are trained."""
+
+    def missing(self, setup):
+        raise LabelAttackError("ART must be installed")
+
+    trained = []
+    monkeypatch.setattr(EvasionSettings, "prepare", missing)
+    monkeypatch.setattr(protocol_module, "fit", lambda *_, **__: trained.append(1))
+    store = RecordStore(tmp_path / "store")
+    cells = grid_of(SMALL_DIGITS, lrs=(1e-3, 1e-2))
+    request = MeasureRequest.of(EvasionSettings())
+    assert request.of_every_run() != request
+    with pytest.raises(LabelAttackError, match="ART must be installed"):
+        run_selected(cells, store, RunOptions(measures=request))
+    assert not trained and not list(store)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from labelattack.benchmark.execution.context import rebuild
 from labelattack.errors import LabelAttackError, ModelError
-from labelattack.measures._d_score.logits import rebuild
 from labelattack.models.base import load_weights, read_weights
 from tests.conftest import SMALL_DIGITS
 
@@ -146,6 +146,6 @@ def test_files_that_are_cut_short_are_refused(tmp_path, name):
 
 def test_score_takes_a_prefix_and_names_what_does_not_fit():
     head = {"module.weight": torch.ones(10, 64), "module.bias": torch.ones(10)}
-    assert torch.equal(rebuild(SMALL_DIGITS, "tiny", head).weight, torch.ones(10, 64))
+    assert torch.equal(rebuild(SMALL_DIGITS, "tiny", "linear", head).weight, torch.ones(10, 64))
     with pytest.raises(LabelAttackError, match=r"'weight' must have shape \[10, 64\], got \[3\]"):
-        rebuild(SMALL_DIGITS, "tiny", {**head, "module.weight": torch.ones(3)})
+        rebuild(SMALL_DIGITS, "tiny", "linear", {**head, "module.weight": torch.ones(3)})

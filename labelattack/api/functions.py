@@ -169,6 +169,10 @@ def open(path: PathLike) -> Results:
         >>> import labelattack
         >>> labelattack.open("results").to_markdown()  # doctest: +SKIP
     """
+    return _stored(path)
+
+
+def _stored(path: PathLike) -> Results:
     from labelattack.benchmark.store.store import RecordStore
 
     folder = path_of(path)
@@ -206,7 +210,7 @@ def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Che
             raise unknown("limit", name, Limits.model_fields)
     wanted = validated(Limits, **limits)
     then = read_baseline(path_of(baseline))
-    given = results if isinstance(results, Results) else open(results)
+    given = results if isinstance(results, Results) else _stored(results)
     records, left_out = current(given.records)
     found = compare(then, baseline_of(records, wanted.measures), wanted)
     return found.model_copy(update={"notes": [*found.notes, *left_out]})

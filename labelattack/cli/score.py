@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from labelattack.cli._console import (
     say,
     stored_records,
 )
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.execution.score import Scored
 
 
 def score(
@@ -50,22 +53,12 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
     """
-    from labelattack.benchmark.execution.context import (
-        load,
-        rebuild,
-        setup_of,
-        trained_run,
-    )
-    from labelattack.datasets import registry as datasets
-    from labelattack.measures._d_score.plots import draw_deletions, draw_distributions, draw_scatter
-    from labelattack.measures._d_score.sensitivity import score_network, usual_grids
+    from labelattack.benchmark.execution import score as scores
+    from labelattack.measures._d_score.plots import draw_scatter
     from labelattack.measures.request import d_score_of
     from labelattack.measures.run import Compute
-    from labelattack.models import registry as models
-    from labelattack.models.base import read_weights
     from labelattack.process_cache import forget
     from labelattack.training.hardware import resolve_device, single_thread
-    from labelattack.training.protocols import protocol_of_state
 
     forget()
     load_plugins(plugin)
@@ -76,40 +69,17 @@ def score(
         source.with_name(source.name + ".pictures") if source.is_file() else source / "pictures"
     )
     if source.is_file():
-        resolved = str(datasets.resolve(dataset))
-        chosen = datasets.get(datasets.resolve(dataset).name).default_model
-        networks = [
-            (source.stem, resolved, str(models.resolve(model or chosen)), read_weights(source))
-        ]
+        networks = [scores.network_of_file(source, dataset, model)]
     else:
-        networks = _stored_networks(source, cell or [], seed)
+        networks = scores.networks_of_store(source, cell or [], seed)
     processes = jobs or (os.cpu_count() or 1 if computed_on == "cpu" else 1)
     plugins = tuple(str(Path(path).resolve()) for path in plugin or ())
-    grids: dict[tuple[str, str], list[int]] = {}
     found = []
     with progress_bars(quiet=as_json) as progress:
         compute = Compute(computed_on, processes, plugins, progress)
-        settings_of = {(on, of, protocol_of_state(state)) for _, on, of, state in networks}
-        for on, of, protocol in settings_of:
-            setup = setup_of(on, of, protocol, compute)
-            usual = usual_grids(setup, settings)
-            grids[on, of] = usual if grid is None else [g for g in grid if g]
-            for cells in (settings.grid, *grids[on, of]):
-                settings.model_copy(update={"grid": cells}).prepare(setup)
-        progress("scored", 0, len(networks))
-        for name, on, of, state in networks:
-            protocol = protocol_of_state(state)
-            network = rebuild(on, of, protocol, state).to(computed_on)
-            run = trained_run(on, of, network, compute, protocol=protocol)
-            scoring, looks, test = score_network(name, run, settings, grids=grids[on, of])
-            found.append(scoring)
-            file = "-".join(re.findall(r"[\w.]+", name))
-            boxes = scoring.boxes.boxes if scoring.boxes else None
-            draw_distributions(out / f"{file}.look.png", scoring.diagnosis, name, boxes=boxes)
-            draw_deletions(
-                out / f"{file}.deletion.png", looks, test, load(on).classes, scoring.diagnosis, name
-            )
-            progress("scored", len(found), len(networks))
+        for scored in scores.score_networks(networks, settings, compute, grid):
+            _draw(out, scored)
+            found.append(scored.scoring)
     if not source.is_file():
         for number, (title, points) in enumerate(_points(source)):
             draw_scatter(out / f"scatter{number or ''}.png", points, title)
@@ -120,37 +90,15 @@ def score(
     say(f"pictures are in '{out}'")
 
 
-def _stored_networks(folder: Path, keys: list[str], seed: int) -> list[tuple[str, str, str, Any]]:
-    """Name, dataset, model and weights of the runs of a store that are wanted."""
-    from labelattack.attacks import registry as attacks
-    from labelattack.benchmark.selection import selected_runs
-    from labelattack.benchmark.store.store import RecordStore
-    from labelattack.defenses import registry as defenses
-    from labelattack.errors import StoreError
+def _draw(folder: Path, scored: Scored) -> None:
+    from labelattack.measures._d_score.plots import draw_deletions, draw_distributions
 
-    store = RecordStore(folder, create=False)
-    records = list(store)
-    if keys:
-        wanted = [r for r in records if any(r.key.startswith(key) for key in keys)]
-    else:
-        wanted = [r for r in selected_runs(records) if r.cell.seed == seed]
-    wanted = [r for r in wanted if r.status == "done"]
-    if not wanted:
-        which = f"cell {' or '.join(keys)}" if keys else f"seed {seed}"
-        raise StoreError(f"'{folder}' must hold a finished run of {which}, got none")
-    found = []
-    for record in wanted:
-        cell, state = record.cell, store.weights(record.key)
-        name = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-        if state is None:
-            raise StoreError(
-                f"scoring {name} (cell {record.key}) needs its weights, which '{folder}' does not "
-                "hold; run the same bench command again with --out to a new store, and --weights"
-            )
-        found.append((f"{name}, seed {cell.seed}", cell.dataset, cell.model, state))
-    if len({name for name, *_ in found}) < len(found):
-        found = [(f"{n}, {r.key}", *rest) for (n, *rest), r in zip(found, wanted, strict=True)]  # type: ignore[misc]
-    return found
+    scoring, looks, test, classes = scored
+    name, found = scoring.name, scoring.diagnosis
+    file = "-".join(re.findall(r"[\w.]+", name))
+    boxes = scoring.boxes.boxes if scoring.boxes else None
+    draw_distributions(folder / f"{file}.look.png", found, name, boxes=boxes)
+    draw_deletions(folder / f"{file}.deletion.png", looks, test, classes, found, name)
 
 
 def _points(folder: Path) -> list[tuple[str, list[Any]]]:

@@ -60,9 +60,8 @@ def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) 
 def print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
     from labelattack.benchmark.boards.text import row_name, title
-    from labelattack.benchmark.report.columns import CURVE_COLUMNS, headings, row_columns, texts
+    from labelattack.benchmark.report.columns import headings, row_columns, texts
     from labelattack.benchmark.report.tables import remarks
-    from labelattack.measures.request import taken_measures
     from labelattack.training.validation import choice_text
 
     columns = row_columns(board.rows)
@@ -99,6 +98,20 @@ def print_board(board: Board) -> None:
         [[line[column.heading] for column in kept] for line in lines],
         rigid=sum(column.rigid for column in kept),
     )
+    _print_curves(board)
+    typer.echo(
+        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
+    )
+    _print_legends(board, wide=wide)
+    for remark in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
+        typer.echo(printable(remark))
+    for attack, rule in rules.items():
+        typer.echo(printable(f"{attack}: {rule}"))
+
+
+def _print_curves(board: Board) -> None:
+    from labelattack.benchmark.report.columns import CURVE_COLUMNS, headings, texts
+
     if board.curves:
         print_table(
             "robustness to label removal",
@@ -106,13 +119,11 @@ def print_board(board: Board) -> None:
             [texts(CURVE_COLUMNS, curve) for curve in board.curves],
         )
         typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
-    typer.echo(
-        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
-    )
+
+
+def _print_legends(board: Board, *, wide: bool) -> None:
+    from labelattack.measures.request import taken_measures
+
     for name, cls in taken_measures().items():
         if any(name in row.measured for row in board.rows) and (text := cls.legend(wide=wide)):
             typer.echo(text)
-    for remark in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
-        typer.echo(printable(remark))
-    for attack, rule in rules.items():
-        typer.echo(printable(f"{attack}: {rule}"))

@@ -72,6 +72,7 @@ class CorruptionSettings(Measure):
     """
 
     outcome: ClassVar[type[Outcome]] = Corrupted
+    summary: ClassVar[type[Summary]] = PerturbedSummary
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("corruption", "corruption", unit="points"),)
 
     table: Table | None = None

@@ -72,6 +72,7 @@ class EvasionSettings(Measure):
     """
 
     outcome: ClassVar[type[Outcome]] = Evaded
+    summary: ClassVar[type[Summary]] = PerturbedSummary
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("evasion", "evasion", unit="points"),)
     on: ClassVar[Literal["every run", "selected runs"]] = "selected runs"
 

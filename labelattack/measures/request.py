@@ -193,12 +193,12 @@ def measure_named(name: str) -> type[Measure]:
 
 def taken_measures() -> dict[str, type[Measure]]:
     """Measures that are taken of runs, by name, in the order of boards."""
-    return {name: cls for name, cls in _known() if issubclass(cls, Measure)}
+    return {name: cls for name, cls in known_measures().items() if issubclass(cls, Measure)}
 
 
 def derived_measures() -> dict[str, type[Derived]]:
     """Measures that are derived from the runs of a board, by name."""
-    return {name: cls for name, cls in _known() if issubclass(cls, Derived)}
+    return {name: cls for name, cls in known_measures().items() if issubclass(cls, Derived)}
 
 
 # The order in which boards have always had them; others follow by name.
@@ -210,9 +210,10 @@ def place_of(name: str) -> tuple[int, str]:
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST)), name
 
 
-def _known() -> list[tuple[str, type[Measure] | type[Derived]]]:
+def known_measures() -> dict[str, type[Measure] | type[Derived]]:
+    """Every measure by name, in the order of boards."""
     names = (name for name in registry.names() if registry.is_known(name))
-    return [(name, registry.get(name)) for name in sorted(names, key=place_of)]
+    return {name: registry.get(name) for name in sorted(names, key=place_of)}
 
 
 def _by_metric() -> dict[str, tuple[Metric, str]]:

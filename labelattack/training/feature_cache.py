@@ -91,25 +91,10 @@ def features(
         ModelError: If the model's weights cannot be had.
         StoreError: If the cache cannot be written.
     """
-    built = models.create(model)
-    network = built.frozen()
-    # The head's prior does not touch the features.
-    params = {k: v for k, v in model.params if k != "prior"}
-    key = digest(
-        {
-            "images": split.images_fingerprint,
-            "ids": list(split.ids),
-            "model": str(Spec.of(model.name, params)),
-            "version": models.version(model.name),
-            "weights": weights_digest(network),
-            "preprocessing": built.preprocessing._asdict(),
-            **_edited(readout),
-            **readout.describe(),
-        }
-    )
-    path, total = cache_folder() / "features" / f"{key}.json", len(split.ids)
+    key, total = _key(split, model, readout), len(split.ids)
+    path = cache_folder() / "features" / f"{key}.json"
     found = _read(path, key, total)
-    what = f"{readout.describe()['readout']} features of {total} images, {model.name}"
+    what = _what(split, model, readout)
     if found is not None:
         _log.info("%s: read from the cache, %s", what, path)
         return found
@@ -119,19 +104,35 @@ def features(
         if found is None:
             _log.info("%s: not in the cache, computed on %s", what, device)
             parts = _extract(split, model, readout, device, jobs, plugins, progress)
-            with closing(parts):
-                _write(path, key, total, parts)
-            if not split.is_unchanged:
-                path.unlink()
-                raise DatasetError(
-                    "images must stay as they are while features are read, but were replaced; run "
-                    "the same command again"
-                )
+            _write_unchanged(path, key, split, parts)
             # Who has computed them reads them too: everybody has the same bits in the same layout.
             found = _read(path, key, total)
     if found is None:
         raise StoreError(f"features must stay in '{path.parent}' as they were written there")
     return found
+
+
+def _what(split: Split, model: Spec, readout: Readout) -> str:
+    return f"{readout.describe()['readout']} features of {len(split.ids)} images, {model.name}"
+
+
+def _key(split: Split, model: Spec, readout: Readout) -> str:
+    """Hash of everything that features depend on."""
+    built = models.create(model)
+    # The head's prior does not touch the features.
+    params = {k: v for k, v in model.params if k != "prior"}
+    return digest(
+        {
+            "images": split.images_fingerprint,
+            "ids": list(split.ids),
+            "model": str(Spec.of(model.name, params)),
+            "version": models.version(model.name),
+            "weights": weights_digest(built.frozen()),
+            "preprocessing": built.preprocessing._asdict(),
+            **_edited(readout),
+            **readout.describe(),
+        }
+    )
 
 
 def _edited(readout: Readout) -> dict[str, str]:
@@ -170,7 +171,7 @@ def _extract(
     progress: Progress,
 ) -> Generator[dict[str, Features], None, None]:
     """Yields arrays of one chunk of images after the other; a few of them are in memory."""
-    what = f"{readout.describe()['readout']} features of {len(split.ids)} images, {model.name}"
+    what = _what(split, model, readout)
     total, done = len(split.ids), 0
     progress(what, done, total)
     processes = max(1, jobs) if device == "cpu" else 1
@@ -252,6 +253,20 @@ def _write(path: Path, key: str, images: int, parts: Iterable[dict[str, Features
             contents = _contents(key, {name: _array_file(path, name) for name in files})
             with written_whole(path) as unfinished:
                 unfinished.write_text(contents.model_dump_json(), encoding="utf-8")
+
+
+def _write_unchanged(
+    path: Path, key: str, split: Split, parts: Generator[dict[str, Features], None, None]
+) -> None:
+    """Writes features, and takes them back where images were replaced meanwhile."""
+    with closing(parts):
+        _write(path, key, len(split.ids), parts)
+    if not split.is_unchanged:
+        path.unlink()
+        raise DatasetError(
+            "images must stay as they are while features are read, but were replaced; run "
+            "the same command again"
+        )
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from labelattack.training.distributed import (
     shard,
     world_size,
 )
-from labelattack.training.inputs import Inputs, split_batches
+from labelattack.training.inputs import Inputs, Rows, split_batches
 from labelattack.training.optimizer import adam
 from labelattack.training.recipe import Epoch, Recipe
 
@@ -169,8 +169,7 @@ def epochs(
         TrainingDivergedError: If the loss is not finite.
     """
     parallel = data_parallel(network, device)
-    positives = torch.from_numpy(labels.positives.copy()).to(device)
-    negatives = torch.from_numpy(labels.negatives.copy()).to(device)
+    step_of = _steps(labels, recipe, device)
     # Of one image, batch normalisation may have one number a channel, which has no variance; with
     # several processes each has an image of every batch.
     least = world_size() + 1 if normalises_batches(network) else 1
@@ -182,18 +181,31 @@ def epochs(
         values: list[Tensor] = []
         flips = stream_seed(seed, "augment", str(epoch))
         for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
-            index = torch.from_numpy(rows).to(device)
-            step = Step(
-                positives=positives[index],
-                negatives=negatives[index],
-                index=index,
-                epoch=epoch,
-                epochs=recipe.epochs,
-            )
+            step = step_of(rows, epoch)
             optimizer.zero_grad(set_to_none=True)
             values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
+
+
+def _steps(
+    labels: PartialLabels, recipe: Recipe, device: torch.device
+) -> Callable[[Rows, int], Step]:
+    """A function that gives, for images of one epoch, what a loss is told of them."""
+    positives = torch.from_numpy(labels.positives.copy()).to(device)
+    negatives = torch.from_numpy(labels.negatives.copy()).to(device)
+
+    def step_of(rows: Rows, epoch: int) -> Step:
+        index = torch.from_numpy(rows).to(device)
+        return Step(
+            positives=positives[index],
+            negatives=negatives[index],
+            index=index,
+            epoch=epoch,
+            epochs=recipe.epochs,
+        )
+
+    return step_of
 
 
 def normalises_batches(network: nn.Module) -> bool:

@@ -19,9 +19,11 @@ from labelattack.benchmark.gate.baseline import (
     read_baseline,
 )
 from labelattack.benchmark.gate.current import current
+from labelattack.benchmark.gate.rows import matched, name_of, why_absent
+from labelattack.benchmark.gate.scores import Sides, sides_of, two_sided
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.measures.request import measure_named, measure_of, metric_named
-from labelattack.metrics.statistics import holm, paired
+from labelattack.metrics.statistics import holm
 
 MIN_SEEDS = 2
 Verdict = Literal[
@@ -191,64 +193,18 @@ def _all(then: Baseline, now: Baseline, limits: Limits) -> Iterator[Change | _Te
     boards = {board.identity: board for board in now.boards}
     for old in then.boards:
         new = boards.get(old.identity)
-        for before, after in _matched(old.rows, new.rows if new else [], limits):
+        for before, after in matched(
+            old.rows, new.rows if new else [], same_versions=limits.same_versions
+        ):
             for measure in limits.measures:
                 change = Change(
                     board=old.identity, pair=before.pair, measure=measure, verdict="cannot compare"
                 )
                 if after is None:
-                    reason = _absent(old.identity, before.pair, now)
+                    reason = why_absent(old.identity, before.pair, now)
                     yield change.model_copy(update={"reason": reason})
                 else:
                     yield _compared(change, before, after)
-
-
-def _matched(
-    old: list[BaselineRow], new: list[BaselineRow], limits: Limits
-) -> Iterator[tuple[BaselineRow, BaselineRow | None]]:
-    """Each row then with the one now, None if there is none.
-
-    Of several versions of a row then, those that are not there now are passed over for one that is.
-    """
-    exact = {row.pair: row for row in new}
-    by_name = {_name(row): row for row in new}
-    settled = {_name(row) for row in old if row.pair in exact}
-    for before in old:
-        if limits.same_versions or before.pair in exact:
-            yield before, exact.get(before.pair)
-        elif _name(before) not in settled:
-            yield before, by_name.get(_name(before))
-
-
-def _name(row: PairKey) -> tuple[str, str]:
-    return row.attack, row.defense
-
-
-def _absent(wanted: BoardKey, pair: PairKey, now: Baseline) -> str:
-    """Reason why a row cannot be found now."""
-    if not now.boards:
-        return "nothing was run"
-    held = {b.identity: [r for r in b.rows if _name(r) == _name(pair)] for b in now.boards}
-    # The row itself on a board of other images or versions tells more than the board it left.
-    moved = [other for other, rows in held.items() if rows and _alike(other, wanted)]
-    nearest = min(moved or held, key=lambda other: len(_differing(wanted, other)))
-    told = _differing(wanted, nearest)
-    if not told and (rows := held[nearest]):
-        told = [f"versions {pair.versions} then, {rows[-1].versions} now"]
-    return "; ".join(told) or "not run now"
-
-
-def _alike(one: BoardKey, other: BoardKey) -> bool:
-    free = {"fingerprint", "versions"}
-    return one.model_dump(exclude=free) == other.model_dump(exclude=free)
-
-
-def _differing(then: BoardKey, now: BoardKey) -> list[str]:
-    return [
-        f"{name} {old} then, {new} now"
-        for (name, old), (_, new) in zip(then, now, strict=True)
-        if old != new
-    ]
 
 
 def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change | _Tested:
@@ -256,7 +212,7 @@ def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change
         change = change.model_copy(update={"versions": (before.versions, after.versions)})
     if reason := _obstacle(before, after, change.measure):
         return change.model_copy(update={"reason": reason})
-    return _tested(change, _sides(before, after, change.measure))
+    return _tested(change, sides_of(before, after, change.measure))
 
 
 def _obstacle(before: BaselineRow, after: BaselineRow, measure: str) -> str:
@@ -272,48 +228,20 @@ def _obstacle(before: BaselineRow, after: BaselineRow, measure: str) -> str:
     if (then := before.way(measure)) != (now := after.way(measure)):
         name = measure_named(measure_of(measure)).title()
         return f"{name} measured by {then} then, {now} now"
-    sides = _sides(before, after, measure)
+    sides = sides_of(before, after, measure)
     fewest = min(len(sides.old), len(sides.new))
     if fewest < MIN_SEEDS and not sides.equal:
         return f"{fewest} seed cannot tell a change from noise, at least {MIN_SEEDS} are needed"
     return ""
 
 
-class _Sides(NamedTuple):
-    """Scores then and now; of the same seeds in the same order if ``same``."""
-
-    old: list[float]
-    new: list[float]
-    same: bool
-
-    @property
-    def equal(self) -> bool:
-        return self.same and self.old == self.new
-
-
-def _sides(before: BaselineRow, after: BaselineRow, measure: str) -> _Sides:
-    """Seeds are the same if one side has no others and no attacked labels are known to differ.
-
-    Those of another version of the attack must be known to be equal.
-    """
-    old, new = before.scores[measure], after.scores[measure]
-    both = sorted(old.keys() & new.keys())
-    known = before.labels.keys() & after.labels.keys() & set(both)
-    alike = all(before.labels[seed] == after.labels[seed] for seed in known)
-    if before.attack_version != after.attack_version:
-        alike = alike and len(known) == len(both)
-    if alike and len(both) == min(len(old), len(new)):
-        return _Sides([old[seed] for seed in both], [new[seed] for seed in both], True)
-    return _Sides(list(old.values()), list(new.values()), False)
-
-
-def _tested(change: Change, sides: _Sides) -> _Tested:
+def _tested(change: Change, sides: Sides) -> _Tested:
     sign = 1 if metric_named(change.measure).higher_is_better else -1
     before, now = float(np.mean(sides.old)), float(np.mean(sides.new))
     drop = sign * (before - now) + 0.0  # not -0.0
     interval, worse, better = 0.0, 1.0, 1.0
     if not sides.equal:
-        interval, p = _two_sided(sides)
+        interval, p = two_sided(sides)
         worse, better = (p / 2, 1 - p / 2) if drop > 0 else (1 - p / 2, p / 2)
     told = {
         "verdict": "equal" if sides.equal else change.verdict,
@@ -328,20 +256,6 @@ def _tested(change: Change, sides: _Sides) -> _Tested:
     return _Tested(change.model_copy(update=told), worse, better)
 
 
-def _two_sided(sides: _Sides) -> tuple[float, float]:
-    """Half-width of the difference's 95 % interval, and its two-sided p-value."""
-    if sides.same:
-        found = paired(sides.old, sides.new)
-        return found.difference.half_width or 0.0, 1.0 if found.p is None else found.p
-    if len({*sides.old}) == len({*sides.new}) == 1:  # neither scatters: any difference is certain
-        return 0.0, float(sides.old[0] == sides.new[0])
-    from scipy.stats import ttest_ind
-
-    test = ttest_ind(sides.old, sides.new, equal_var=False)
-    limits = test.confidence_interval(0.95)
-    return float(limits.high - limits.low) / 2, float(test.pvalue)
-
-
 def _versions(then: Baseline, now: Baseline) -> list[str]:
     return [
         f"{name} {old} then, {now.libraries[name]} now"
@@ -352,7 +266,7 @@ def _versions(then: Baseline, now: Baseline) -> list[str]:
 
 def _unknown(then: Baseline, now: Baseline, limits: Limits) -> list[str]:
     def key(board: BaselineBoard, row: BaselineRow) -> tuple[object, ...]:
-        return board.identity, row.pair if limits.same_versions else _name(row)
+        return board.identity, row.pair if limits.same_versions else name_of(row)
 
     known = {key(board, row) for board in then.boards for row in board.rows}
     names = [

@@ -168,15 +168,20 @@ def without_patches(
         missing[:, 0], masks
     ):
         return whole, whole - lost
+    return whole, whole - _charged(maps, missing, lost, masks)
+
+
+def _charged(maps: Tensor, missing: Tensor, lost: Tensor, masks: Tensor) -> Tensor:
+    """Logits that mutants lose, charged to cells: ``[cells, batch, labels]``."""
     activity = maps.abs()
-    charged = torch.zeros(stage.cells, *whole.shape, device=device)
+    charged = torch.zeros(len(masks), *lost.shape[1:], device=lost.device)
     for mutant, loss in zip(missing, lost, strict=True):
         # Activity that this mutant lacks, by cell: [batch, cells].
         lacking = torch.einsum("bhw,ghw->bg", (activity * mutant).sum(1), masks)
         share = lacking / lacking.sum(1, keepdim=True).clamp_min(1e-12)
         charged += share.T[:, :, None] * loss
     times = float(missing.mean()) * len(missing)  # how often a unit is deleted on average
-    return whole, whole - charged / times
+    return charged / times
 
 
 @torch.inference_mode()

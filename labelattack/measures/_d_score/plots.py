@@ -156,6 +156,23 @@ def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
             capsize=2,
             linestyle="none",
         )
+    _draw_levels(axis)
+    axis.set_xlabel("robustness (distance from uniform; lower is better)")
+    axis.set_ylabel("fitness (higher is better)")
+    axis.set_title(plain(title), fontsize=11)
+    handles: list[Any] = [
+        axis.plot([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=4, label=plain(name))[0]
+        for i, name in enumerate(attacks)
+    ]
+    for i, name in enumerate(defenses):
+        mark = _MARKERS[i % len(_MARKERS)]
+        handles += axis.plot([], [], color="0.3", marker=mark, linestyle="none", label=plain(name))
+    axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+    save_figure(figure, path)
+
+
+def _draw_levels(axis: Any) -> None:
+    """Draws lines of equal D-Score across what the axes show."""
     axis.margins(0.15)
     x, y = np.array(axis.get_xlim()), np.array(axis.get_ylim())
     levels = np.linspace(y[0] - x[1], y[1] - x[0], 8)[1:-1]
@@ -169,25 +186,6 @@ def draw_scatter(path: Path, points: Sequence[Point], title: str) -> None:
         )  # fmt: skip
     axis.set_xlim(x)
     axis.set_ylim(y)
-    axis.set_xlabel("robustness (distance from uniform; lower is better)")
-    axis.set_ylabel("fitness (higher is better)")
-    axis.set_title(plain(title), fontsize=11)
-    handles: list[Any] = [
-        axis.plot([], [], color=_COLOURS[i % len(_COLOURS)], linewidth=4, label=plain(name))[0]
-        for i, name in enumerate(attacks)
-    ] + [
-        axis.plot(
-            [],
-            [],
-            color="0.3",
-            marker=_MARKERS[i % len(_MARKERS)],
-            linestyle="none",
-            label=plain(name),
-        )[0]
-        for i, name in enumerate(defenses)
-    ]
-    axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
-    save_figure(figure, path)
 
 
 def plain(text: str) -> str:
