@@ -5,6 +5,7 @@ check:  ## everything that CI checks, in an environment with .[dev]
 	ruff format --check .
 	mypy
 	lint-imports
+	python benchmarks/structure.py
 	mkdocs build --strict --quiet
 	python -m pytest -n 2
 

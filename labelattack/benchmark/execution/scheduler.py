@@ -80,8 +80,9 @@ class Scheduler:
         self.prepare()
         total = len(self.missing)
         self.progress("cells", 0, total)
+        executor = self.executor
         with (
-            self.executor.open(min(self.jobs, total), self.job, self.store) as lanes,
+            executor.open(min(self.jobs, total), self.job, self.store) as lanes,
             Leases(self.store.folder / "claims", self.lease) as claims,
         ):
             _log.info("%d cells to run on %s, %d at once", total, self.device, lanes.width)
