@@ -260,7 +260,7 @@ def test_classes_that_cannot_choose_or_be_scored_are_told(photos):
 def test_boards_say_which_classes_do_not_count(photos, told):
     labelled(photos, "1,0", test="1,0")
     _, out, _ = told(*bench(photos.spec))
-    assert "mAP leaves out 1 classes without a positive in test" in out
+    assert "mAP leaves out 1 class without a positive in test" in out
     assert "mAP counts cat with the AP of 1 that any model has" in out
 
 
