@@ -36,14 +36,20 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+    bars = Progress(*columns, console=Console(stderr=True), disable=quiet)
 
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(printable(what), total=total)
-            bars.update(tasks[what], completed=done)
+    def update(what: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()  # not before, as an error would then follow an empty line
+        if what not in tasks:
+            tasks[what] = bars.add_task(printable(what), total=total)
+        bars.update(tasks[what], completed=done)
 
+    try:
         yield update
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _write_line(what: str, done: int, total: int) -> None:

@@ -77,8 +77,8 @@ class CorruptionSettings(Measure):
 
     table: Table | None = None
     kinds: Annotated[str | None, AfterValidator(_known)] = None
-    images: int = Field(default=250, ge=2)
-    seed: int = Field(default=0, ge=0)
+    images: Annotated[int, Field(ge=2)] = 250
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @property
     def names(self) -> tuple[str, ...]:

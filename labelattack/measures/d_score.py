@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field
 
@@ -136,17 +136,17 @@ class DScoreSettings(Measure):
         Metric("d_score", "D-Score"),
     )
 
-    grid: int | None = Field(default=None, ge=2)
+    grid: Annotated[int | None, Field(ge=2)] = None
     operator: str = CHEAP_OPERATOR
     evidence: Evidence = "margin"
     distance: Distance = "jensen-shannon"
     features: Literal["shifting", "boxes"] = "shifting"
     border: Border = "zero"
-    step: int = Field(default=1, ge=1)
-    zoom: float = Field(default=1.0, ge=1, le=4)
-    images: int = Field(default=250, ge=2)
-    resamples: int = Field(default=200, ge=0)
-    seed: int = Field(default=0, ge=0)
+    step: Annotated[int, Field(ge=1)] = 1
+    zoom: Annotated[float, Field(ge=1, le=4)] = 1.0
+    images: Annotated[int, Field(ge=2)] = 250
+    resamples: Annotated[int, Field(ge=0)] = 200
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def changes(self) -> str:
         """Settings that differ from the defaults, as ``name=value, ...``."""

@@ -79,9 +79,9 @@ class EvasionSettings(Measure):
     objective: Objective = "strongest"
     norm: Norm = "linf"
     eps: Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)] = 4 / 255
-    steps: int = Field(default=10, ge=1, le=10_000)
-    images: int = Field(default=250, ge=2)
-    seed: int = Field(default=0, ge=0)
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 10
+    images: Annotated[int, Field(ge=2)] = 250
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("eps")
     @classmethod

@@ -142,9 +142,10 @@ def create(spec: str | Spec) -> Measure:
         UnknownNameError: If there is no such measure or setting.
         ParameterError: If a value breaks its rule.
     """
+    measure_named(Spec.parse(str(spec)).name)
     measure = registry.create(spec)
     if not isinstance(measure, Measure):
-        raise unknown("measure", Spec.parse(str(spec)).name, taken_measures())
+        raise TypeError(f"measure must be a Measure, got {measure!r}")
     return measure
 
 
@@ -185,10 +186,10 @@ def measure_named(name: str) -> type[Measure]:
     Raises:
         UnknownNameError: If there is none of that name.
     """
-    cls = registry.get(name)
-    if not issubclass(cls, Measure):
-        raise unknown("measure", name, taken_measures())
-    return cls
+    known = taken_measures()
+    if name not in known:
+        raise unknown("measure", name, known)
+    return known[name]
 
 
 def taken_measures() -> dict[str, type[Measure]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,7 +130,7 @@ def baseline_of(records: Iterable[Record], metrics: Iterable[str]) -> Baseline:
     records = list(records)
     for record in records:
         runs[board_key_of(record)][pair_key_of(record)][record.cell.seed].append(record)
-    wanted = sorted(set(metrics))
+    wanted = {metric: measure_of(metric) for metric in sorted(set(metrics))}
     return Baseline(
         format=FORMAT,
         libraries={name: " and ".join(v) for name, v in libraries_of(records).items()},
@@ -148,7 +148,8 @@ def _sorted(found: Iterable[Any]) -> list[Any]:
     return sorted(found, key=lambda model: tuple(model.model_dump().values()))
 
 
-def _row(pair: PairKey, runs: dict[int, list[Record]], metrics: list[str]) -> BaselineRow:
+def _row(pair: PairKey, runs: dict[int, list[Record]], places: Mapping[str, str]) -> BaselineRow:
+    """Row of a baseline, given the measure of each metric that is kept."""
     labels: dict[int, str] = {}
     failed: dict[int, str] = {}
     scores: dict[str, dict[int, float]] = {}
@@ -160,8 +161,8 @@ def _row(pair: PairKey, runs: dict[int, list[Record]], metrics: list[str]) -> Ba
             continue
         if best.removal is not None and best.removal.attacked_labels is not None:
             labels[seed] = best.removal.attacked_labels
-        for metric in metrics:
-            measure = measure_of(metric)
+        for metric in places:
+            measure = places[metric]
             value = best.value(metric, measure)
             if value is not None:
                 scores.setdefault(metric, {})[seed] = round(100 * value, 4)

@@ -18,9 +18,10 @@ from pydantic import (
 
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.measures import registry as measures
+from labelattack.measures.base import Measure
 from labelattack.measures.clean_scores import CleanScores
 from labelattack.measures.outcome import Outcome
-from labelattack.measures.request import NOTHING, MeasureRequest, measure_named
+from labelattack.measures.request import NOTHING, MeasureRequest
 from labelattack.training.recipe import Epoch
 
 # Format: outcomes that have a field of their own; those of all other measures lie in ``measures``.
@@ -142,7 +143,7 @@ class Record(BaseModel):
                 read[name] = value
                 continue
             try:
-                read[name] = measure_named(name).outcome.model_validate(value)
+                read[name] = _outcome_of(name).model_validate(value)
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False)[0]
                 where = ".".join(map(str, (name, *first["loc"])))
@@ -162,6 +163,13 @@ class Record(BaseModel):
             elif key != "unread":
                 fields[key] = value
         return fields
+
+
+def _outcome_of(name: str) -> type[Outcome]:
+    cls = measures.get(name)
+    if not issubclass(cls, Measure):
+        raise ValueError(f"{name} is derived from boards and has no outcome")
+    return cls.outcome
 
 
 def points(record: Record) -> float:
