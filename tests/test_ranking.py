@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from labelattack.benchmark.boards.leaderboard import boards
 from labelattack.benchmark.boards.ranking import Run, rank
-from labelattack.benchmark.boards.reliability import doubts
+from labelattack.benchmark.boards.reliability import reliability_warnings
 from labelattack.benchmark.report.tables import remarks, to_markdown
 from labelattack.benchmark.store.record import CleanScores
 from labelattack.metrics.average_precision import map_interval
@@ -315,7 +315,7 @@ def judged(record, **scores):
 )
 def test_doubts(scores, reason):
     found = [judged(fake(0.5, 0.5, seed=seed), **scores) for seed in range(3)]
-    assert doubts(found, found) == ([] if reason is None else [reason])
+    assert reliability_warnings(found, found) == ([] if reason is None else [reason])
     (board,) = boards(found)
     assert board.rows[0].unreliable == ([] if reason is None else [reason])
 
@@ -325,7 +325,7 @@ def test_divergence_and_few_seeds_are_doubts():
     diverged = fake(0.5, 0.5, seed=2).model_copy(
         update={"status": "failed", "test": None, "reason": "TrainingDivergedError: not finite"}
     )
-    found = doubts([*done, diverged], done)
+    found = reliability_warnings([*done, diverged], done)
     assert found == ["2 seeds, fewer than 3", "training diverged in 1 of 3 runs"]
 
 
