@@ -54,20 +54,22 @@ def edited_files() -> frozenset[Path]:
 
 
 @cache
-def edits_behind(module: str) -> str:
-    """Hash of the edited files that a module of this package imports; empty if there are none.
+def edits_behind(*modules: str) -> str:
+    """Hash of the edited files that modules of this package import; empty if there are none.
 
     It keeps results of edited code apart from those of the committed code.
 
     Args:
-        module: Dotted name of a module of this package.
+        *modules: Dotted names of modules of this package.
     """
     edited = edited_files()
     if not edited:
         return ""
-    needed = dependencies(
-        module, file_of(module), lambda name, _: name.partition(".")[0] == PACKAGE
-    )
+    needed: dict[str, Path] = {}
+    for module in modules:
+        needed |= dependencies(
+            module, file_of(module), lambda name, _: name.partition(".")[0] == PACKAGE
+        )
     changed = {name: path for name, path in needed.items() if path in edited}
     return digest_of_files(changed) if changed else ""
 

@@ -11,7 +11,14 @@ from labelattack.registry.installation import edits_behind
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.recipe import Recipe, Selection
 
-CODE, CODE_OF = "code", "labelattack.benchmark.execution.run_cell"
+CODE = "code"
+# Outcomes of these measures tell a version number only: their edits are those of the run.
+CODE_OF = (
+    "labelattack.benchmark.execution.run_cell",
+    "labelattack.measures.d_score",
+    "labelattack.measures.evasion",
+    "labelattack.measures.corruption",
+)
 
 
 class Cell(BaseModel):
@@ -61,4 +68,4 @@ def code_behind(protocol: str) -> str:
     """
     version = protocols.version(protocol)
     own = "" if version == "1" else f"{protocol.partition(':')[0]}-{version}"
-    return " ".join(filter(None, (edits_behind(CODE_OF), own)))
+    return " ".join(filter(None, (edits_behind(*CODE_OF), own)))
