@@ -181,7 +181,9 @@ def test_every_corruption_is_documented(page):
     assert all(name.rpartition("-")[2] in text for name in STANDARD)
 
 
-def test_the_walk_through_of_an_edited_loss_can_be_run(pytestconfig, capsys, monkeypatch, tmp_path):
+def test_the_walk_through_of_an_edited_loss_can_be_run(
+    pytestconfig, capsys, monkeypatch, tmp_path, forgotten
+):
     """Its bench is planned, its edit is one of the example, its table has the columns of a check."""
     text = (pytestconfig.rootpath / "docs/leaderboards.md").read_text(encoding="utf-8")
     section = text.partition("### A loss is edited")[2]
@@ -191,7 +193,6 @@ def test_the_walk_through_of_an_edited_loss_can_be_run(pytestconfig, capsys, mon
     example = pytestconfig.rootpath / "examples" / "my_loss.py"
     given = command.replace("my_loss.py", str(example)).split()
     monkeypatch.setattr("sys.argv", [*given, "--dry-run"])
-    monkeypatch.setattr(defenses.registry, "_classes", dict(defenses.registry._classes))
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
         main()
