@@ -199,9 +199,8 @@ def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Che
         >>> import labelattack
         >>> labelattack.check("results", "baseline.json", tolerance=1.0)  # doctest: +SKIP
     """
-    from labelattack.benchmark.gate.baseline import baseline_of, read_baseline
-    from labelattack.benchmark.gate.check import Limits, compare
-    from labelattack.benchmark.gate.current import current
+    from labelattack.benchmark.gate.baseline import read_baseline
+    from labelattack.benchmark.gate.check import Limits, check_records
     from labelattack.errors import unknown
     from labelattack.registry.parameters import validated
 
@@ -211,6 +210,4 @@ def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Che
     wanted = validated(Limits, **limits)
     then = read_baseline(path_of(baseline))
     given = results if isinstance(results, Results) else _stored(results)
-    records, left_out = current(given.records)
-    found = compare(then, baseline_of(records, wanted.measures), wanted)
-    return found.model_copy(update={"notes": [*found.notes, *left_out]})
+    return check_records(given.records, then, wanted)

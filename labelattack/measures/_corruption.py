@@ -128,7 +128,7 @@ _INPUTS: ProcessCache[Inputs] = ProcessCache(1)
 
 
 def corrupted_run(run: TrainedRun, settings: CorruptionSettings) -> Corrupted:
-    """MAP of a trained network under corruptions."""
+    """Outcome of a trained network under corruptions."""
     trained = run.trained.to(resolve_device(run.compute.device))
     scores = predict(trained, corrupted_inputs(run, settings), alone=True)
     test = run.subset(settings.images, settings.seed)

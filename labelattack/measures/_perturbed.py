@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from labelattack.measures.base import Measure
 from labelattack.measures.outcome import Outcome
@@ -43,7 +43,7 @@ class Perturbed(Outcome):
         return (self.map - self.chance) / learned if learned > 0 else None
 
     def value(self, metric: str) -> float | None:
-        """MAP on the perturbed images."""
+        """The mAP on the perturbed images."""
         return self.map
 
     def how(self) -> str:
@@ -83,7 +83,7 @@ class PerturbedSummary(Summary):
     how: str
 
     def metric(self, name: str) -> MetricSummary | None:
-        """MAP on the perturbed images, in points."""
+        """The mAP on the perturbed images, in points."""
         return MetricSummary(
             mean=self.map,
             interval=self.interval,
@@ -92,16 +92,42 @@ class PerturbedSummary(Summary):
         )
 
 
-def is_perturbed(outcome: Outcome, settings: Measure) -> bool:
-    """Whether an outcome is of these settings and of this version."""
-    return isinstance(outcome, Perturbed) and (
-        outcome.version, cast(Any, outcome).settings
-    ) == (VERSION, settings)  # fmt: skip
+class PerturbedMeasure(Measure):
+    """A measure of mAP on perturbed test images; its outcomes are Perturbed."""
+
+    version: ClassVar[int] = VERSION
+    summary: ClassVar[type[Summary]] = PerturbedSummary
+
+    def is_outcome(self, outcome: Outcome) -> bool:
+        """Whether an outcome is of these settings and of this version."""
+        return isinstance(outcome, Perturbed) and (
+            outcome.version, cast(Any, outcome).settings
+        ) == (self.version, self)  # fmt: skip
+
+    @classmethod
+    def summarise(
+        cls, seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]
+    ) -> PerturbedSummary:
+        """Summary over the seeds of a row."""
+        return _summary(seeds, reference)
+
+    @classmethod
+    def columns(cls) -> list[Column]:
+        """The perturbed mAP, and in brackets how much of what was learned is left."""
+        name = cls.title()
+        return [Column(name, f"{name}.map", _text, always=True, wide=True)]
+
+    @classmethod
+    def remarks(cls, summaries: Sequence[Summary]) -> list[str]:
+        """Meaning of the column, and how it was measured."""
+        ways = {summary.how for summary in summaries if isinstance(summary, PerturbedSummary)}
+        return [
+            f"{cls.title()}: mAP on changed test images, and in brackets {KEPT}; {how}"
+            for how in sorted(ways)
+        ]
 
 
-def summarise_perturbed(
-    seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]
-) -> PerturbedSummary:
+def _summary(seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]) -> PerturbedSummary:
     """Summary over the seeds of a row.
 
     Args:
@@ -132,19 +158,6 @@ def summarise_perturbed(
         kept_to_reference_interval=kept_apart[1],
         how=first.how(),
     )
-
-
-def perturbed_columns(name: str) -> list[Column]:
-    """The column of a measure on perturbed images."""
-    return [Column(name, f"{name}.map", _text, always=True, wide=True)]
-
-
-def perturbed_remarks(name: str, summaries: Sequence[Summary]) -> list[str]:
-    """Meaning of the column, and how it was measured."""
-    ways = {summary.how for summary in summaries if isinstance(summary, PerturbedSummary)}
-    return [
-        f"{name}: mAP on changed test images, and in brackets {KEPT}; {how}" for how in sorted(ways)
-    ]
 
 
 def _text(summary: PerturbedSummary) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
@@ -12,17 +11,8 @@ from labelattack.corruptions import registry as corruptions
 from labelattack.corruptions.tables import SEVERITIES, Table
 from labelattack.errors import unknown
 from labelattack.measures import register
-from labelattack.measures._perturbed import (
-    Perturbed,
-    PerturbedSummary,
-    is_perturbed,
-    perturbed_columns,
-    perturbed_remarks,
-    summarise_perturbed,
-)
-from labelattack.measures.base import Measure
+from labelattack.measures._perturbed import Perturbed, PerturbedMeasure
 from labelattack.measures.outcome import Metric, Outcome
-from labelattack.measures.summary import Column, Summary
 
 if TYPE_CHECKING:
     from labelattack.measures.run import Setup, TrainedRun
@@ -55,7 +45,7 @@ def _known(kinds: str | None) -> str | None:
 
 
 @register("corruption")
-class CorruptionSettings(Measure):
+class CorruptionSettings(PerturbedMeasure):
     """mAP under common corruptions of test images.
 
     Each of gaussian-noise, gaussian-blur, contrast, jpeg, translation and rescaling at five
@@ -72,7 +62,6 @@ class CorruptionSettings(Measure):
     """
 
     outcome: ClassVar[type[Outcome]] = Corrupted
-    summary: ClassVar[type[Summary]] = PerturbedSummary
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("corruption", "corruption", unit="points"),)
 
     table: Table | None = None
@@ -116,27 +105,6 @@ class CorruptionSettings(Measure):
         from labelattack.measures._corruption import corrupted_run
 
         return corrupted_run(run, self)
-
-    def is_outcome(self, outcome: Outcome) -> bool:
-        """Whether an outcome is of these settings and of this version."""
-        return is_perturbed(outcome, self)
-
-    @classmethod
-    def summarise(
-        cls, seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]
-    ) -> PerturbedSummary:
-        """Summary over the seeds of a row."""
-        return summarise_perturbed(seeds, reference)
-
-    @classmethod
-    def columns(cls) -> list[Column]:
-        """MAP under corruptions, and in brackets how much of what was learned is left."""
-        return perturbed_columns("corruption")
-
-    @classmethod
-    def remarks(cls, summaries: Sequence[Summary]) -> list[str]:
-        """Meaning of the column, and how it was measured."""
-        return perturbed_remarks("corruption", summaries)
 
 
 Corrupted.model_rebuild()

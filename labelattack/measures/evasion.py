@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from labelattack.measures import register
-from labelattack.measures._perturbed import (
-    Perturbed,
-    PerturbedSummary,
-    is_perturbed,
-    perturbed_columns,
-    perturbed_remarks,
-    summarise_perturbed,
-)
-from labelattack.measures.base import Measure
+from labelattack.measures._perturbed import Perturbed, PerturbedMeasure
 from labelattack.measures.outcome import Metric, Outcome
-from labelattack.measures.summary import Column, Summary
 
 if TYPE_CHECKING:
     from labelattack.measures.run import Setup, TrainedRun
@@ -52,7 +42,7 @@ def _number(value: object) -> object:
 
 
 @register("evasion")
-class EvasionSettings(Measure):
+class EvasionSettings(PerturbedMeasure):
     """mAP under an evasion attack on test images.
 
     Projected gradient descent (Madry et al. 2018, arXiv:1706.06083) from the image itself, with
@@ -72,7 +62,6 @@ class EvasionSettings(Measure):
     """
 
     outcome: ClassVar[type[Outcome]] = Evaded
-    summary: ClassVar[type[Summary]] = PerturbedSummary
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("evasion", "evasion", unit="points"),)
     on: ClassVar[Literal["every run", "selected runs"]] = "selected runs"
 
@@ -126,27 +115,6 @@ class EvasionSettings(Measure):
             run.model.preprocessing,
             self,
         )
-
-    def is_outcome(self, outcome: Outcome) -> bool:
-        """Whether an outcome is of these settings and of this version."""
-        return is_perturbed(outcome, self)
-
-    @classmethod
-    def summarise(
-        cls, seeds: Mapping[int, Outcome], reference: Mapping[int, Outcome]
-    ) -> PerturbedSummary:
-        """Summary over the seeds of a row."""
-        return summarise_perturbed(seeds, reference)
-
-    @classmethod
-    def columns(cls) -> list[Column]:
-        """MAP under the attack, and in brackets how much of what was learned is left."""
-        return perturbed_columns("evasion")
-
-    @classmethod
-    def remarks(cls, summaries: Sequence[Summary]) -> list[str]:
-        """Meaning of the column, and how it was measured."""
-        return perturbed_remarks("evasion", summaries)
 
 
 Evaded.model_rebuild()

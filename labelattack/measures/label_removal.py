@@ -48,7 +48,7 @@ class LabelRemoval(Derived):
     def of_family(
         cls, by_rate: Mapping[float, Mapping[int, float]], reference: Mapping[int, float]
     ) -> LabelRemovalSummary:
-        """MAP at each rate, and the area under it."""
+        """Test mAP at each rate, and the area under it."""
         rates = sorted(by_rate)
         estimates = [estimate(list(by_rate[rate].values())) for rate in rates]
         whole = set.intersection(*(set(maps) for maps in by_rate.values())) & set(reference)

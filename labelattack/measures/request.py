@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
@@ -102,8 +102,6 @@ def read_request(
     # A comma before a name parts specs, one before name=value parts settings.
     items = [item for text in specs for item in re.split(r",(?=[\w-]+(?:[:,]|$))", text)]
     named = [Spec.parse(item).name for item in items]
-    for name in named:
-        measure_named(name)
     measures = [create(item) for item in items]
     if d_score != "none" and not (d_score == "default" and D_SCORE in named):
         measures.insert(0, d_score_of(d_score))
@@ -143,18 +141,11 @@ def create(spec: str | Spec) -> Measure:
         ParameterError: If a value breaks its rule.
     """
     measure_named(Spec.parse(str(spec)).name)
-    measure = registry.create(spec)
-    if not isinstance(measure, Measure):
-        raise TypeError(f"measure must be a Measure, got {measure!r}")
-    return measure
+    return cast(Measure, registry.create(spec))
 
 
 def metrics() -> dict[str, Metric]:
-    """Every metric by its name, mAP first: of built-in measures, loaded plug-ins, installed ones.
-
-    Raises:
-        PluginError: If two measures have a metric of one name, or an installed one is broken.
-    """
+    """Every metric by its name, mAP first; of two of one name that of the first measure."""
     return {name: metric for name, (metric, _) in _by_metric().items()}
 
 
@@ -164,10 +155,7 @@ def metric_named(name: str) -> Metric:
     Raises:
         UnknownNameError: If no measure has it.
     """
-    known = metrics()
-    if name not in known:
-        raise unknown("measure", name, known)
-    return known[name]
+    return _with_measure(name)[0]
 
 
 def measure_of(metric: str) -> str:
@@ -176,8 +164,7 @@ def measure_of(metric: str) -> str:
     Raises:
         UnknownNameError: If none has it.
     """
-    metric_named(metric)
-    return _by_metric()[metric][1]
+    return _with_measure(metric)[1]
 
 
 def measure_named(name: str) -> type[Measure]:
@@ -215,6 +202,13 @@ def known_measures() -> dict[str, type[Measure] | type[Derived]]:
     """Every measure by name, in the order of boards."""
     names = (name for name in registry.names() if registry.is_known(name))
     return {name: registry.get(name) for name in sorted(names, key=place_of)}
+
+
+def _with_measure(metric: str) -> tuple[Metric, str]:
+    known = _by_metric()
+    if metric not in known:
+        raise unknown("measure", metric, known)
+    return known[metric]
 
 
 def _by_metric() -> dict[str, tuple[Metric, str]]:

@@ -60,13 +60,16 @@ class MetricsSummary(Summary):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of boards that a measure fills.
+    """A column of a table.
 
     Attributes:
         heading: Heading.
         field: Dotted path of the value in a row's JSON, by which the report sorts.
-        text: Text of a row's summary.
-        always: Whether tables in files have the column even where no row fills it.
+        text: Text of an item: of a row, curve or comparison, and in a column that a measure gives
+            of the summary of a row.
+        numeric: Whether the report sorts by number; columns that measures give always do.
+        on_terminal: Whether a terminal's board has it; what repeats goes below the board there.
+        always: Whether tables in files have a measure's column even where no row fills it.
         gives_way: Whether a terminal leaves it out where a ``wide`` column stands.
         wide: See ``gives_way``.
         rigid: Whether a terminal never breaks its texts.
@@ -75,6 +78,8 @@ class Column:
     heading: str
     field: str
     text: Callable[[Any], str]
+    numeric: bool = False
+    on_terminal: bool = True
     always: bool = False
     gives_way: bool = False
     wide: bool = False

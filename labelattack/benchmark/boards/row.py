@@ -117,10 +117,11 @@ class Row(BaseModel):
                 found[name] = fields.pop(name, None)
             elif any((values := {field: fields.pop(field, None) for field in own}).values()):
                 found[name] = values
+        known = known_measures()
         fields["measured"] = {
-            name: known_measures()[name].summary.model_validate(value)
+            name: known[name].summary.model_validate(value)
             for name, value in found.items()
-            if value is not None and name in known_measures()
+            if value is not None and name in known
         }
         return fields
 

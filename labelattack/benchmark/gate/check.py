@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from labelattack.benchmark.gate.baseline import (
 from labelattack.benchmark.gate.current import current
 from labelattack.benchmark.gate.rows import matched, name_of, why_absent
 from labelattack.benchmark.gate.scores import Sides, sides_of, two_sided
+from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.measures.request import measure_named, measure_of, metric_named
 from labelattack.metrics.statistics import holm
@@ -135,7 +136,18 @@ def check_store(results: Path, baseline: Path, limits: Limits) -> Check:
         StoreError: If one of them cannot be read.
     """
     then = read_baseline(baseline)
-    records, left_out = current(RecordStore(results, create=False))
+    return check_records(RecordStore(results, create=False), then, limits)
+
+
+def check_records(results: Iterable[Record], then: Baseline, limits: Limits) -> Check:
+    """Compares records with a baseline; of a row in several versions the current one.
+
+    Args:
+        results: Records, in any order.
+        then: The baseline.
+        limits: What counts as a regression.
+    """
+    records, left_out = current(results)
     found = compare(then, baseline_of(records, limits.measures), limits)
     return found.model_copy(update={"notes": [*found.notes, *left_out]})
 

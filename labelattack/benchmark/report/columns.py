@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from labelattack.attacks import registry as attacks
@@ -12,35 +12,10 @@ from labelattack.benchmark.boards.ranking import Comparison
 from labelattack.benchmark.boards.row import Row
 from labelattack.benchmark.boards.text import rank_text, row_name
 from labelattack.measures.request import derived_measures, taken_measures
-from labelattack.measures.summary import Column as MeasureColumn
+from labelattack.measures.summary import Column
 from labelattack.metrics.text import with_interval
 
 _IMAGES = " (images)"  # an interval over seeds goes without saying
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        heading: Heading.
-        field: Dotted path of the value in the JSON of a row, by which the report sorts.
-        text: Text of a row.
-        numeric: Whether the report sorts by number.
-        on_terminal: Whether a terminal's board has it; what repeats goes below the board there.
-        gives_way: Whether a terminal leaves it out where a ``wide`` column stands.
-        wide: See ``gives_way``.
-        rigid: Whether a terminal never breaks its texts.
-    """
-
-    heading: str
-    field: str
-    text: Callable[[Any], str]
-    numeric: bool = False
-    on_terminal: bool = True
-    gives_way: bool = False
-    wide: bool = False
-    rigid: bool = True
 
 
 def row_columns(rows: Iterable[Row]) -> list[Column]:
@@ -61,8 +36,10 @@ def row_columns(rows: Iterable[Row]) -> list[Column]:
     return [*_BEFORE, *measured, *_AFTER]
 
 
-def _columns_of(name: str, columns: Sequence[MeasureColumn], present: bool) -> list[Column]:
-    def text_of(column: MeasureColumn) -> Callable[[Row], str]:
+def _columns_of(name: str, columns: Sequence[Column], present: bool) -> list[Column]:
+    """Columns of rows, given those of a measure's summaries."""
+
+    def text_of(column: Column) -> Callable[[Row], str]:
         def text(row: Row) -> str:
             summary = row.measured.get(name)
             return "-" if summary is None else column.text(summary)
@@ -70,15 +47,7 @@ def _columns_of(name: str, columns: Sequence[MeasureColumn], present: bool) -> l
         return text
 
     return [
-        Column(
-            column.heading,
-            column.field,
-            text_of(column),
-            numeric=True,
-            gives_way=column.gives_way,
-            wide=column.wide,
-            rigid=column.rigid,
-        )
+        replace(column, text=text_of(column), numeric=True)
         for column in columns
         if present or column.always
     ]

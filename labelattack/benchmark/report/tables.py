@@ -14,12 +14,12 @@ from labelattack.benchmark.boards.row import Row
 from labelattack.benchmark.boards.text import title
 from labelattack.benchmark.report.columns import (
     CURVE_COLUMNS,
-    Column,
     headings,
     row_columns,
     texts,
 )
 from labelattack.measures.request import taken_measures
+from labelattack.measures.summary import Column
 
 _MANY = ("rows", "curves", "comparisons", "unranked", "libraries")
 

@@ -19,7 +19,6 @@ from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.benchmark.report.columns import (
     COMPARISON_COLUMNS,
     CURVE_COLUMNS,
-    Column,
     headings,
     row_columns,
     texts,
@@ -29,6 +28,7 @@ from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failur
 from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.record import Record
 from labelattack.files.storage import saved
+from labelattack.measures.summary import Column
 from labelattack.optional import require
 
 SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
