@@ -2,8 +2,8 @@
 
     python benchmarks/speed/run.py [PART ...] [--out FOLDER]
 
-Writes a table and a plot into FOLDER (benchmarks/results/speed). Without parts, all of them; parts
-that are not run keep their last figures. A library of benchmarks would time one side after the
+Writes a table and a plot into FOLDER (benchmarks/results/speed) after each part. Without parts, all
+of them; parts that are not run keep their last figures. A library of benchmarks would time one side after the
 other, and a machine that is shared drifts by more than some of these ratios in between.
 """
 
@@ -108,22 +108,21 @@ def main():
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     from side_by_side import Row, lines
 
-    for name in parts:
+    modules = {name: importlib.import_module(name) for name in parts}  # what lacks is told at once
+    for name, module in modules.items():
         start = time.perf_counter()
-        module = importlib.import_module(name)
         found[name] = []
         for result in module.series() if name == "growth" else module.rows():
             found[name].append(asdict(result))
             print(name, json.dumps(asdict(result)), flush=True)
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-    found["machine"] = machine()
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    rows = [row for name in PARTS for row in found.get(name, [])]
-    series = found.get("growth", [])
-    text = [found["machine"] + ".", "", *lines([Row(**row) for row in rows])]
-    text += ["", *growth_lines(series)]
-    (chosen.out / "speed.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    draw(chosen.out / "speed.png", rows, series)
+        found["machine"] = machine()
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        rows = [Row(**row) for part in PARTS for row in found.get(part, [])]
+        series = found.get("growth", [])
+        text = [f"{found['machine']}.", "", *lines(rows), "", *growth_lines(series)]
+        (chosen.out / "speed.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+        draw(chosen.out / "speed.png", [asdict(row) for row in rows], series)
     print("\n".join(text))
 
 
