@@ -55,8 +55,8 @@ def test_a_card_says_what_was_run_measured_and_reported():
     assert (wan.measured.rank, an.measured.rank) == (board.rows[0].rank, board.rows[1].rank)
     assert an.measured.map == pytest.approx(71.1) == board.rows[1].map
     assert an.measured.maps == pytest.approx({0: 71.0, 1: 71.1, 2: 71.2})
-    assert [recipe.lr for recipe in an.searched] == [1e-3, 1e-2]
-    assert {seed: recipe.lr for seed, recipe in an.selected.items()} == dict.fromkeys(
+    assert [recipe["lr"] for recipe in an.searched] == [1e-3, 1e-2]
+    assert {seed: recipe["lr"] for seed, recipe in an.selected.items()} == dict.fromkeys(
         range(3), 1e-2
     )
     assert an.measured.d_score == pytest.approx(0.7)

@@ -1,5 +1,5 @@
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, fit, predict
-from labelattack.training.optimizer import adam_step
+from labelattack.training.optimizer import AdamSettings, adam_step
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized import heads, vmapped_loss
 from labelattack.training.vectorized.heads import HeadRun, fit_heads
@@ -229,14 +229,14 @@ def test_a_group_that_starts_again_does_so_from_the_start():
 
 def test_steps_are_those_of_torch():
     generator = torch.Generator().manual_seed(0)
-    rates = {0.1: [(3, 4), (5,)], 0.01: [(2, 3)]}
+    rates = {AdamSettings(0.1): [(3, 4), (5,)], AdamSettings(0.01): [(2, 3)]}
     ours = {
         lr: [torch.randn(shape, generator=generator) for shape in shapes]
         for lr, shapes in rates.items()
     }
     theirs = copy.deepcopy(ours)
     optimizer = torch.optim.Adam(
-        [{"params": tensors, "lr": lr} for lr, tensors in theirs.items()], fused=True
+        [{"params": of, **asdict(settings)} for settings, of in theirs.items()], fused=True
     )
     step = adam_step(ours)
     for _ in range(20):

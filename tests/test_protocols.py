@@ -32,6 +32,7 @@ HALF = '''
 from dataclasses import dataclass
 from labelattack.training.protocols import register
 from labelattack.training.protocols.finetune import Finetune
+from labelattack.training.recipe import SearchSpace
 
 @register("head-only")
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class HeadOnly(Finetune):
     lr: float = 0.01
     data_parallel = False
 
-    def recipes(self, model):
-        return (self.lr,), (16,)
+    def search_space(self, model):
+        return SearchSpace(lrs=(self.lr,), batch_sizes=(16,))
 
     def build(self, model, labels, *, seed):
         network = model.build(labels, seed=seed)

@@ -218,7 +218,9 @@ def test_provenance_adds_up():
     assert facts["wall time"] == ["16 min 00 s"] and facts["CPU time"] == ["8 min 00 s"]
     assert facts["computed"] == ["2026-01-01T00:00:00+00:00", "2026-01-05T00:00:00+00:00"]
     assert facts["peak memory"] == ["104 MiB"]
-    assert failures(its) == [["none", "role", 4, 1e-3, 16, "disk on fire"]]
+    found = failures(its)
+    assert found["cells"] == [["none", "role", 4, 1e-3, 16, "disk on fire"]]
+    assert found["columns"][3:5] == ["learning rate", "batch size"]
 
 
 @pytest.mark.parametrize(

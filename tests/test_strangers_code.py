@@ -294,7 +294,7 @@ class WithoutKernel:
 
 def stepped(make_step):
     tensor = torch.linspace(-1, 1, 5)
-    step = make_step({0.1: [tensor]})
+    step = make_step({optimizer.AdamSettings(0.1): [tensor]})
     for _ in range(3):
         tensor.grad = tensor.clone()
         step()

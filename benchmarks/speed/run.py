@@ -3,8 +3,8 @@
     python benchmarks/speed/run.py [PART ...] [--out FOLDER]
 
 Writes a table and a plot into FOLDER (benchmarks/results/speed) after each part. Without parts, all
-of them; parts that are not run keep their last figures. A library of benchmarks would time one side after the
-other, and a machine that is shared drifts by more than some of these ratios in between.
+of them; parts that are not run keep their last figures. A library of benchmarks would time one side
+after the other, and a machine that is shared drifts by more than some of these ratios in between.
 """
 
 import argparse

@@ -75,6 +75,7 @@ def bench(
     retry_failed: bool = False,
     keep_weights: bool = True,
     progress: bool = True,
+    **hyper_parameters: Sequence[float],
 ) -> Results:
     """Crosses attacks with defenses, as ``labelattack bench`` does.
 
@@ -113,13 +114,15 @@ def bench(
         retry_failed: Whether to run failed cells again.
         keep_weights: Whether to store what each run trained.
         progress: Whether to show progress on standard error.
+        **hyper_parameters: Values of further ones that are searched, named as the fields of
+            [SearchSpace][labelattack.training.recipe.SearchSpace].
 
     Returns:
         The records of all cells of the experiment, with those of earlier calls. Failed cells do
         not stop the others: there is a warning, and they are in ``failed`` with their reasons.
 
     Raises:
-        UnknownNameError: If a component is unknown; before data are read.
+        UnknownNameError: If a component or an argument is unknown; before data are read.
         ParameterError: If a value is wrong; likewise.
         LabelAttackError: If data are absent, a plug-in fails or the store cannot be written.
         KeyboardInterrupt: An ``Interrupted``, which says how many cells are stored.
@@ -133,12 +136,19 @@ def bench(
         4
     """
     given = locals()
+    del given["hyper_parameters"]
     from labelattack.benchmark.execution import run
     from labelattack.benchmark.plan.config import Experiment, experiment
     from labelattack.benchmark.store.failures import failure_lines
+    from labelattack.errors import unknown
     from labelattack.progress import progress_bars
+    from labelattack.training.recipe import SearchSpace
 
-    keys = {name: given[name] for name in Experiment.model_fields}
+    for name in hyper_parameters:
+        if name not in SearchSpace.model_fields:
+            raise unknown("argument", name, [*given, *SearchSpace.model_fields])
+    keys = {name: given[name] for name in Experiment.model_fields if name in given}
+    wanted = experiment(keys | hyper_parameters)
     folder = path_of(out)
     how = run.Execution(
         device=device,
@@ -150,7 +160,7 @@ def bench(
         keep_weights=keep_weights,
     )
     with progress_bars(quiet=not progress) as bars:
-        outcome = run.run_experiment(experiment(keys), folder, how, progress=bars)
+        outcome = run.run_experiment(wanted, folder, how, progress=bars)
     for line in failure_lines(outcome.records):
         warnings.warn(f"failed: {line}", stacklevel=3)
     return Results(outcome.records, folder=folder, computed=outcome.computed, notes=outcome.notes)

@@ -145,7 +145,7 @@ def _print_plan(states: list[tuple[Cell, bool]], as_json: bool) -> None:
     columns = ("cell", "attack", "defense", "lr", "batch", "seed", "state")
     rows = [
         (
-            c.key, c.attack, c.defense, f"{c.recipe.lr:g}", str(c.recipe.batch_size),
+            c.key, c.attack, c.defense, c.recipe.rate_text(), str(c.recipe.batch_size),
             str(c.seed), "stored" if stored else "to compute",
         )
         for c, stored in states

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from labelattack.training.distributed import (
     world_size,
 )
 from labelattack.training.inputs import Inputs, Rows, split_batches
-from labelattack.training.optimizer import adam
+from labelattack.training.optimizer import AdamSettings, adam
 from labelattack.training.recipe import Epoch, Recipe
 
 Scores = NDArray[np.float32]
@@ -127,14 +126,15 @@ def fit(
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(device)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if p.requires_grad], "lr": recipe.lr},
-        {"params": list(loss.parameters()), "lr": recipe.lr * loss.lr_scale},
-    ]
+    optimizer = adam(
+        [
+            (AdamSettings.of_network(recipe), (p for p in network.parameters() if p.requires_grad)),
+            (AdamSettings.of_loss(recipe, loss.lr_scale), loss.parameters()),
+        ],
+        device,
+    )
     best = BestEpoch()
-    for mean in epochs(
-        network, loss, adam(groups, device), train, labels, recipe, seed=seed, device=device
-    ):
+    for mean in epochs(network, loss, optimizer, train, labels, recipe, seed=seed, device=device):
         best.add(mean, validate(predict(network, val)), network.state_dict())
     return best.fit()
 

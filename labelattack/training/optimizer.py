@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from labelattack.training.fallbacks import told
+from labelattack.training.recipe import Recipe
 
 _FUSED = "cpu", "cuda"
 
 
-def adam(groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Adam:
+@dataclass(frozen=True, order=True)
+class AdamSettings:
+    """Settings of Adam for some parameters, named as torch names them.
+
+    Attributes:
+        lr: Learning rate.
+    """
+
+    lr: float
+
+    @classmethod
+    def of_network(cls, recipe: Recipe) -> Self:
+        """Settings for the parameters of a network."""
+        return cls(recipe.lr)
+
+    @classmethod
+    def of_loss(cls, recipe: Recipe, lr_scale: float) -> Self:
+        """Settings for the parameters of a loss, whose learning rate is a multiple."""
+        return cls(recipe.lr * lr_scale)
+
+
+def adam(
+    parameters: Iterable[tuple[AdamSettings, Iterable[Tensor]]], device: torch.device
+) -> torch.optim.Adam:
     """Adam, in one kernel where the device has one.
 
     Args:
-        groups: Parameters and learning rates, as torch takes them.
+        parameters: Settings, and the parameters that they are for.
         device: Where the parameters are.
     """
+    groups = [{"params": list(of), **asdict(settings)} for settings, of in parameters]
     return torch.optim.Adam(groups, fused=device.type in _FUSED)
 
 
-def adam_step(by_rate: Mapping[float, list[Tensor]]) -> Callable[[], object]:
+def adam_step(parameters: Mapping[AdamSettings, list[Tensor]]) -> Callable[[], object]:
     """Adam for many tensors that are all stepped at once.
 
     Args:
-        by_rate: Tensors of each learning rate, of one device, with gradients when it comes to a
-            step.
+        parameters: Tensors of each setting, of one device, with gradients when it comes to a step.
 
     Returns:
         A function that makes a step: that of torch's Adam to the last bit, without the bookkeeping
         for each tensor, which for small ones takes a third of the time.
     """
-    device = next(tensor.device for tensors in by_rate.values() for tensor in tensors)
+    device = next(tensor.device for tensors in parameters.values() for tensor in tensors)
     if device.type not in _FUSED or kernel_fault(device) is not None:
-        groups = [{"params": tensors, "lr": rate} for rate, tensors in by_rate.items()]
-        return partial(adam(groups, device).step, None)
+        return partial(adam(parameters.items(), device).step, None)
     count = torch.zeros((), device=device)
     means, squares = (
-        {rate: [torch.zeros_like(tensor) for tensor in of] for rate, of in by_rate.items()}
+        {settings: [torch.zeros_like(t) for t in of] for settings, of in parameters.items()}
         for _ in range(2)
     )
 
     @torch.no_grad()
     def step() -> None:
         count.add_(1)
-        for rate, tensors in by_rate.items():
+        for settings, tensors in parameters.items():
             slopes = [tensor.grad for tensor in tensors if tensor.grad is not None]
-            _fused(tensors, slopes, means[rate], squares[rate], count, rate)
+            _fused(tensors, slopes, means[settings], squares[settings], count, settings)
 
     return step
 
@@ -61,11 +85,11 @@ def _fused(
     means: list[Tensor],
     squares: list[Tensor],
     count: Tensor,
-    rate: float,
+    settings: AdamSettings,
 ) -> None:
     """The kernel that torch.optim.Adam comes down to, which is no public name of torch."""
     torch._fused_adam_(
-        tensors, slopes, means, squares, [], [count] * len(tensors), lr=rate,
+        tensors, slopes, means, squares, [], [count] * len(tensors), lr=settings.lr,
         beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
     )  # fmt: skip
 
@@ -82,10 +106,11 @@ def kernel_fault(device: torch.device) -> str | None:
     own, other = (torch.linspace(-1, 1, 7, device=device) for _ in range(2))
     slope = torch.linspace(3, -2, 7, device=device)
     mean, square = torch.zeros_like(own), torch.zeros_like(own)
+    settings = AdamSettings(1e-3)
     try:
-        _fused([own], [slope], [mean], [square], torch.ones((), device=device), 1e-3)
+        _fused([own], [slope], [mean], [square], torch.ones((), device=device), settings)
         other.grad = slope.clone()
-        adam([{"params": [other], "lr": 1e-3}], device).step()
+        adam([(settings, [other])], device).step()
         if torch.equal(own, other):
             return None
         error: Exception = ArithmeticError("it makes another step than torch.optim.Adam")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import product
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelattack.errors import ParameterError
+
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Selection = Literal["attacked", "clean"]
 
 
@@ -23,9 +28,71 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(ge=1)
-    lr: float = Field(gt=0, allow_inf_nan=False)
-    batch_size: int = Field(ge=1)
+    lr: LearningRate
+    batch_size: BatchSize
     micro_batch: int | None = Field(default=None, ge=1)
+
+    def searched(self) -> dict[str, float]:
+        """Hyper-parameters that a search may vary, by name; without those that are not used."""
+        return self.model_dump(include=set(SEARCHED))
+
+    def further(self) -> dict[str, float]:
+        """Those of them beyond learning rate and batch size, which every run has."""
+        found = self.searched()
+        return {name: found[name] for name in found if name not in ("lr", "batch_size")}
+
+    def rate_text(self) -> str:
+        """Learning rate and further hyper-parameters, such as ``0.001 momentum=0.9``."""
+        return " ".join([f"{self.lr:g}", *(f"{k}={v:g}" for k, v in self.further().items())])
+
+
+class SearchSpace(BaseModel):
+    """Values of hyper-parameters, all combinations of which are searched.
+
+    Each field is named after one of [Recipe][labelattack.training.recipe.Recipe], in the plural;
+    where it is empty, the protocol's own values are searched.
+
+    Attributes:
+        lrs: Learning rates.
+        batch_sizes: Batch sizes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lrs: tuple[LearningRate, ...] = ()
+    batch_sizes: tuple[BatchSize, ...] = ()
+
+    def completed(self, own: SearchSpace) -> dict[str, tuple[float, ...]]:
+        """Values of each field: where it is empty those of ``own``, or else a recipe's default."""
+        found = {}
+        for plural, name in zip(SearchSpace.model_fields, SEARCHED, strict=True):
+            field = Recipe.model_fields[name]
+            default = () if field.is_required() else (field.default,)
+            found[plural] = getattr(self, plural) or getattr(own, plural) or default
+        return found
+
+    def recipes(self, own: SearchSpace, **fixed: Any) -> list[Recipe]:
+        """Every combination, the first field's values outermost.
+
+        Args:
+            own: The protocol's values.
+            **fixed: Further fields of the recipes.
+
+        Raises:
+            ParameterError: If a field that has no default is empty in both.
+        """
+        choices = self.completed(own)
+        for plural, values in choices.items():
+            if not values:
+                raise ParameterError(f"{plural} must be given: the protocol has none of its own")
+        return [
+            Recipe(**dict(zip(SEARCHED, values, strict=True)), **fixed)
+            for values in product(*choices.values())
+        ]
+
+
+SEARCHED = tuple(plural.removesuffix("s") for plural in SearchSpace.model_fields)
+"""Fields of a recipe that a search may vary."""
 
 
 class Epoch(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -58,6 +59,7 @@ class Row(BaseModel):
         requested_rate: The attack's rate.
         learning_rates: Learning rate selected for each seed.
         batch_sizes: Batch size selected for each seed.
+        hyper_parameters: Of further ones that a seed uses, the value selected for each seed.
         selection_rule: Validation cells that selection saw.
         recipes: Recipes searched for each seed.
         undefined_classes: Classes whose AP is undefined and left out.
@@ -86,6 +88,7 @@ class Row(BaseModel):
     requested_rate: float | None
     learning_rates: list[float]
     batch_sizes: list[int]
+    hyper_parameters: dict[str, list[float]] = Field(default={}, exclude_if=lambda of: not of)
     selection_rule: str
     recipes: int
     undefined_classes: int
@@ -184,6 +187,10 @@ def row_of(
         requested_rate=removals[0].requested_rate if removals else None,
         learning_rates=[r.cell.recipe.lr for r in best],
         batch_sizes=[r.cell.recipe.batch_size for r in best],
+        hyper_parameters={
+            name: [getattr(r.cell.recipe, name) for r in best]
+            for name in dict.fromkeys(name for r in best for name in r.cell.recipe.further())
+        },
         selection_rule=", ".join(sorted({r.selection_rule for r in best})),
         recipes=len({r.cell.recipe for r in group}),
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),

@@ -39,16 +39,8 @@ from labelattack.registry.spec import Spec
 
 FORMAT: Literal[1] = 1
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
+Recipe = dict[str, int | float]
 _CONFIG = ConfigDict(frozen=True, extra="forbid")
-
-
-class Recipe(BaseModel):
-    """A learning rate and a batch size."""
-
-    model_config = _CONFIG
-
-    lr: float
-    batch_size: int
 
 
 class Measured(BaseModel):
@@ -134,8 +126,8 @@ class ResultCard(BaseModel):
         format: Of the file.
         board: What it may be compared with.
         pair: Attack and defense.
-        searched: Recipes searched.
-        selected: Recipe selected for each seed.
+        searched: Recipes searched: learning rate, batch size and what else was used, by name.
+        selected: Recipe selected for each seed, likewise.
         selection_rule: Validation cells that selection saw.
         measured: What it came to.
         reported: What papers report for it.
@@ -208,12 +200,12 @@ def _with_records(
 
 def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> ResultCard:
     chosen = sorted(selected_runs(records), key=lambda record: record.cell.seed)
-    recipes = sorted({_recipe(r) for r in records}, key=lambda r: (r.lr, r.batch_size))
+    recipes = {tuple(record.cell.recipe.searched().items()) for record in records}
     return ResultCard(
         board=board_key_of(records[0]),
         pair=pair_key_of(records[0]),
-        searched=recipes,
-        selected={record.cell.seed: _recipe(record) for record in chosen},
+        searched=[dict(recipe) for recipe in sorted(recipes)],
+        selected={record.cell.seed: record.cell.recipe.searched() for record in chosen},
         selection_rule=row.selection_rule,
         measured=_measured(row),
         reported=list(_claims(row, records[0].cell.dataset, papers)),
@@ -234,10 +226,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _recipe(record: Record) -> Recipe:
-    return Recipe(lr=record.cell.recipe.lr, batch_size=record.cell.recipe.batch_size)
 
 
 def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[ReportedNumber]:

@@ -14,12 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.plan.grid import Grid, LearningRate
+from labelattack.benchmark.plan.grid import Grid
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown, unknown
@@ -30,7 +32,7 @@ from labelattack.registry.parameters import broken_rule
 from labelattack.registry.source import PACKAGE, file_of
 from labelattack.registry.spec import Spec
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.recipe import Selection
+from labelattack.training.recipe import SearchSpace, Selection
 
 
 def _known(name: str) -> str:
@@ -70,8 +72,10 @@ class Reported(BaseModel):
         return self
 
 
-class Experiment(BaseModel):
+class Experiment(SearchSpace):
     """Attacks crossed with defenses, recipes and seeds, on one or several datasets.
+
+    Fields of [SearchSpace][labelattack.training.recipe.SearchSpace] say what is searched.
 
     Attributes:
         title: What it is.
@@ -82,8 +86,6 @@ class Experiment(BaseModel):
         defenses: Specs.
         seeds: How many; seeds 0 to N-1.
         epochs: Passes over the training set.
-        lrs: Learning rates searched; empty for the protocol's own.
-        batch_sizes: Batch sizes searched; empty for the protocol's own.
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
@@ -95,8 +97,6 @@ class Experiment(BaseModel):
         reported: What a paper printed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     title: str = ""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
     model: str | None = None
@@ -105,8 +105,6 @@ class Experiment(BaseModel):
     defenses: tuple[str, ...] = ("pseudo-history",)
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
     epochs: _Count = 10
-    lrs: tuple[LearningRate, ...] = ()
-    batch_sizes: tuple[_Count, ...] = ()
     selection: Selection = "attacked"
     reference: bool = True
     d_score: str = "default"
@@ -134,8 +132,8 @@ class Experiment(BaseModel):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "defenses", "epochs", "lrs", "batch_sizes", "selection",
-                "reference", "micro_batch",
+                "protocol", "attacks", "defenses", "epochs", "selection", "reference",
+                "micro_batch", *SearchSpace.model_fields,
             }
         )  # fmt: skip
         found = []
@@ -144,6 +142,22 @@ class Experiment(BaseModel):
             seeds = tuple(range(self.seeds))
             found.append(Grid(dataset=dataset, model=model, seeds=seeds, **shared))
         return found
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields in the order in which people read them."""
+        fields = handler(self)
+        return {name: fields[name] for name in KEYS if name in fields}
+
+
+def _in_reading_order() -> tuple[str, ...]:
+    """Keys of an experiment: hyper-parameters follow the epochs, though they are inherited."""
+    own = [name for name in Experiment.model_fields if name not in SearchSpace.model_fields]
+    place = own.index("epochs") + 1
+    return (*own[:place], *SearchSpace.model_fields, *own[place:])
+
+
+KEYS = _in_reading_order()
 
 
 def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
@@ -192,7 +206,7 @@ def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
     where = f"'{origin}': " if origin else ""
     for key in values:
         if key not in Experiment.model_fields:
-            raise unknown(f"key of {where or 'an experiment: '}".rstrip(), key, _keys())
+            raise unknown(f"key of {where or 'an experiment: '}".rstrip(), key, [*KEYS, "scale"])
     try:
         return Experiment.model_validate(dict(values))
     except ValidationError as error:
@@ -204,7 +218,7 @@ def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
 def resolved(given: Experiment) -> Experiment:
     """The same experiment with every default written out and every spec in full.
 
-    Learning rates, batch sizes and the model stay open where datasets differ in them.
+    The model, and with it the protocol's own recipes, stays open where datasets differ in it.
 
     Raises:
         UnknownNameError: If a component is unknown.
@@ -213,7 +227,8 @@ def resolved(given: Experiment) -> Experiment:
     grids = given.grids()
     first = grids[0]
     same = {grid.model for grid in grids} == {first.model}
-    rates, sizes = protocols.create(first.protocol).recipes(models.create(first.model))
+    protocol = protocols.create(first.protocol)
+    own = protocol.search_space(models.create(first.model)) if same else SearchSpace()
     return given.model_copy(
         update={
             "datasets": tuple(str(datasets.resolve(name)) for name in given.datasets),
@@ -221,8 +236,7 @@ def resolved(given: Experiment) -> Experiment:
             "protocol": str(protocols.resolve(first.protocol)),
             "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
             "defenses": tuple(str(defenses.resolve(name)) for name in given.defenses),
-            "lrs": given.lrs or (rates if same else ()),
-            "batch_sizes": given.batch_sizes or (sizes if same else ()),
+            **given.completed(own),
         }
     )
 
@@ -230,10 +244,6 @@ def resolved(given: Experiment) -> Experiment:
 def to_toml(given: Experiment) -> str:
     """An experiment as the text of a config file."""
     return tomli_w.dumps(given.model_dump(exclude_none=True))
-
-
-def _keys() -> list[str]:
-    return [*Experiment.model_fields, "scale"]
 
 
 def paper_folder() -> Path:

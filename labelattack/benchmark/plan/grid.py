@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import PositiveInt
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
@@ -13,14 +12,15 @@ from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.models import registry as models
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.recipe import Recipe, Selection
+from labelattack.training.recipe import SearchSpace, Selection
 
-LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 REFERENCE = "bce"
 
 
-class Grid(BaseModel):
+class Grid(SearchSpace):
     """Attacks crossed with defenses, recipes and seeds on one dataset and model.
+
+    Fields of [SearchSpace][labelattack.training.recipe.SearchSpace] say what is searched.
 
     Attributes:
         dataset: Spec.
@@ -30,14 +30,10 @@ class Grid(BaseModel):
         defenses: Specs.
         seeds: Seeds; the same attacked labels reach every defense of one seed.
         epochs: Passes over the training set.
-        lrs: Learning rates searched; empty for the protocol's own.
-        batch_sizes: Batch sizes searched; empty for the protocol's own.
         selection: Whose validation labels choose epoch and recipe.
         reference: Whether to add the clean full-label reference.
         micro_batch: Images per forward pass where the protocol divides batches; None for all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     model: str
@@ -46,8 +42,6 @@ class Grid(BaseModel):
     defenses: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: PositiveInt = 10
-    lrs: tuple[LearningRate, ...] = ()
-    batch_sizes: tuple[PositiveInt, ...] = ()
     selection: Selection = "attacked"
     reference: bool = True
     micro_batch: PositiveInt | None = None
@@ -64,12 +58,11 @@ class Grid(BaseModel):
         """
         protocol, trained = protocols.create(self.protocol), protocols.resolve(self.protocol)
         dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
-        rates, sizes = protocol.recipes(models.create(model))
-        micro_batch = self.micro_batch if protocol.uses_micro_batches else None
-        recipes = [
-            Recipe(epochs=self.epochs, lr=lr, batch_size=size, micro_batch=micro_batch)
-            for lr, size in product(self.lrs or rates, self.batch_sizes or sizes)
-        ]
+        recipes = self.recipes(
+            protocol.search_space(models.create(model)),
+            epochs=self.epochs,
+            micro_batch=self.micro_batch if protocol.uses_micro_batches else None,
+        )
         edits = code_behind(str(trained))
         code = {CODE: edits} if edits else {}
         pairs = list(product(self.attacks, self.defenses))

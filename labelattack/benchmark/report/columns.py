@@ -106,7 +106,7 @@ _AFTER = (
     Column(
         "lr",
         "learning_rates",
-        lambda row: " ".join(f"{lr:g}" for lr in sorted(set(row.learning_rates))),
+        lambda row: _selected_rates(row),
         gives_way=True,
         rigid=False,
     ),
@@ -120,6 +120,12 @@ _AFTER = (
         on_terminal=False,
     ),
 )
+
+
+def _selected_rates(row: Row) -> str:
+    """Learning rates and further hyper-parameters selected, each value once."""
+    named = {"": row.learning_rates} | {f"{name}=": of for name, of in row.hyper_parameters.items()}
+    return " ".join(f"{name}{v:g}" for name, of in named.items() for v in sorted(set(of)))
 
 
 def _rates(curve: Curve) -> str:

@@ -24,7 +24,7 @@ def failure_lines(records: Iterable[Record]) -> list[str]:
     lines = []
     for (pair, reason), members in alike.items():
         first = members[0].cell
-        which = f"lr {first.recipe.lr:g}, seed {first.seed}"
+        which = f"lr {first.recipe.rate_text()}, seed {first.seed}"
         more = f" and {len(members) - 1} more runs" if len(members) > 1 else ""
         lines.append(f"{pair}, {which}{more}: {reason}")
     return lines

@@ -20,7 +20,7 @@ from labelattack.registry.spec import Spec
 from labelattack.training.inputs import Inputs
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit, Scores, fit
-from labelattack.training.recipe import Recipe
+from labelattack.training.recipe import Recipe, SearchSpace
 from labelattack.training.validation import ValidationLabels
 
 
@@ -87,7 +87,7 @@ class TrainingProtocol(ABC):
     data_parallel: ClassVar[bool] = False
 
     @abstractmethod
-    def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def search_space(self, model: Model) -> SearchSpace:
         """Learning rates and batch sizes searched by default, the same for every defense."""
 
     @abstractmethod

@@ -17,6 +17,7 @@ from labelattack.registry.spec import Spec
 from labelattack.training.inputs import ImageInputs
 from labelattack.training.protocols import register
 from labelattack.training.protocols.base import Prepared, TrainingProtocol
+from labelattack.training.recipe import SearchSpace
 
 
 @register("finetune")
@@ -28,9 +29,9 @@ class Finetune(TrainingProtocol):
     uses_micro_batches: ClassVar[bool] = True
     data_parallel: ClassVar[bool] = True
 
-    def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def search_space(self, model: Model) -> SearchSpace:
         """Learning rates and batch sizes of the model."""
-        return model.learning_rates, model.batch_sizes
+        return SearchSpace(lrs=model.learning_rates, batch_sizes=model.batch_sizes)
 
     def prepare(
         self,

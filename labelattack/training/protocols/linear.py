@@ -19,7 +19,7 @@ from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit
 from labelattack.training.protocols import register
 from labelattack.training.protocols.base import Prepared, TrainingProtocol, TrainingRun
-from labelattack.training.recipe import Recipe
+from labelattack.training.recipe import Recipe, SearchSpace
 from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_once
 
 
@@ -32,9 +32,9 @@ class Linear(TrainingProtocol):
     reads_images: ClassVar[bool] = False
     on_features: ClassVar[bool] = True
 
-    def recipes(self, model: Model) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def search_space(self, model: Model) -> SearchSpace:
         """Three learning rates and one batch size, whatever the model."""
-        return (3e-3, 1e-3, 3e-4), (16,)
+        return SearchSpace(lrs=(3e-3, 1e-3, 3e-4), batch_sizes=(16,))
 
     def prepare(
         self,

@@ -22,7 +22,7 @@ from labelattack.training.fallbacks import told
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import BestEpoch, Fit, mean_loss
-from labelattack.training.optimizer import adam_step, kernel_fault
+from labelattack.training.optimizer import AdamSettings, adam_step, kernel_fault
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
 from labelattack.training.vectorized.vectorize import vectorize
@@ -87,6 +87,11 @@ class HeadRun:
     val_labels: BoolArray
     val_scored: BoolArray | None = None
 
+    @property
+    def adam(self) -> AdamSettings:
+        """Settings of the optimiser for the head."""
+        return AdamSettings.of_network(self.recipe)
+
 
 def fit_heads(
     runs: Sequence[HeadRun], train: FeatureInputs, val: FeatureInputs
@@ -94,7 +99,7 @@ def fit_heads(
     """Trains the heads of a group side by side.
 
     Heads of one seed see the images in one order and share every product; losses of one kind are
-    one call, and so are the optimiser's steps of one learning rate. Random streams are each run's
+    one call, and so are the optimiser's steps of one recipe. Random streams are each run's
     own, so a run comes out as it would alone, up to the rounding of float32. A loss whose
     arithmetic cannot be batched is called for each run in turn.
 
@@ -106,11 +111,11 @@ def fit_heads(
     Returns:
         For each run, its fit, or why it failed. One failure leaves the others alone.
     """
-    # Heads of one kind, within it those of one seed, and of one learning rate, lie together.
+    # Heads of one kind, within it those of one seed, and of one recipe, lie together.
     kinds = list(dict.fromkeys(run.kind for run in runs))
 
-    def place(row: int) -> tuple[int, int, float]:
-        return kinds.index(runs[row].kind), runs[row].seed, runs[row].recipe.lr
+    def place(row: int) -> tuple[int, int, AdamSettings]:
+        return kinds.index(runs[row].kind), runs[row].seed, runs[row].adam
 
     order = sorted(range(len(runs)), key=place)
     ordered = [runs[row] for row in order]
@@ -322,16 +327,17 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
 def _stepped(
     runs: list[HeadRun], heads: _Heads, kinds: Sequence[GroupLoss]
 ) -> Callable[[], object]:
-    """A step of Adam on all that is learned, one call for each learning rate."""
-    by_rate: dict[float, list[Tensor]] = defaultdict(list)
+    """A step of Adam on all that is learned, one call for each of its settings."""
+    parameters: dict[AdamSettings, list[Tensor]] = defaultdict(list)
     for losses in kinds:
         mine = runs[losses.runs.start : losses.runs.stop]
-        for part in _parts(mine, lambda run: (run.seed, run.recipe.lr)):
-            lr = mine[part.start].recipe.lr
+        for part in _parts(mine, lambda run: (run.seed, run.adam)):
+            run = mine[part.start]
             share = range(losses.runs.start + part.start, losses.runs.start + part.stop)
             for values, slopes in heads.pairs:
                 view = values[share.start : share.stop]
                 view.grad = slopes[share.start : share.stop]
-                by_rate[lr].append(view)
-            by_rate[lr * losses.lr_scale] += losses.learned(share)
-    return adam_step(by_rate)
+                parameters[run.adam].append(view)
+            learned = AdamSettings.of_loss(run.recipe, losses.lr_scale)
+            parameters[learned] += losses.learned(share)
+    return adam_step(parameters)

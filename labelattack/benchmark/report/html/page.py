@@ -24,7 +24,7 @@ from labelattack.benchmark.report.columns import (
     texts,
 )
 from labelattack.benchmark.report.html.label_samples import LabelSample, label_samples
-from labelattack.benchmark.report.html.provenance import FAILURE_COLUMNS, failures, provenance_of
+from labelattack.benchmark.report.html.provenance import failures, provenance_of
 from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.record import Record
 from labelattack.files.storage import saved
@@ -99,7 +99,7 @@ def section(
         "comparisons": _table(COMPARISON_COLUMNS, board.comparisons),
         "excerpts": list(pictured),
         "origins": provenance_of(board, records),
-        "failures": {"columns": FAILURE_COLUMNS, "cells": failures(records)},
+        "failures": failures(records),
         "scored": any(
             (of := row.metric("d-score", "d_score")) and of.mean is not None for row in board.rows
         ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
+from labelattack.benchmark.store.failures import failed_of
 from labelattack.benchmark.store.record import Record
 from labelattack.defenses import registry as defenses
 
-FAILURE_COLUMNS = ("attack", "defense", "seed", "learning rate", "batch size", "reason")
 FACTS_OF_A_KIND = 20
 """Largest number of commits, machines and so on that are listed."""
 
@@ -45,20 +46,25 @@ def provenance_of(board: Board, records: Sequence[Record]) -> list[tuple[str, li
     return [(name, values) for name, values in facts.items() if values]
 
 
-def failures(records: Iterable[Record]) -> list[list[str | int | float]]:
-    """Failed cells, in the order of FAILURE_COLUMNS."""
-    return [
-        [
-            attacks.short(record.cell.attack),
-            defenses.short(record.cell.defense),
-            record.cell.seed,
-            record.cell.recipe.lr,
-            record.cell.recipe.batch_size,
-            record.reason,
-        ]
-        for record in records
-        if record.status == "failed"
-    ]
+def failures(records: Iterable[Record]) -> dict[str, Sequence[Any]]:
+    """Failed cells: headings under ``columns``, and a row for each under ``cells``."""
+    failed = failed_of(records)
+    further = (name for record in failed for name in record.cell.recipe.further())
+    names = dict.fromkeys(["lr", "batch_size", *further])
+    headings = ["learning rate", *(name.replace("_", " ") for name in names if name != "lr")]
+    return {
+        "columns": ["attack", "defense", "seed", *headings, "reason"],
+        "cells": [
+            [
+                attacks.short(record.cell.attack),
+                defenses.short(record.cell.defense),
+                record.cell.seed,
+                *(getattr(record.cell.recipe, name) for name in names),
+                record.reason,
+            ]
+            for record in failed
+        ],
+    }
 
 
 def duration(seconds: float) -> str:

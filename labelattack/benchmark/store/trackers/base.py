@@ -60,7 +60,7 @@ def run_name(record: Record) -> str:
     """Name of a run as people read it."""
     cell = record.cell
     pair = f"{defenses.short(cell.defense)} under {attacks.short(cell.attack)}"
-    return f"{pair}, lr {cell.recipe.lr:g}, seed {cell.seed}"
+    return f"{pair}, lr {cell.recipe.rate_text()}, seed {cell.seed}"
 
 
 def hyper_parameters(record: Record) -> dict[str, Any]:
