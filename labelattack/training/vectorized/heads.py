@@ -338,6 +338,6 @@ def _stepped(
                 view = values[share.start : share.stop]
                 view.grad = slopes[share.start : share.stop]
                 parameters[run.adam].append(view)
-            learned = AdamSettings.of_loss(run.recipe, losses.lr_scale)
-            parameters[learned] += losses.learned(share)
+            if learned := losses.learned(share):
+                parameters[AdamSettings.of_loss(run.recipe, losses.lr_scale)] += learned
     return adam_step(parameters)
