@@ -1,4 +1,6 @@
+import csv
 import errno
+import io
 import json
 import math
 import os
@@ -20,9 +22,12 @@ from labelattack.benchmark.execution.executors.base import WorkerPool
 from labelattack.benchmark.execution.run_cell import run_cell
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.execution.task import RunOptions, run_task
+from labelattack.benchmark.paper import result_cards
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.report import tables
+from labelattack.benchmark.report.html.provenance import failures
 from labelattack.benchmark.selection import best_on_validation
+from labelattack.benchmark.store.failures import failure_lines
 from labelattack.benchmark.store.record import CleanScores, Record
 from labelattack.benchmark.store.store import FORMAT, RecordStore
 from labelattack.defenses.base import PartialLabelLoss
@@ -32,6 +37,7 @@ from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.measures.request import MeasureRequest
 from labelattack.metrics.average_precision import average_precision
 from labelattack.training.protocols import linear
+from labelattack.training.recipe import SEARCHED, Recipe, SearchSpace
 from labelattack.training.validation import validation_labels
 from labelattack.training.workers import worker_pool
 from tests.conftest import SMALL_DIGITS
@@ -87,7 +93,54 @@ def test_key_depends_on_every_part():
         base.model_copy(update={"versions": {**base.versions, "attack": "2"}}),
         base.model_copy(update={"recipe": base.recipe.model_copy(update={"lr": 0.5})}),
     ]
-    assert len({base.key, *(type(c)(**c.model_dump()).key for c in changed)}) == 6
+    recipe = base.recipe
+    changed += [
+        base.model_copy(update={"recipe": recipe.model_copy(update={name: 0.5})})
+        for name in SEARCHED
+        if name not in ("lr", "batch_size")
+    ]
+    keys = {base.key, *(type(c)(**c.model_dump()).key for c in changed)}
+    assert len(keys) == 1 + len(changed)
+    # A hyper-parameter that is not used leaves the keys of earlier records as they are.
+    plain = {"epochs": recipe.epochs, "lr": recipe.lr, "batch_size": recipe.batch_size}
+    assert recipe.model_dump(exclude_none=True) == plain
+
+
+def test_every_hyper_parameter_can_be_searched_and_is_told():
+    """From a config or an option to the boards, cards and the like, without a word of its own."""
+    assert list(Recipe(epochs=1, lr=1, batch_size=1).searched()) == ["lr", "batch_size"]
+    for plural, name in zip(SearchSpace.model_fields, SEARCHED, strict=True):
+        assert name in Recipe.model_fields
+        grid = Grid(
+            dataset=SMALL_DIGITS, model="tiny", attacks=("none",), defenses=("an",),
+            protocol="linear", seeds=(0,), reference=False, **{plural: (3, 4)},
+        )  # fmt: skip
+        recipes = [cell.recipe for cell in grid.cells("x")]
+        assert {getattr(recipe, name) for recipe in recipes} == {3, 4}
+        assert f"{name}=3" in recipes[0].rate_text() or name in ("lr", "batch_size")
+
+
+def test_a_selected_hyper_parameter_is_on_boards_cards_and_failures(store):
+    wanted = cells(weight_decays=(0.5,), seeds=(0, 1), lrs=(1e-2,), epochs=1, attacks=("random",))
+    run_grid(wanted, store)
+    records = list(store)
+    for record in records:
+        row = next(
+            row
+            for row in leaderboard.boards(records)[0].rows
+            if (row.attack, row.defense) == (record.cell.attack, record.cell.defense)
+        )
+        assert row.hyper_parameters == {"weight_decay": [0.5, 0.5]}
+    assert "0.01 weight_decay=0.5" in tables.to_markdown(leaderboard.boards(records))
+    header, *lines = csv.reader(io.StringIO(tables.to_csv(leaderboard.boards(records))))
+    assert lines[0][header.index("hyper_parameters")] == "weight_decay=[0.5, 0.5]"
+    card = result_cards.cards(records)[0]
+    assert card.selected[0] == {"lr": 1e-2, "batch_size": 16, "weight_decay": 0.5}
+    first = min(records, key=lambda record: record.cell.seed)
+    failed = first.model_copy(update={"status": "failed", "reason": "disk on fire"})
+    assert "lr 0.01 weight_decay=0.5, seed 0" in failure_lines([failed])[0]
+    table = failures([failed])
+    assert dict(zip(table["columns"], table["cells"][0], strict=True))["weight decay"] == 0.5
 
 
 def test_run_is_deterministic_and_survives_the_store(store):

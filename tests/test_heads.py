@@ -12,7 +12,7 @@ from labelattack.labels import encode
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
-from labelattack.training.loop import Fit, fit, predict
+from labelattack.training.loop import Fit, epochs, fit, predict
 from labelattack.training.optimizer import AdamSettings, adam_step
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized import heads, vmapped_loss
@@ -36,7 +36,7 @@ def bound(loss, attack="targeted", seed=0):
     return loss, labels
 
 
-def some_runs(make, batch_size=16, kind=""):
+def some_runs(make, batch_size=16, kind="", **recipe):
     """Attacks, seeds and learning rates mixed."""
     runs = []
     for seed, (attack, lr) in enumerate(
@@ -51,7 +51,7 @@ def some_runs(make, batch_size=16, kind=""):
                 loss=loss,
                 kind=kind,
                 labels=labels,
-                recipe=Recipe(epochs=4, lr=lr, batch_size=batch_size),
+                recipe=Recipe(epochs=4, lr=lr, batch_size=batch_size, **recipe),
                 seed=seed,
                 val_labels=CLEAN[:20],
                 val_scored=None if seed % 2 else SCORED,
@@ -217,6 +217,48 @@ def test_what_a_loss_learns_is_learned_as_it_would_be_alone(make, by_rows):
         assert_equal_fits(mine, theirs)
 
 
+def test_a_loss_that_learns_nothing_may_have_a_rate_of_its_own():
+    class Scaled(PartialLabelLoss):
+        """Asks for a learning rate, for nothing."""
+
+        lr_scale = 3.0
+
+        def loss(self, logits, step):
+            return logits.square().mean()
+
+    runs = some_runs(Scaled)
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert not isinstance(mine, Exception) and not mine.fallbacks
+        assert_equal_fits(mine, theirs)
+
+
+@pytest.mark.parametrize("make", [lambda: defenses.create("an"), lambda: defenses.create("role")])
+def test_weight_decay_is_of_the_head_and_not_of_what_a_loss_learns(make):
+    """One group trains heads with and without it, each as torch's Adam would alone."""
+    runs = some_runs(make, weight_decay=0.3) + some_runs(make)
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    found = fit_heads(runs, TRAIN, VAL)
+    for mine, theirs in zip(found, singles, strict=True):
+        assert_equal_fits(mine, theirs)
+    assert all(
+        a.state["weight"].norm() < 0.9 * b.state["weight"].norm()
+        for a, b in zip(found[:4], found[4:], strict=True)
+    )
+    run, by_hand = some_runs(make, weight_decay=0.3)[0], some_runs(make)[0]
+    alone(run)
+    optimizer = torch.optim.Adam(
+        [{"params": by_hand.head.parameters(), "lr": 0.1, "weight_decay": 0.3},
+         {"params": by_hand.loss.parameters(), "lr": 0.1 * by_hand.loss.lr_scale}]
+    )  # fmt: skip
+    for _ in epochs(by_hand.head, by_hand.loss, optimizer, TRAIN, by_hand.labels, by_hand.recipe,
+                    seed=0, device=CPU):  # fmt: skip
+        pass
+    for mine, its in zip(run.loss.parameters(), by_hand.loss.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(run.head.weight, by_hand.head.weight, atol=1e-5, rtol=1e-4)
+
+
 def test_a_group_that_starts_again_does_so_from_the_start():
     """One kind's late failure makes all be called apart; what others kept must not stay."""
     runs = [*some_runs(Counts, kind="counts"), *some_runs(FailsLate, kind="fails")]
@@ -229,7 +271,7 @@ def test_a_group_that_starts_again_does_so_from_the_start():
 
 def test_steps_are_those_of_torch():
     generator = torch.Generator().manual_seed(0)
-    rates = {AdamSettings(0.1): [(3, 4), (5,)], AdamSettings(0.01): [(2, 3)]}
+    rates = {AdamSettings(0.1): [(3, 4), (5,)], AdamSettings(0.01, weight_decay=0.1): [(2, 3)]}
     ours = {
         lr: [torch.randn(shape, generator=generator) for shape in shapes]
         for lr, shapes in rates.items()

@@ -41,6 +41,10 @@ class Training:
     batch_sizes: Annotated[
         list[int] | None, typer.Option("--batch-size", help="Batch size; several are searched.")
     ] = None
+    weight_decays: Annotated[
+        list[float] | None,
+        typer.Option("--weight-decay", help="Weight decay of Adam; several are searched."),
+    ] = None
     selection: Annotated[
         Selection | None,
         typer.Option(

@@ -22,18 +22,20 @@ class AdamSettings:
 
     Attributes:
         lr: Learning rate.
+        weight_decay: Factor of the parameters that is added to their gradients.
     """
 
     lr: float
+    weight_decay: float = 0.0
 
     @classmethod
     def of_network(cls, recipe: Recipe) -> Self:
         """Settings for the parameters of a network."""
-        return cls(recipe.lr)
+        return cls(recipe.lr, recipe.weight_decay)
 
     @classmethod
     def of_loss(cls, recipe: Recipe, lr_scale: float) -> Self:
-        """Settings for the parameters of a loss, whose learning rate is a multiple."""
+        """Settings for the parameters of a loss: a multiple of the learning rate, no decay."""
         return cls(recipe.lr * lr_scale)
 
 
@@ -89,8 +91,8 @@ def _fused(
 ) -> None:
     """The kernel that torch.optim.Adam comes down to, which is no public name of torch."""
     torch._fused_adam_(
-        tensors, slopes, means, squares, [], [count] * len(tensors), lr=settings.lr,
-        beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+        tensors, slopes, means, squares, [], [count] * len(tensors), **asdict(settings),
+        beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
     )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def kernel_fault(device: torch.device) -> str | None:
     own, other = (torch.linspace(-1, 1, 7, device=device) for _ in range(2))
     slope = torch.linspace(3, -2, 7, device=device)
     mean, square = torch.zeros_like(own), torch.zeros_like(own)
-    settings = AdamSettings(1e-3)
+    settings = AdamSettings(1e-3, 1e-2)
     try:
         _fused([own], [slope], [mean], [square], torch.ones((), device=device), settings)
         other.grad = slope.clone()

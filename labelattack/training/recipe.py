@@ -11,6 +11,7 @@ from labelattack.errors import ParameterError
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000_000)]
+WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Selection = Literal["attacked", "clean"]
 
 
@@ -23,6 +24,9 @@ class Recipe(BaseModel):
         batch_size: Images per step.
         micro_batch: Images per forward pass, for memory's sake; None for the whole batch. The loss
             sees the whole batch all the same; only batch normalisation tells the difference.
+        weight_decay: Factor of the network's parameters that is added to their gradients, as Adam
+            of torch has it; not of what a loss learns. Left out where it is 0, as in records from
+            before there was one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +35,7 @@ class Recipe(BaseModel):
     lr: LearningRate
     batch_size: BatchSize
     micro_batch: int | None = Field(default=None, ge=1)
+    weight_decay: WeightDecay = Field(default=0.0, exclude_if=lambda decay: decay == 0)
 
     def searched(self) -> dict[str, float]:
         """Hyper-parameters that a search may vary, by name; without those that are not used."""
@@ -42,7 +47,7 @@ class Recipe(BaseModel):
         return {name: found[name] for name in found if name not in ("lr", "batch_size")}
 
     def rate_text(self) -> str:
-        """Learning rate and further hyper-parameters, such as ``0.001 momentum=0.9``."""
+        """Learning rate and further hyper-parameters, such as ``0.001 weight_decay=0.01``."""
         return " ".join([f"{self.lr:g}", *(f"{k}={v:g}" for k, v in self.further().items())])
 
 
@@ -55,12 +60,14 @@ class SearchSpace(BaseModel):
     Attributes:
         lrs: Learning rates.
         batch_sizes: Batch sizes.
+        weight_decays: Weight decays.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lrs: tuple[LearningRate, ...] = ()
     batch_sizes: tuple[BatchSize, ...] = ()
+    weight_decays: tuple[WeightDecay, ...] = ()
 
     def completed(self, own: SearchSpace) -> dict[str, tuple[float, ...]]:
         """Values of each field: where it is empty those of ``own``, or else a recipe's default."""
