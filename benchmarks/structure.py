@@ -3,10 +3,12 @@
     python benchmarks/structure.py
 
 Prints the size of files and functions, counts by folder, import circles, and how many files a new
-component of each kind touches, which it proves by writing one and asking the registry.
+component of each kind touches, which it proves by writing one and asking the registry, and how many
+one hyper-parameter touched.
 """
 
 import ast
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import grimp
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "labelattack"
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 350, 50, 9
+HYPER_PARAMETER, MOST_NAMING_IT = re.compile("weight[_-]decays?"), 3
 
 # Each with its reason; who mends one deletes its line.
 LONG_FILES: dict[str, str] = {}
@@ -200,12 +203,18 @@ def main():
     if len(entries) > MOST_ENTRIES:
         broken.append(f"benchmark has {len(entries)} entries, at most {MOST_ENTRIES}")
     broken += [f"import circle: {', '.join(sorted(group))}" for group in circles()]
-    print("\nnew          files to touch")
+    print("\nnew             files to touch")
     for kind, (package, source) in COMPONENTS.items():
         error = prove(package, source)
-        print(f"{kind:12} {'not proven' if error else 1}")
+        print(f"{kind:16}{'not proven' if error else 1}")
         if error:
             broken.append(f"{kind} of one file is not usable: {error.strip().splitlines()[-1]}")
+    naming = sorted(
+        name for name in files if HYPER_PARAMETER.search((PACKAGE / name).read_text("utf-8"))
+    )
+    print(f"{'hyper-parameter':16}{len(naming)}: {', '.join(naming)}")
+    if len(naming) > MOST_NAMING_IT:
+        broken.append(f"weight decay is named in {len(naming)} files, at most {MOST_NAMING_IT}")
     print("\n" + ("\n".join(f"BROKEN: {line}" for line in broken) or "all limits are kept"))
     sys.exit(bool(broken))
 
