@@ -46,6 +46,7 @@ from labelattack.measures.d_score import DScoreSettings, d_score
 from labelattack.measures.run import choose_images
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.mutations.base import Stage, cell_masks
+from labelattack.training.compute import ONE_CPU
 from labelattack.training.inputs import ImageInputs
 
 CPU = torch.device("cpu")
@@ -229,7 +230,7 @@ def test_it_does_not_matter_who_fills_the_cache():
     """To the last bit: a machine that finds an empty cache must not tell another number."""
     split, stage = small(100), Stage(64, 6, 6, 6, 6)
     model = models.registry.resolve("tiny")
-    filled, read = (patch_features(split, model, stage, QUICK) for _ in range(2))
+    filled, read = (patch_features(split, model, stage, QUICK, ONE_CPU) for _ in range(2))
     for seed in range(5):
         head = nn.Linear(64, 10)
         nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(seed))

@@ -9,7 +9,7 @@ import pytest
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.benchmark.store.trackers.base import results_of
-from tests.conftest import SMALL_DIGITS
+from tests.conftest import SMALL_DIGITS, exit_code
 
 PLUGIN = '''
 """Mean confidence of predictions."""
@@ -151,3 +151,19 @@ def test_wrong_requests_are_said_before_anything_runs(command, capsys, options, 
         main()
     assert stopped.value.code == 2 and says in capsys.readouterr().err
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "owner"), [("ece", "measure 'calibration'"), ("map", "the test scores")]
+)
+def test_two_measures_cannot_have_a_metric_of_one_name(
+    tmp_path, monkeypatch, capsys, forgotten, metric, owner
+):
+    """A gate or a table by that name would take one of them, and nobody could say which."""
+    path = tmp_path / "confidence.py"
+    path.write_text(PLUGIN.replace('Metric("confidence"', f'Metric("{metric}"'))
+    arguments = ("bench", "--plugin", path, "--dataset", SMALL_DIGITS, "--d-score", "none")
+    assert exit_code(monkeypatch, tmp_path, arguments) == 2
+    says = f"measure 'confidence' must have metrics of other names than {owner}, got '{metric}'"
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "results").exists()

@@ -21,6 +21,7 @@ from labelattack.models import registry as models
 from labelattack.registry.plugins import load_plugin
 from labelattack.seeding import stream_seed
 from labelattack.training import distributed, protocols
+from labelattack.training.compute import ONE_CPU
 from labelattack.training.loop import predict
 from labelattack.training.protocols import protocol_of_state
 from tests.conftest import SMALL_DIGITS, exit_code
@@ -72,7 +73,7 @@ def test_both_are_found_with_what_they_are():
 
 def test_what_is_built_is_seeded_and_maps_inputs_to_logits(protocol, splits):
     model = models.create("tiny")
-    ready = protocol.prepare(splits, models.resolve("tiny"), device=CPU)
+    ready = protocol.prepare(splits, models.resolve("tiny"), ONE_CPU)
     one, same, other = (protocol.build(model, 10, seed=seed) for seed in (0, 0, 1))
     scores = [predict(network, ready.test) for network in (one, same, other)]
     assert scores[0].shape == splits.test.labels.shape
@@ -97,8 +98,8 @@ def test_the_whole_network_gives_what_was_trained_gives(protocol, splits):
     """Of images; the linear head sees them through the backbone that made its features."""
     model = models.create("tiny")
     trained = protocol.build(model, 10, seed=3)
-    ready = protocol.prepare(splits, models.resolve("tiny"), device=CPU)
-    images = protocols.create("finetune").prepare(splits, models.resolve("tiny"), device=CPU)
+    ready = protocol.prepare(splits, models.resolve("tiny"), ONE_CPU)
+    images = protocols.create("finetune").prepare(splits, models.resolve("tiny"), ONE_CPU)
     whole = protocol.whole(model, trained)
     torch.testing.assert_close(
         torch.from_numpy(predict(trained, ready.test)),

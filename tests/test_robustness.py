@@ -34,9 +34,9 @@ from labelattack.measures._evasion import evaded
 from labelattack.measures.corruption import CorruptionSettings
 from labelattack.measures.evasion import EvasionSettings
 from labelattack.measures.request import NOTHING, MeasureRequest, read_request
-from labelattack.measures.run import Compute
 from labelattack.models import registry as models
 from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Network, Preprocessing
+from labelattack.training.compute import Compute
 from tests.conftest import SMALL_DIGITS
 
 NOISY, BLUR, CONTRAST, JPEG, TRANSLATION, RESCALING = CORRUPTIONS

@@ -313,7 +313,7 @@ def test_corrupted_images_made_before_are_those_that_are_measured():
     from labelattack.benchmark.execution.context import setup_of
     from labelattack.measures._corruption import corrupted_inputs
     from labelattack.measures.corruption import CorruptionSettings
-    from labelattack.measures.run import Compute
+    from labelattack.training.compute import Compute
 
     def inputs(compute):
         setup = setup_of(SMALL_DIGITS, "tiny", "finetune", compute)

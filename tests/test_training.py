@@ -25,6 +25,7 @@ from labelattack.errors import (
 )
 from labelattack.files.storage import PART, written_whole
 from labelattack.training import feature_cache as feature_cache
+from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import cache_folder
 from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, split_batches
@@ -111,7 +112,9 @@ def test_divergence_is_an_error():
 
 
 def features(split, model, **options):
-    return feature_cache.features(split, model, **options)["features"]
+    readout = options.pop("readout", feature_cache.PooledReadout())
+    compute = Compute(**options)
+    return feature_cache.features(split, model, readout=readout, compute=compute)["features"]
 
 
 def cached():

@@ -56,8 +56,8 @@ def score(
     from labelattack.benchmark.execution import score as scores
     from labelattack.measures._d_score.plots import draw_scatter
     from labelattack.measures.request import d_score_of
-    from labelattack.measures.run import Compute
     from labelattack.process_cache import forget
+    from labelattack.training.compute import Compute
     from labelattack.training.hardware import resolve_device, single_thread
 
     forget()

@@ -20,7 +20,6 @@ from labelattack.metrics.average_precision import FloatArray, chance_map, mean_a
 from labelattack.process_cache import ProcessCache
 from labelattack.seeding import generator
 from labelattack.training.feature_cache import features
-from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs, squash
 from labelattack.training.loop import predict
 
@@ -129,7 +128,7 @@ _INPUTS: ProcessCache[Inputs] = ProcessCache(1)
 
 def corrupted_run(run: TrainedRun, settings: CorruptionSettings) -> Corrupted:
     """Outcome of a trained network under corruptions."""
-    trained = run.trained.to(resolve_device(run.compute.device))
+    trained = run.trained.to(run.compute.torch_device)
     scores = predict(trained, corrupted_inputs(run, settings), alone=True)
     test = run.subset(settings.images, settings.seed)
     side = run.model.preprocessing.size or min(test.images[0].shape[:2])
@@ -151,15 +150,8 @@ def _corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
     preprocessing, compute = setup.model.preprocessing, setup.compute
     test = setup.subset(settings.images, settings.seed)
     split = corrupted_split(test, preprocessing.size, settings)
-    where = resolve_device(compute.device)
+    where = compute.torch_device
     if not setup.training.on_features:
         return ImageInputs(split.images, preprocessing, where)
-    pooled = features(
-        split,
-        setup.spec,
-        device=compute.device,
-        jobs=compute.jobs,
-        plugins=compute.plugins,
-        progress=compute.progress,
-    )
+    pooled = features(split, setup.spec, compute=compute)
     return FeatureInputs(pooled["features"], where)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
-from labelattack.errors import ParameterError, unknown
+from labelattack.errors import ParameterError, PluginError, unknown
 from labelattack.measures import registry
 from labelattack.measures.base import Derived, Measure
 from labelattack.measures.outcome import MAP, Metric, Outcome
@@ -98,7 +98,9 @@ def read_request(
     Raises:
         UnknownNameError: If there is no such measure or setting.
         ParameterError: If one is named twice, or a value breaks its rule.
+        PluginError: If two measures, requested or not, have a metric of one name.
     """
+    known_measures()  # boards would refuse only after all runs
     # A comma before a name parts specs, one before name=value parts settings.
     items = [item for text in specs for item in re.split(r",(?=[\w-]+(?:[:,]|$))", text)]
     named = [Spec.parse(item).name for item in items]
@@ -145,7 +147,7 @@ def create(spec: str | Spec) -> Measure:
 
 
 def metrics() -> dict[str, Metric]:
-    """Every metric by its name, mAP first; of two of one name that of the first measure."""
+    """Every metric by its name, mAP first."""
     return {name: metric for name, (metric, _) in _by_metric().items()}
 
 
@@ -199,9 +201,23 @@ def place_of(name: str) -> tuple[int, str]:
 
 
 def known_measures() -> dict[str, type[Measure] | type[Derived]]:
-    """Every measure by name, in the order of boards."""
+    """Every measure by name, in the order of boards.
+
+    Raises:
+        PluginError: If two have a metric of one name.
+    """
     names = (name for name in registry.names() if registry.is_known(name))
-    return {name: registry.get(name) for name in sorted(names, key=place_of)}
+    known = {name: registry.get(name) for name in sorted(names, key=place_of)}
+    owners = {MAP.name: "the test scores"}
+    for name, cls in known.items():
+        for metric in getattr(cls, "metrics", ()):
+            owner = owners.setdefault(metric.name, f"measure '{name}'")
+            if owner != f"measure '{name}'":
+                raise PluginError(
+                    f"measure '{name}' must have metrics of other names than {owner}, got "
+                    f"'{metric.name}'"
+                )
+    return known
 
 
 def _with_measure(metric: str) -> tuple[Metric, str]:
@@ -212,8 +228,6 @@ def _with_measure(metric: str) -> tuple[Metric, str]:
 
 
 def _by_metric() -> dict[str, tuple[Metric, str]]:
-    found: dict[str, tuple[Metric, str]] = {MAP.name: (MAP, "")}
-    for name, cls in taken_measures().items():
-        for metric in cls.metrics:
-            found.setdefault(metric.name, (metric, name))
-    return found
+    taken = taken_measures()
+    owned = {metric.name: (metric, name) for name in taken for metric in taken[name].metrics}
+    return {MAP.name: (MAP, "")} | owned

@@ -11,37 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from labelattack.datasets.base import Progress, Split, Splits
+from labelattack.datasets.base import Split, Splits
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
 from labelattack.models.base import Model
 from labelattack.process_cache import ProcessCache
 from labelattack.registry.spec import Spec
 from labelattack.seeding import permutation
-from labelattack.training.hardware import resolve_device
+from labelattack.training.compute import Compute
 from labelattack.training.loop import Scores, predict
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.protocols.base import Prepared, TrainingProtocol
 from labelattack.training.validation import ValidationLabels
 
 _SUBSETS: ProcessCache[Split] = ProcessCache(2)
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Means of computing, which never change a number.
-
-    Attributes:
-        device: Name of the device.
-        jobs: Processes for feature extraction.
-        plugins: Plug-in files that those must load.
-        progress: Called with a text, the steps done and their total.
-    """
-
-    device: str = "cpu"
-    jobs: int = 1
-    plugins: tuple[str, ...] = ()
-    progress: Progress = lambda what, done, total: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +100,7 @@ class TrainedRun(Setup):
     def network(self) -> nn.Module:
         """The whole network, in evaluation mode, on the device."""
         whole = self.training.whole(self.model, self.trained)
-        return whole.to(resolve_device(self.compute.device)).eval()
+        return whole.to(self.compute.torch_device).eval()
 
     @property
     def head(self) -> nn.Linear | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Progress, Split
+from labelattack.datasets.base import Split
 from labelattack.errors import DatasetError, StoreError
 from labelattack.files.storage import cache_folder, written_whole
 from labelattack.hashing import digest
@@ -26,6 +26,7 @@ from labelattack.models import registry as models
 from labelattack.models.base import pool, weights_digest
 from labelattack.registry.installation import edits_behind
 from labelattack.registry.spec import Spec
+from labelattack.training.compute import ONE_CPU, Compute
 from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs, split_batches
 from labelattack.training.workers import in_order, worker_pool
@@ -66,10 +67,7 @@ def features(
     model: Spec,
     *,
     readout: Readout = PooledReadout(),
-    device: str = "cpu",
-    jobs: int = 1,
-    plugins: tuple[str, ...] = (),
-    progress: Progress = lambda what, done, total: None,
+    compute: Compute = ONE_CPU,
 ) -> dict[str, Features]:
     """Features of a split, from the cache if it holds exactly these.
 
@@ -77,10 +75,7 @@ def features(
         split: The images.
         model: Resolved spec of the model.
         readout: What is kept of the backbone's output; pooled features by default.
-        device: Where to compute.
-        jobs: Processes, each with one thread; only used on the CPU.
-        plugins: Plug-in files that the processes must load.
-        progress: Told what is being done, how much is done, and of how much.
+        compute: Where to compute; several processes are used on the CPU only.
 
     Returns:
         float32 arrays by name, images along the first axis. They are maps of the cached files:
@@ -102,8 +97,8 @@ def features(
     with _alone(cache_folder() / "locks" / f"{key}.lock"):
         found = _read(path, key, total)
         if found is None:
-            _log.info("%s: not in the cache, computed on %s", what, device)
-            parts = _extract(split, model, readout, device, jobs, plugins, progress)
+            _log.info("%s: not in the cache, computed on %s", what, compute.torch_device)
+            parts = _extract(split, model, readout, compute)
             _write_unchanged(path, key, split, parts)
             # Who has computed them reads them too: everybody has the same bits in the same layout.
             found = _read(path, key, total)
@@ -162,28 +157,23 @@ def _caching(path: Path) -> Iterator[None]:
 
 
 def _extract(
-    split: Split,
-    model: Spec,
-    readout: Readout,
-    device: str,
-    jobs: int,
-    plugins: tuple[str, ...],
-    progress: Progress,
+    split: Split, model: Spec, readout: Readout, compute: Compute
 ) -> Generator[dict[str, Features], None, None]:
     """Yields arrays of one chunk of images after the other; a few of them are in memory."""
     what = _what(split, model, readout)
     total, done = len(split.ids), 0
-    progress(what, done, total)
-    processes = max(1, jobs) if device == "cpu" else 1
+    compute.progress(what, done, total)
+    device = str(compute.torch_device)
+    processes = max(1, compute.jobs) if device == "cpu" else 1
     # Of one size, however many processes: products of matrices round by the size of a batch.
     chunks = split_batches(np.arange(total), _CHUNK)
     tasks = ((split.take(rows), model, readout, device) for rows in chunks)
-    with worker_pool(processes, plugins) as workers:
+    with worker_pool(processes, compute.plugins) as workers:
         parts = in_order(workers, _chunk_features, tasks, ahead=2 * processes)
         for rows, part in zip(chunks, parts, strict=True):
             yield part
             done += len(rows)
-            progress(what, done, total)
+            compute.progress(what, done, total)
 
 
 @cache

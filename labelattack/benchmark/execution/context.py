@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
 from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreError
-from labelattack.measures.run import Compute, Setup, TrainedRun
+from labelattack.measures.run import Setup, TrainedRun
 from labelattack.models import registry as models
 from labelattack.process_cache import on_forget
 from labelattack.registry.spec import Spec
+from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import frozen_network
-from labelattack.training.hardware import resolve_device
 from labelattack.training.loop import Scores
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.protocols.base import Prepared
@@ -44,7 +44,7 @@ def load(dataset: str) -> Splits:
 @lru_cache(maxsize=1)
 def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
     """Readies a dataset and a model for training under a protocol, keeping the last pair."""
-    return protocols.create(protocol).prepare(load(dataset), model, device=resolve_device(device))
+    return protocols.create(protocol).prepare(load(dataset), model, Compute(device))
 
 
 for _cached in (load, prepared, frozen_network):

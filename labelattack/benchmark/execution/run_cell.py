@@ -20,10 +20,11 @@ from labelattack.errors import DatasetError, PluginError
 from labelattack.measures.clean_scores import CleanScores, score
 from labelattack.measures.outcome import Outcome
 from labelattack.measures.request import NOTHING, MeasureRequest
-from labelattack.measures.run import Compute, TrainedRun
+from labelattack.measures.run import TrainedRun
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
 from labelattack.seeding import stream_seed
+from labelattack.training.compute import Compute
 from labelattack.training.distributed import world_size
 from labelattack.training.hardware import resolve_device
 from labelattack.training.isolation import attempt

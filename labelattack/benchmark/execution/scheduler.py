@@ -23,10 +23,9 @@ from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.base import Progress
 from labelattack.measures.base import Measure
 from labelattack.measures.request import NOTHING, MeasureRequest
-from labelattack.measures.run import Compute
 from labelattack.models import registry as models
+from labelattack.training.compute import Compute
 from labelattack.training.distributed import broadcast, check_parallel, is_main_process, world_size
-from labelattack.training.hardware import resolve_device
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.workers import require_main_process
 
@@ -279,16 +278,8 @@ def _prepare(
 ) -> None:
     """In this process, so that features are cached before several others want them."""
     for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
-        device = resolve_device(job.device)
-        protocols.create(protocol).prepare(
-            load(dataset),
-            models.resolve(model),
-            device=device,
-            jobs=jobs,
-            plugins=job.plugins,
-            progress=progress,
-        )
         compute = Compute(job.device, jobs, job.plugins, progress)
+        protocols.create(protocol).prepare(load(dataset), models.resolve(model), compute)
         setup = setup_of(dataset, model, protocol, compute)
         for measure in measures:
             measure.prepare(setup)

@@ -21,9 +21,9 @@ from labelattack.errors import StoreError
 from labelattack.measures._d_score.distributions import AblationLogits
 from labelattack.measures._d_score.sensitivity import Scoring, score_network, usual_grids
 from labelattack.measures.d_score import DScoreSettings
-from labelattack.measures.run import Compute
 from labelattack.models import registry as models
 from labelattack.models.base import read_weights
+from labelattack.training.compute import Compute
 from labelattack.training.protocols import protocol_of_state
 
 

@@ -18,7 +18,6 @@ from labelattack.measures._d_score.scoring import (
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.mutations.base import Stage
 from labelattack.process_cache import ProcessCache
-from labelattack.training.hardware import resolve_device
 from labelattack.training.inputs import ImageInputs
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[AblationLogits
         key = run.splits.fingerprint, run.spec, settings, run.compute.device
         parts, stage = _PARTS.get(key, lambda: _parts(run, settings))
         return ablation_logits_of_head(run.head, parts), test, stage
-    target = resolve_device(run.compute.device)
+    target = run.compute.torch_device
     inputs = ImageInputs(test.images, run.model.preprocessing, target)
     looks, stage = ablation_logits_of_network(run.network, "backbone", inputs, settings)
     return looks, test, stage
@@ -75,20 +74,10 @@ def stage_of(setup: Setup, settings: DScoreSettings) -> Stage:
     Raises:
         ParameterError: If the grid is finer than its map.
     """
-    device = resolve_device(setup.compute.device)
-    return shape_of(setup.splits, setup.spec, settings, device=device)
+    return shape_of(setup.splits, setup.spec, settings, device=setup.compute.torch_device)
 
 
 def _parts(setup: Setup, settings: DScoreSettings) -> tuple[PatchFeatures, Stage]:
-    stage, compute = stage_of(setup, settings), setup.compute
-    parts = patch_features(
-        setup.subset(settings.images, settings.seed),
-        setup.spec,
-        stage,
-        settings,
-        device=str(resolve_device(compute.device)),
-        jobs=compute.jobs,
-        plugins=compute.plugins,
-        progress=compute.progress,
-    )
-    return parts, stage
+    stage = stage_of(setup, settings)
+    chosen = setup.subset(settings.images, settings.seed)
+    return patch_features(chosen, setup.spec, stage, settings, setup.compute), stage

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Progress, Split, Splits
+from labelattack.datasets.base import Split, Splits
 from labelattack.errors import DatasetError, ParameterError
 from labelattack.measures._d_score.ablation import (
     PatchFeatures,
@@ -39,6 +39,7 @@ from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Stage
 from labelattack.registry.spec import Spec
 from labelattack.seeding import generator
+from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import features
 from labelattack.training.inputs import ImageInputs, Inputs, split_batches
 
@@ -196,11 +197,7 @@ def patch_features(
     model: Spec,
     stage: Stage,
     settings: DScoreSettings,
-    *,
-    device: str = "cpu",
-    jobs: int = 1,
-    plugins: tuple[str, ...] = (),
-    progress: Progress = lambda what, done, total: None,
+    compute: Compute,
 ) -> PatchFeatures:
     """Contributions of patches to the pooled features of a frozen backbone, from the cache.
 
@@ -209,20 +206,9 @@ def patch_features(
         model: Resolved spec of the model.
         stage: Map and grid.
         settings: What to measure.
-        device: Where to compute.
-        jobs: Processes.
-        plugins: Plug-in files that those must load.
-        progress: Told of the extraction.
+        compute: Where to compute.
     """
-    found = features(
-        split,
-        model,
-        readout=PatchReadout(stage, settings),
-        device=device,
-        jobs=jobs,
-        plugins=plugins,
-        progress=progress,
-    )
+    found = features(split, model, readout=PatchReadout(stage, settings), compute=compute)
     return PatchFeatures(found["placed"], found.get("shown"))
 
 

@@ -10,13 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Progress, Splits
+from labelattack.datasets.base import Splits
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.labels import PartialLabels
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.models.base import Model
 from labelattack.models.weights import fit as fit_weights
 from labelattack.registry.spec import Spec
+from labelattack.training.compute import Compute
 from labelattack.training.inputs import Inputs
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit, Scores, fit
@@ -91,25 +92,13 @@ class TrainingProtocol(ABC):
         """Learning rates and batch sizes searched by default, the same for every defense."""
 
     @abstractmethod
-    def prepare(
-        self,
-        splits: Splits,
-        model: Spec,
-        *,
-        device: torch.device,
-        jobs: int = 1,
-        plugins: tuple[str, ...] = (),
-        progress: Progress = lambda what, done, total: None,
-    ) -> Prepared:
+    def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
         """Makes the inputs of training, validation and test.
 
         Args:
             splits: The dataset.
             model: Resolved spec of the model.
-            device: Where to compute.
-            jobs: Processes for work that can be divided, such as feature extraction.
-            plugins: Plug-in files that those processes must load.
-            progress: Told of that work.
+            compute: Where to compute.
 
         Raises:
             DatasetError: If an image of any split cannot be read.

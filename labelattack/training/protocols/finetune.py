@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Progress, Splits
+from labelattack.datasets.base import Splits
 from labelattack.datasets.verification import verify
 from labelattack.models import registry as models
 from labelattack.models.base import Model
 from labelattack.registry.spec import Spec
+from labelattack.training.compute import Compute
 from labelattack.training.inputs import ImageInputs
 from labelattack.training.protocols import register
 from labelattack.training.protocols.base import Prepared, TrainingProtocol
@@ -33,21 +33,12 @@ class Finetune(TrainingProtocol):
         """Learning rates and batch sizes of the model."""
         return SearchSpace(lrs=model.learning_rates, batch_sizes=model.batch_sizes)
 
-    def prepare(
-        self,
-        splits: Splits,
-        model: Spec,
-        *,
-        device: torch.device,
-        jobs: int = 1,
-        plugins: tuple[str, ...] = (),
-        progress: Progress = lambda what, done, total: None,
-    ) -> Prepared:
+    def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
         """Images, all of which are decoded once: training might reach a damaged one late."""
         preprocessing = models.create(model).preprocessing
-        verify(splits, one_size=preprocessing.size is None, progress=progress)
+        verify(splits, one_size=preprocessing.size is None, progress=compute.progress)
         train, val, test = (
-            ImageInputs(split.images, preprocessing, device)
+            ImageInputs(split.images, preprocessing, compute.torch_device)
             for split in (splits.train, splits.val, splits.test)
         )
         return Prepared(train, val, test)

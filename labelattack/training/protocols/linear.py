@@ -9,10 +9,11 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Progress, Splits
+from labelattack.datasets.base import Splits
 from labelattack.models.base import Model, Network
 from labelattack.models.weights import without_prefixes
 from labelattack.registry.spec import Spec
+from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import features
 from labelattack.training.inputs import FeatureInputs, Inputs
 from labelattack.training.isolation import attempt
@@ -36,27 +37,12 @@ class Linear(TrainingProtocol):
         """Three learning rates and one batch size, whatever the model."""
         return SearchSpace(lrs=(3e-3, 1e-3, 3e-4), batch_sizes=(16,))
 
-    def prepare(
-        self,
-        splits: Splits,
-        model: Spec,
-        *,
-        device: torch.device,
-        jobs: int = 1,
-        plugins: tuple[str, ...] = (),
-        progress: Progress = lambda what, done, total: None,
-    ) -> Prepared:
+    def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
         """Features of every image, from the cache or computed."""
+        device = compute.torch_device
 
         def inputs(split: str) -> Inputs:
-            found = features(
-                splits.parts[split],
-                model,
-                device=str(device),
-                jobs=jobs,
-                plugins=plugins,
-                progress=progress,
-            )
+            found = features(splits.parts[split], model, compute=compute)
             return FeatureInputs(found["features"], device)
 
         return Prepared(inputs("train"), inputs("val"), inputs("test"))
