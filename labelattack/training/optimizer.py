@@ -66,17 +66,17 @@ def adam_step(parameters: Mapping[AdamSettings, list[Tensor]]) -> Callable[[], o
     if device.type not in _FUSED or kernel_fault(device) is not None:
         return partial(adam(parameters.items(), device).step, None)
     count = torch.zeros((), device=device)
-    means, squares = (
-        {settings: [torch.zeros_like(t) for t in of] for settings, of in parameters.items()}
-        for _ in range(2)
-    )
+    parts = [
+        (of, [torch.zeros_like(t) for t in of], [torch.zeros_like(t) for t in of], settings)
+        for settings, of in parameters.items()
+    ]
 
     @torch.no_grad()
     def step() -> None:
         count.add_(1)
-        for settings, tensors in parameters.items():
+        for tensors, means, squares, settings in parts:
             slopes = [tensor.grad for tensor in tensors if tensor.grad is not None]
-            _fused(tensors, slopes, means[settings], squares[settings], count, settings)
+            _fused(tensors, slopes, means, squares, count, settings)
 
     return step
 
@@ -91,8 +91,9 @@ def _fused(
 ) -> None:
     """The kernel that torch.optim.Adam comes down to, which is no public name of torch."""
     torch._fused_adam_(
-        tensors, slopes, means, squares, [], [count] * len(tensors), **asdict(settings),
-        beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
+        tensors, slopes, means, squares, [], [count] * len(tensors),
+        lr=settings.lr, weight_decay=settings.weight_decay, beta1=0.9, beta2=0.999, eps=1e-8,
+        amsgrad=False, maximize=False,
     )  # fmt: skip
 
 
