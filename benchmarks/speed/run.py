@@ -68,11 +68,11 @@ def draw(path, rows, series):
     for axis, title in ((times, "seconds"), (memory, "peak memory of the process, MiB")):
         axis.set_xscale("log")
         axis.set_title(title, fontsize=9)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="lower right")
     times.set_yscale("log")
     memory.set_ylim(0)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def growth_lines(series):
