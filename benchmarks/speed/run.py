@@ -68,7 +68,7 @@ def draw(path, rows, series):
     for axis, title in ((times, "seconds"), (memory, "peak memory of the process, MiB")):
         axis.set_xscale("log")
         axis.set_title(title, fontsize=9)
-        axis.legend(fontsize=7, loc="lower right")
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.04))
     times.set_yscale("log")
     memory.set_ylim(0)
     figure.tight_layout()
