@@ -39,14 +39,30 @@ class SourceIndex:
     modules: dict[str, str] = field(default_factory=dict)
     registered: dict[str, griffe.Class] = field(default_factory=dict)
     classes: dict[str, griffe.Class] = field(default_factory=dict)
+    unparsed: dict[Path, tuple[str, str]] = field(default_factory=dict)
 
-    def add_file(self, module: str, path: Path) -> None:
-        """Adds the classes of a file.
+    def add_package_file(self, module: str, path: Path) -> None:
+        """Adds the classes of a file: at once if it registers any, else when one is looked for.
+
+        Files that register nothing are half of the source, and most are never looked for.
 
         Raises:
             PluginError: If a name is registered twice.
         """
-        for cls in griffe.visit(module, path, path.read_text(encoding="utf-8")).classes.values():
+        text = path.read_text(encoding="utf-8")
+        if "register(" in text:
+            self.add_file(module, path, text)
+        else:
+            self.unparsed[path] = module, text
+
+    def add_file(self, module: str, path: Path, text: str) -> None:
+        """Adds the classes of a file.
+
+        Raises:
+            PluginError: If a name is registered twice.
+            SyntaxError: If it is not Python.
+        """
+        for cls in griffe.visit(module, path, text).classes.values():
             self.classes[cls.name] = cls
             for name in filter(None, map(_registered_name, cls.decorators)):
                 if name in self.modules:
@@ -76,7 +92,16 @@ class SourceIndex:
 
     def _bases(self, cls: griffe.Class) -> list[griffe.Class]:
         names = (str(base).rpartition(".")[2].partition("[")[0] for base in cls.bases)
-        return [self.classes[name] for name in names if name in self.classes]
+        return [base for name in names if (base := self.find(name)) is not None]
+
+    def find(self, name: str) -> griffe.Class | None:
+        """Class of a name at the top level of a file; None if there is none."""
+        if name not in self.classes:
+            for path, (module, text) in list(self.unparsed.items()):
+                if f"class {name}" in text:
+                    del self.unparsed[path]
+                    self.add_file(module, path, text)
+        return self.classes.get(name)
 
     def _parameters(self, cls: griffe.Class) -> dict[str, Parameter]:
         parameters: dict[str, Parameter] = {}

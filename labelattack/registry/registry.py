@@ -15,8 +15,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property, lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, SelectableGroups, entry_points
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args
@@ -229,13 +229,13 @@ class Registry(Generic[T]):
         spec = importlib.util.find_spec(self.package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
             for path in sorted(Path(folder).glob("*.py")):
-                index.add_file(f"{self.package}.{path.stem}", path)
+                index.add_package_file(f"{self.package}.{path.stem}", path)
         return index
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
         points: dict[str, EntryPoint] = {}
-        for point in entry_points(group=self.group):
+        for point in _installed(tuple(sys.path)).select(group=self.group):
             other = points.setdefault(point.name, point)
             if other.value != point.value:
                 raise PluginError(
@@ -268,11 +268,13 @@ class Registry(Generic[T]):
             return self._builtin.declaration(name, "built-in")
         try:
             module, path, title = self._home(name)
-            index = SourceIndex(classes=dict(self._builtin.classes))
-            index.add_file(module, path)
-            if title not in index.classes:
+            index = SourceIndex(
+                classes=dict(self._builtin.classes), unparsed=dict(self._builtin.unparsed)
+            )
+            index.add_file(module, path, path.read_text(encoding="utf-8"))
+            if (cls := index.find(title)) is None:
                 raise PluginError(f"'{path}' has no class '{title}' at its top level")
-            index.registered[name] = index.classes[title]
+            index.registered[name] = cls
             return index.declaration(name, "plug-in")
         except Exception as error:  # one broken file must not break the whole list
             reason = f"source cannot be read: {type(error).__name__}: {error}"
@@ -330,3 +332,9 @@ def import_error(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ended the program (SystemExit: {error.code}) instead of registering something"
     return f"{type(error).__name__}: {error}"
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> EntryPoints | SelectableGroups:
+    """Entry points of all distributions on ``sys.path``; one look at them serves every kind."""
+    return entry_points()
