@@ -104,7 +104,7 @@ def test_every_loss_can_be_batched(spec):
 
 
 class Branches(PartialLabelLoss):
-    """AblationLogits at a value, which no mapped call can."""
+    """Looks at a value, which no mapped call can."""
 
     def loss(self, logits, step):
         value = positive_term(logits).mean()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,15 @@ def test_two_measures_cannot_have_a_metric_of_one_name(
     says = f"measure 'confidence' must have metrics of other names than {owner}, got '{metric}'"
     assert says in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "results").exists()
+
+
+def test_a_measure_whose_plug_in_is_broken_is_told_with_the_reason(monkeypatch, tmp_path, capsys):
+    from labelattack import measures
+
+    point = EntryPoint("broken", "no_such_module:Broken", measures.registry.group)
+    monkeypatch.setitem(measures.registry.__dict__, "_entry_points", {"broken": point})
+    assert exit_code(monkeypatch, tmp_path, ("bench", "--measures", "broken")) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "measure 'broken' from plug-in 'no_such_module:Broken' cannot be imported" in said
+    # Who does not name it is left alone.
+    assert exit_code(monkeypatch, tmp_path, ("bench", "--dry-run", "--seeds", "1")) == 0

@@ -367,14 +367,14 @@ def test_a_component_of_the_main_script_is_refused_at_once(tmp_path, on_input, w
 def test_no_loss_is_shown_a_hidden_label_before_it_trains(tmp_path):
     seen = []
 
-    class AblationLogits(PartialLabelLoss):
+    class Looks(PartialLabelLoss):
         def bind(self, task):
             seen.append(task.labels)
 
         def loss(self, logits, step):
             return logits.mean()
 
-    defenses.register("looks")(AblationLogits)
+    defenses.register("looks")(Looks)
     cells = grid_of(SMALL_DIGITS, "linear", attacks=("single-positive",), defenses=("looks",))
     run_grid(cells, RecordStore(tmp_path / "store"))
     assert len(seen) > 1 and all((labels.positives.sum(axis=1) <= 1).all() for labels in seen)

@@ -174,11 +174,12 @@ def measure_named(name: str) -> type[Measure]:
 
     Raises:
         UnknownNameError: If there is none of that name.
+        PluginError: If the plug-in that declares it cannot be imported.
     """
-    known = taken_measures()
-    if name not in known:
-        raise unknown("measure", name, known)
-    return known[name]
+    cls = registry.get(name) if name in registry.names() else None
+    if cls is None or not issubclass(cls, Measure):
+        raise unknown("measure", name, taken_measures())
+    return cls
 
 
 def taken_measures() -> dict[str, type[Measure]]:

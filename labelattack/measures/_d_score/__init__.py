@@ -1,1 +1,1 @@
-"""PatchFeatures of the D-Score."""
+"""Computation of the D-Score."""
