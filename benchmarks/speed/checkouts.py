@@ -54,7 +54,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--groups", default="", help="numbers of groups, 0,5; all by default")
     chosen = parser.parse_args()
-    ours, theirs = Side(HERE), Side(chosen.other.resolve())
+    other = chosen.other.resolve()
+    ours, theirs = Side(HERE), Side(other)
     groups = [int(n) for n in chosen.groups.split(",") if n] or range(ours.groups)
     for group in groups:
         times = {ours: [], theirs: []}
@@ -62,7 +63,7 @@ def main():
             for side in (ours, theirs) if number % 2 else (theirs, ours):
                 times[side].append(side.seconds(group))
         what = f"group {group} of the grid"
-        found = row(what, chosen.other.name, times[ours], times[theirs], "cost")
+        found = row(what, other.name, times[ours], times[theirs], "cost")
         print(lines([found])[-1], flush=True)
 
 
