@@ -96,6 +96,7 @@ class PerturbedMeasure(Measure):
     """A measure of mAP on perturbed test images; its outcomes are Perturbed."""
 
     version: ClassVar[int] = VERSION
+    summary: ClassVar[type[Summary]] = PerturbedSummary
 
     def is_outcome(self, outcome: Outcome) -> bool:
         """Whether an outcome is of these settings and of this version."""

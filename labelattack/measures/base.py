@@ -30,6 +30,7 @@ class Measure(BaseModel, ABC):
     Attributes:
         version: Raised whenever equal settings give other numbers than before.
         outcome: Class of its outcomes.
+        summary: Class of its summaries.
         metrics: Its numbers.
         on: ``selected runs`` if it is taken only of the runs that boards show, because it takes
             longer than training: where several recipes are searched, of the selected one.
@@ -39,6 +40,7 @@ class Measure(BaseModel, ABC):
 
     version: ClassVar[int] = 1
     outcome: ClassVar[type[Outcome]] = MeasuredValues
+    summary: ClassVar[type[Summary]] = MetricsSummary
     metrics: ClassVar[tuple[Metric, ...]]
     on: ClassVar[Literal["every run", "selected runs"]] = "every run"
 
@@ -181,9 +183,11 @@ class Derived(ABC):
     """A measure derived from the runs of a board: nothing is stored, nothing has to be asked for.
 
     Attributes:
+        summary: Class of its summaries.
         metrics: Its numbers.
     """
 
+    summary: ClassVar[type[Summary]]
     metrics: ClassVar[tuple[Metric, ...]]
 
     @classmethod

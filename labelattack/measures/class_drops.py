@@ -35,6 +35,7 @@ class ClassDropsSummary(Summary):
 class ClassDrops(Derived):
     """Average precision that each class loses to the full-label reference."""
 
+    summary: ClassVar[type[Summary]] = ClassDropsSummary
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("worst_drop", "worst class", higher_is_better=False, unit="points"),
     )

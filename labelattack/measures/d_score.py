@@ -129,6 +129,7 @@ class DScoreSettings(Measure):
 
     version: ClassVar[int] = VERSION
     outcome: ClassVar[type[Outcome]] = Diagnosis
+    summary: ClassVar[type[Summary]] = DScoreSummary
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("robustness", "robustness", higher_is_better=False),
         Metric("fitness", "fitness"),

@@ -41,6 +41,7 @@ class LabelRemovalSummary(Summary):
 class LabelRemoval(Derived):
     """Robustness to label removal: area under mAP against removal rate."""
 
+    summary: ClassVar[type[Summary]] = LabelRemovalSummary
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("area", "area"),)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -11,11 +12,12 @@ from pydantic import (
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from labelattack.benchmark.boards.reliability import reliability_warnings
 from labelattack.benchmark.store.record import Record, points
-from labelattack.measures.request import derived_measures, measure_named, place_of
+from labelattack.measures.request import derived_measures, known_measures, measure_named, place_of
 from labelattack.measures.summary import MetricSummary, Summary
 from labelattack.metrics.statistics import Estimate, estimate
 
@@ -104,6 +106,27 @@ class Row(BaseModel):
         """
         summary = self.measured.get(measure)
         return None if summary is None else summary.metric(name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, data: Any) -> Any:
+        """Puts summaries together, wherever the format has them."""
+        if not isinstance(data, Mapping) or "measured" in data:
+            return data
+        fields = dict(data)
+        found = fields.pop("measures", None) or {}
+        for name, own in _FIELDS.items():
+            if not own:
+                found[name] = fields.pop(name, None)
+            elif any((values := {field: fields.pop(field, None) for field in own}).values()):
+                found[name] = values
+        known = known_measures()
+        fields["measured"] = {
+            name: known[name].summary.model_validate(value)
+            for name, value in found.items()
+            if value is not None and name in known
+        }
+        return fields
 
     @model_serializer(mode="wrap")
     def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
