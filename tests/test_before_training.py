@@ -217,12 +217,12 @@ def test_equal_reasons_of_failed_runs_are_counted(told, tmp_path):
     assert code == 1 and err.count("on purpose") == 1 and "5 more runs" in err
 
 
-def labelled(photos, val, train=None, test=None):
-    """The dataset with columns of other labels in some splits."""
-    lines = ["image_id,cat,dog"]
+def labelled(photos, val, train=None, test=None, third=False):
+    """The dataset with columns of other labels in some splits, and perhaps a column of both."""
+    lines = ["image_id,cat,dog" + ",cow" * third]
     for i in range(20):
         of = train if i < 10 else val if i < 14 else test
-        lines.append(f"{i}.bmp,{of or f'{i % 2},{(i // 2) % 2}'}")
+        lines.append(f"{i}.bmp,{of or f'{i % 2},{(i // 2) % 2}'}" + f",{i % 2}" * third)
     (photos.root / "labels.csv").write_text("\n".join(lines))
 
 
@@ -250,18 +250,20 @@ def test_an_attack_that_leaves_nothing_to_choose_by_is_told(tmp_path):
 
 
 def test_classes_that_cannot_choose_or_be_scored_are_told(photos):
-    labelled(photos, "1,0", test="1,0")
+    labelled(photos, "1,0", test="1,0", third=True)
     notes = " | ".join(datasets.create(photos.spec).load().warnings)
     assert "no positive in val for 1 classes: dog" in notes
     assert "no positive in test for 1 classes: dog" in notes
-    assert "no negative in test for 1 classes: cat" in notes
+    assert "no negative in test for 1 classes: cat; their AP is undefined" in notes
 
 
 def test_boards_say_which_classes_do_not_count(photos, told):
-    labelled(photos, "1,0", test="1,0")
+    labelled(photos, "1,0", test="1,0", third=True)
     _, out, _ = told(*bench(photos.spec))
-    assert "mAP leaves out 1 class without a positive in test" in out
-    assert "mAP counts cat with the AP of 1 that any model has" in out
+    assert (
+        "mAP leaves out 2 classes without a positive or without a negative in test: cat, dog"
+        in (" ".join(out.split()))
+    )
 
 
 # --- what stops a run in its middle

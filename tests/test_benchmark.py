@@ -30,6 +30,8 @@ from labelattack.benchmark.selection import best_on_validation
 from labelattack.benchmark.store.failures import failure_lines
 from labelattack.benchmark.store.record import CleanScores, Record
 from labelattack.benchmark.store.store import FORMAT, RecordStore
+from labelattack.datasets.base import Split
+from labelattack.datasets.images import ArrayImages
 from labelattack.defenses.base import PartialLabelLoss
 from labelattack.errors import ParameterError, StoreError
 from labelattack.files.storage import written_whole
@@ -230,15 +232,17 @@ def test_a_failing_cell_is_recorded_and_the_grid_goes_on(store, bad_loss):
 
 
 def test_validation_labels_follow_the_attack():
-    clean = np.random.default_rng(0).random((60, 5)) < 0.4
+    labels = np.random.default_rng(0).random((60, 5)) < 0.4
+    ids = [str(row) for row in range(60)]
+    clean = Split(ArrayImages(np.zeros((60, 4, 4), np.uint8)), labels, ids)
     targeted = validation_labels(attacks.create("targeted"), clean, "attacked", seed=0)
     assert targeted.rule == "hidden as negative" and targeted.scored is None
-    assert targeted.labels.sum() < clean.sum()
+    assert targeted.labels.sum() < labels.sum()
     random = validation_labels(attacks.create("random"), clean, "attacked", seed=0)
     assert random.rule == "observed cells" and not random.scored.all()
     assert not (random.labels & ~random.scored).any()
     chosen = validation_labels(attacks.create("targeted"), clean, "clean", seed=0)
-    assert np.array_equal(chosen.labels, clean) and chosen.rule == "clean validation labels"
+    assert np.array_equal(chosen.labels, labels) and chosen.rule == "clean validation labels"
 
 
 def test_clean_labels_never_reach_a_defense_or_its_selection(monkeypatch):

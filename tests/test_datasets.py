@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from labelattack import datasets
-from labelattack.datasets.base import Split
+from labelattack.datasets.base import Split, saturated
 from labelattack.datasets.images import ArrayImages
 from labelattack.datasets.voc import CLASSES
 from labelattack.errors import DatasetError, LabelError, ParameterError
@@ -34,15 +34,16 @@ def test_digits_labels_say_what_is_there():
 def test_test_labels_without_a_positive_that_counts_are_refused():
     """Otherwise every run would be trained before it is found that it cannot be scored."""
     splits = datasets.create("digits:train=10,val=10,test=10").load()
-    for labels, scored in ((False, True), (True, False)):
-        like = np.ones_like(splits.test.labels)
-        test = replace(splits.test, labels=like & labels, scored=like & scored)
+    images, ids = splits.test.images, splits.test.ids
+    like = np.ones_like(splits.test.labels)
+    for labels, known in ((False, True), (True, False)):
+        test = Split(images, like & labels, ids, like & known)
         with pytest.raises(DatasetError, match="test labels must have a positive that counts"):
             replace(splits, test=test)
-    with pytest.raises(
-        DatasetError, match=r"scored must have the shape .* \(10, 10\), got \(9, 10"
-    ):
-        replace(splits.test, scored=like[1:])
+    with pytest.raises(DatasetError, match="a known positive and a known negative, got 10 classes"):
+        replace(splits, test=Split(images, like, ids))
+    with pytest.raises(DatasetError, match=r"known must have the shape .* \(10, 10\), got \(9, 10"):
+        Split(images, like, ids, like[1:])
 
 
 def test_digits_seeds_differ():
@@ -80,11 +81,11 @@ def test_voc_layout(voc):
     splits = datasets.create(f"voc:root={voc}").load()
     assert (len(splits.train.ids), len(splits.val.ids), len(splits.test.ids)) == (6, 2, 4)
     cat = CLASSES.index("cat")
-    assert not splits.test.scored[1, cat] and splits.test.scored.sum() == 4 * 20 - 1
+    assert not splits.test.known[1, cat] and splits.test.known.sum() == 4 * 20 - 1
     assert not splits.test.labels[1, cat]
-    assert splits.train.scored is None and splits.train.images[0].shape == (8, 12, 3)
+    assert splits.train.known is None and splits.train.images[0].shape == (8, 12, 3)
     counted = datasets.create(f"voc:root={voc},difficult=negative").load()
-    assert counted.test.scored is None
+    assert counted.test.known is None
 
 
 def test_voc_missing_images_are_counted_and_tolerated_up_to_a_share(voc):
@@ -181,18 +182,19 @@ def test_table_errors(table):
 
 def test_classes_without_a_positive_are_reported(tmp_path):
     labels = np.zeros((20, 2), np.int8)
-    labels[:, 0] = 1
+    labels[::2, 0] = 1
     np.save(tmp_path / "y.npy", labels)
     np.save(tmp_path / "x.npy", np.zeros((20, 6, 6), np.uint8))
     splits = datasets.create(f"table:labels={tmp_path}/y.npy,images={tmp_path}/x.npy").load()
     assert any("no positive in test for 1 classes: 1" in note for note in splits.warnings)
 
 
-def test_only_cells_that_count_make_a_class_saturated():
+def test_only_known_entries_make_a_class_saturated():
     """Columns: all positive; positive where it counts; positive only where it does not; mixed."""
     labels = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
-    scored = np.array([[1, 1, 0, 1], [1, 0, 0, 1]], bool)
+    known = np.array([[1, 1, 0, 1], [1, 0, 0, 1]], bool)
     images = ArrayImages(np.zeros((2, 4, 4), np.uint8))
-    split = Split(images, labels, ["a", "b"], scored)
-    assert split.saturated.tolist() == [True, True, False, False]
-    assert split.positives.tolist() == (labels & scored).tolist()
+    split = Split(images, labels, ["a", "b"], known)
+    assert saturated(split).tolist() == [True, True, False, False]
+    assert split.labels.tolist() == (labels & known).tolist()
+    assert split.counted.tolist() == known.tolist()

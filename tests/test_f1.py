@@ -48,7 +48,7 @@ def a_run(validation_labels):
     shift = np.array([-2.0, 0.0, 1.0, 3.0])
     noise = rng.normal(scale=0.3, size=(2, 30, 4))
     val, test = ((2 * labels - 1 + shift + part).astype(np.float32) for part in noise)
-    split = SimpleNamespace(labels=labels, scored=None)
+    split = SimpleNamespace(labels=labels, counted=None)
     return SimpleNamespace(
         splits=SimpleNamespace(test=split, classes=tuple("abcd")), scores=test,
         validation_scores=val, validation_labels=validation_labels and ValidationLabels(labels, None, ""),

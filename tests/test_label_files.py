@@ -13,6 +13,7 @@ import pytest
 from labelattack import datasets
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
+from labelattack.datasets.base import Split
 from labelattack.errors import LabelAttackError, LabelError
 from labelattack.labels import LabelTable, PartialLabels, decode, read_labels, write_labels
 from labelattack.measures._d_score.plots import Point, draw_scatter
@@ -214,10 +215,11 @@ def test_an_image_is_in_one_split(table):
         match=r"once, got '0.png' at row 0 of train and '0.png' at row 0 of test .4 such",
     ):
         replace(splits, test=splits.train)
+    train = splits.train
     with pytest.raises(LabelAttackError, match="once, got '0.png' at row 0 and './0.png' at row 3"):
-        replace(splits.train, ids=["0.png", "1", "2", "./0.png"])
+        Split(train.images, train.labels, ["0.png", "1", "2", "./0.png"])
     with pytest.raises(LabelAttackError, match="ids of a split must be text, got 3"):
-        replace(splits.train, ids=["0", "1", "2", 3])
+        Split(train.images, train.labels, ["0", "1", "2", 3])
 
 
 # --- attacked labels say so

@@ -10,6 +10,7 @@ from labelattack import datasets
 from labelattack.datasets import coco as coco_file
 from labelattack.datasets.dataset_card import checksum
 from labelattack.errors import DatasetError
+from labelattack.labels import PartialLabels
 from labelattack.testing import dataset_checks
 from tests.official import make_coco, make_nus_wide, make_voc, picture
 
@@ -157,8 +158,12 @@ def specs_of(root):
 
 def test_checksum_is_of_shape_and_bits():
     labels = np.eye(3, 8, dtype=np.bool_)
-    assert checksum(labels) != checksum(labels.reshape(8, 3)) != checksum(labels[:2])
-    assert checksum(labels) == checksum(np.asfortranarray(labels))
+    of, full = checksum, PartialLabels.full
+    assert of(full(labels)) != of(full(labels.reshape(8, 3))) != of(full(labels[:2]))
+    assert of(full(labels)) == of(full(np.asfortranarray(labels)))
+    gaps = PartialLabels(labels, np.arange(24).reshape(3, 8) != 5)
+    entries = PartialLabels.from_entries((3, 8), *np.nonzero(gaps.observed), gaps.known_values)
+    assert of(full(labels)) != of(gaps) == of(entries)
 
 
 def test_real_voc_has_the_published_labels(data_root):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, PluginError
-from labelattack.labels import BoolArray, PartialLabels, check_matrix
+from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import generator, raw_words
 
 _BLOCK = 1 << 18  # entries handled at a time
@@ -22,13 +22,17 @@ class LabelAttack(ABC):
     """A label-removal attack: returns a mask of the labels that stay known; cannot change a label.
 
     Subclass as a keyword-only frozen dataclass whose fields are the attack's parameters, implement
-    [observe][labelattack.attacks.base.LabelAttack.observe], and register it. For one seed, the
-    labels removed at a smaller rate must be a subset of those removed at a larger rate.
+    [observe][labelattack.attacks.base.LabelAttack.observe] on the matrix of labels or
+    [keep][labelattack.attacks.base.LabelAttack.keep] on the list of known entries, and register it.
+    Where some labels are not known to begin with, only ``keep`` sees which; it also never needs the
+    matrix, which for millions of images does not fit in memory. For one seed, the labels removed at
+    a smaller rate must be a subset of those removed at a larger rate.
 
     Attributes:
         version: Raise it whenever the attack's output changes; results of two versions never mix.
         source: Publication of the attack.
-        rate_of: Population of which ``rate``, if the attack has one, is a share.
+        rate_of: Population of which ``rate``, if the attack has one, is a share: of the known
+            positives, or of all known labels.
     """
 
     version: ClassVar[int] = 1
@@ -40,40 +44,68 @@ class LabelAttack(ABC):
         """Selects the labels that stay known.
 
         Args:
-            labels: Clean labels, bool ``[images, labels]``; read-only.
+            labels: Known positives, bool ``[images, labels]``; read-only.
             rng: The only permitted source of randomness.
 
         Returns:
-            bool ``[images, labels]``, True where the label stays known.
+            bool ``[images, labels]``, True where the label stays known. It does not matter what it
+            says of entries that are not known to begin with.
         """
 
-    @final
-    def __call__(self, labels: BoolArray, *, seed: int) -> PartialLabels:
-        """Attacks clean labels.
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
+        """Selects, of the known entries, those that stay known; by default as ``observe`` says.
 
         Args:
-            labels: Clean labels, bool ``[images, labels]``; rows without positives are legal.
+            labels: Labels, all of them known or not.
+            rng: The only permitted source of randomness.
+
+        Returns:
+            bool ``[known]``, image by image, True where the label stays known.
+        """
+        mask = self._checked("observe", self.observe(labels.positives, rng), labels.shape)
+        return mask.reshape(-1) if labels.is_complete else mask[labels.observed]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Derives ``observe`` for an attack that implements ``keep``."""
+        super().__init_subclass__(**kwargs)
+        if "keep" in vars(cls) and "observe" not in vars(cls):
+            cls.observe = _of_full_labels  # type: ignore[method-assign]
+
+    @final
+    def __call__(self, labels: BoolArray | PartialLabels, *, seed: int) -> PartialLabels:
+        """Attacks labels.
+
+        Args:
+            labels: Complete labels, bool ``[images, labels]``, or labels of which some are unknown
+                to begin with; rows without positives are legal.
             seed: Non-negative; the same seed gives the same result on every machine.
 
         Returns:
             The partial labels that remain.
 
         Raises:
-            LabelError: If ``labels`` is not a bool matrix.
-            PluginError: If the attack returns anything but a mask of the labels' shape.
+            LabelError: If ``labels`` is neither.
+            PluginError: If the attack returns anything but a mask of the right shape.
         """
-        check_matrix("labels", labels)
+        partial = labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels)
         if seed < 0:
             raise LabelError(f"seed must be at least 0, got {seed}")
-        frozen = labels.copy()
-        frozen.setflags(write=False)
-        mask = self.observe(frozen, generator(seed, "attack"))
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != labels.shape:
+        kept = self.keep(partial, generator(seed, "attack"))
+        return partial.keep(self._checked("keep", kept, partial.known_values.shape))
+
+    def _checked(self, method: str, mask: Any, shape: tuple[int, ...]) -> BoolArray:
+        """A mask as the attack returned it; raises PluginError unless it has the shape."""
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
             got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask)
             raise PluginError(
-                f"{type(self).__name__}.observe must return a bool array {labels.shape}, got {got}"
+                f"{type(self).__name__}.{method} must return a bool array {shape}, got {got}"
             )
-        return PartialLabels(frozen, mask)
+        return mask
+
+
+def _of_full_labels(self: LabelAttack, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """Selects the labels that stay known of complete ones."""
+    return self.keep(PartialLabels.full(labels), rng).reshape(labels.shape)
 
 
 def draw_share(candidates: BoolArray, rate: float, rng: np.random.Generator) -> BoolArray:
@@ -123,20 +155,37 @@ def draw_per_image(
     Returns:
         bool ``[images, labels]``; for one generator state, nested in the counts.
     """
-    images, labels = candidates.shape
-    per_row = np.count_nonzero(candidates, axis=1)
-    quota = np.clip(counts, 0, per_row)[:, None]
-    # Within a row, entries are ordered by the high bits of their words (without as many low bits as
-    # are needed to number all rows and candidates), then by position. 32-bit keys, where they
-    # fit, sort twice as fast as 64-bit ones.
-    unused = max(images - 1, 1).bit_length() + max(int(per_row.sum()) - 1, 1).bit_length()
     drawn = np.zeros(candidates.shape, dtype=np.bool_)
-    rows = max(_BLOCK // max(labels, 1), 1)
+    drawn[candidates] = draw_within(np.count_nonzero(candidates, axis=1), counts, rng)
+    return drawn
+
+
+def draw_within(
+    available: NDArray[np.int64], counts: NDArray[np.int64], rng: np.random.Generator
+) -> BoolArray:
+    """Draws ``counts[i]`` of the ``available[i]`` candidates of image i uniformly.
+
+    Args:
+        available: Number of candidates of each image, int64 ``[images]``.
+        counts: Number to draw, int64 ``[images]``; more than the candidates draws all.
+        rng: Source of randomness.
+
+    Returns:
+        Mask of all candidates, image by image, bool ``[sum of available]``; for one generator
+        state, nested in the counts.
+    """
+    images, total = len(available), int(available.sum())
+    quota = np.clip(counts, 0, available)[:, None]
+    # Within an image, candidates are ordered by the high bits of their words (without as many low
+    # bits as are needed to number all images and candidates), then by position. 32-bit keys, where
+    # they fit, sort twice as fast as 64-bit ones.
+    unused = max(images - 1, 1).bit_length() + max(total - 1, 1).bit_length()
+    drawn = np.empty(total, dtype=np.bool_)
+    rows, done = max(_BLOCK // max(int(available.max(initial=1)), 1), 1), 0
     for block in (slice(first, first + rows) for first in range(0, images, rows)):
-        inside, many = candidates[block], per_row[block, None]
+        many = available[block, None]
         width = int(many.max(initial=1))
-        # Candidates are packed to the left, unless some row is full.
-        filled = inside if width == labels else np.arange(width) < many
+        filled = np.arange(width) < many  # candidates are packed to the left
         place_bits = max(width - 1, 1).bit_length()
         dtype = np.uint32 if 64 - unused + place_bits <= 32 else np.uint64
         keys = np.full(filled.shape, np.iinfo(dtype).max, dtype=dtype)  # the rest comes last
@@ -145,5 +194,6 @@ def draw_per_image(
         keys |= np.arange(width, dtype=dtype)
         last = np.take_along_axis(np.sort(keys, axis=1), quota[block] - 1, axis=1)
         chosen = (keys <= last) & (quota[block] > 0)
-        drawn[block][inside] = chosen[filled]
+        drawn[done : done + len(words)] = chosen[filled]
+        done += len(words)
     return drawn

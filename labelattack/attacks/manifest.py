@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from labelattack.attacks.base import LabelAttack
 from labelattack.labels import BoolArray, Encoding, PartialLabels
@@ -16,15 +17,16 @@ class Manifest(BaseModel):
         seed: Seed of the attack.
         images: Number of rows.
         labels: Number of columns.
-        positives: Clean positives, ``t_p`` in the paper.
-        negatives: Clean negatives, ``t_n``.
+        unknown: Entries that were not known before the attack either; all else counts known ones.
+        positives: Positives before the attack, ``t_p`` in the paper.
+        negatives: Negatives before the attack, ``t_n``.
         removed_positives: Positives hidden.
         removed_negatives: Negatives hidden.
         requested_rate: The attack's ``rate``, None if it has none.
         rate_of: Population of which that rate is a share.
         realised_rate: Share of ``rate_of`` actually removed; None if there were none.
         positives_removed: Share of positives removed, in [0, 1]; None without positives.
-        q_hat: Share of all labels removed, in [0, 1] (the paper's q-hat, Section III-A).
+        q_hat: Share of all known labels removed, in [0, 1] (the paper's q-hat, Section III-A).
         emptied_images: Number of images that lost all their positives.
         removed_per_class: Removed positives and negatives of each class.
         removed_per_image: Labels removed from each image.
@@ -38,6 +40,7 @@ class Manifest(BaseModel):
     seed: int
     images: int
     labels: int
+    unknown: int = Field(default=0, exclude_if=lambda count: not count)
     positives: int
     negatives: int
     removed_positives: int
@@ -54,7 +57,11 @@ class Manifest(BaseModel):
 
 
 def manifest(
-    attack: LabelAttack, spec: str, seed: int, clean: BoolArray, attacked: PartialLabels
+    attack: LabelAttack,
+    spec: str,
+    seed: int,
+    clean: BoolArray | PartialLabels,
+    attacked: PartialLabels,
 ) -> Manifest:
     """Counts the labels that an attack removed.
 
@@ -62,36 +69,41 @@ def manifest(
         attack: The attack.
         spec: Its resolved spec.
         seed: Seed of the attack.
-        clean: Clean labels, bool ``[images, labels]``.
+        clean: Labels before the attack, bool ``[images, labels]`` where all are known.
         attacked: The partial labels that remain.
 
     Returns:
         The manifest.
     """
-    lost_positive = clean & attacked.hidden
-    lost_negative = ~clean & attacked.hidden
-    positives, removed = int(clean.sum()), int(attacked.hidden.sum())
-    positive_share = _share(int(lost_positive.sum()), positives)
-    q_hat = _share(removed, clean.size)
+    before = clean if isinstance(clean, PartialLabels) else PartialLabels.full(clean)
+    # Entries only disappear, so counts before and after tell what was removed.
+    lost = before.per_class() - attacked.per_class()
+    positive, still_positive = before.known_values, attacked.known_values
+    lost_positive = before.per_class(positive) - attacked.per_class(still_positive)
+    positives, known = int(np.count_nonzero(positive)), len(positive)
+    removed_positives, removed = int(lost_positive.sum()), int(lost.sum())
+    positive_share, q_hat = _share(removed_positives, positives), _share(removed, known)
+    emptied = (before.per_image(positive) > 0) & (attacked.per_image(still_positive) == 0)
     return Manifest(
         attack=spec,
         seed=seed,
-        images=clean.shape[0],
-        labels=clean.shape[1],
+        images=before.shape[0],
+        labels=before.shape[1],
+        unknown=before.shape[0] * before.shape[1] - known,
         positives=positives,
-        negatives=clean.size - positives,
-        removed_positives=int(lost_positive.sum()),
-        removed_negatives=int(lost_negative.sum()),
+        negatives=known - positives,
+        removed_positives=removed_positives,
+        removed_negatives=removed - removed_positives,
         requested_rate=getattr(attack, "rate", None),
         rate_of=attack.rate_of,
         realised_rate=positive_share if attack.rate_of == "positives" else q_hat,
         positives_removed=positive_share,
         q_hat=q_hat,
-        emptied_images=int((clean.any(axis=1) & ~attacked.positives.any(axis=1)).sum()),
+        emptied_images=int(np.count_nonzero(emptied)),
         removed_per_class=list(
-            zip(lost_positive.sum(axis=0).tolist(), lost_negative.sum(axis=0).tolist(), strict=True)
+            zip(lost_positive.tolist(), (lost - lost_positive).tolist(), strict=True)
         ),
-        removed_per_image=attacked.hidden.sum(axis=1).tolist(),
+        removed_per_image=(before.per_image() - attacked.per_image()).tolist(),
     )
 
 

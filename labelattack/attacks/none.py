@@ -9,17 +9,17 @@ import numpy as np
 
 from labelattack.attacks import register
 from labelattack.attacks.base import LabelAttack
-from labelattack.labels import BoolArray
+from labelattack.labels import BoolArray, PartialLabels
 
 
 @register("none")
 @dataclass(frozen=True, kw_only=True)
 class NoAttack(LabelAttack):
-    """Leaves every label known."""
+    """Leaves every label as known as it is."""
 
     source: ClassVar[str] = "control"
 
-    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps all labels."""
         del rng
-        return np.ones_like(labels)
+        return np.ones_like(labels.known_values)

@@ -9,19 +9,19 @@ import numpy as np
 from pydantic import Field
 
 from labelattack.attacks import register
-from labelattack.attacks.base import LabelAttack, draw_per_image, draw_share
-from labelattack.labels import BoolArray
+from labelattack.attacks.base import LabelAttack, draw_share, draw_within
+from labelattack.labels import BoolArray, PartialLabels
 
 
 @register("random")
 @dataclass(frozen=True, kw_only=True)
 class RandomAttack(LabelAttack):
-    """R_q: removes a share of all labels, without regard to their sign.
+    """R_q: removes a share of all known labels, without regard to their sign.
 
     Args:
         rate: Share of the labels that is removed, in [0, 1].
-        scope: ``dataset`` removes exactly round(rate * labels) cells drawn over the data set;
-            ``image`` removes round(rate * classes) of every image.
+        scope: ``dataset`` removes exactly round(rate * labels) entries drawn over the data set;
+            ``image`` removes round(rate * n) of the n known entries of every image.
     """
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. III-A"
@@ -29,10 +29,9 @@ class RandomAttack(LabelAttack):
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4
     scope: Literal["dataset", "image"] = "dataset"
 
-    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps the labels that are not drawn."""
-        everything = np.ones_like(labels)
         if self.scope == "dataset":
-            return ~draw_share(everything, self.rate, rng)
-        counts = np.full(len(labels), round(self.rate * labels.shape[1]), dtype=np.int64)
-        return ~draw_per_image(everything, counts, rng)
+            return ~draw_share(np.ones_like(labels.known_values), self.rate, rng)
+        known = labels.per_image()
+        return ~draw_within(known, np.rint(self.rate * known).astype(np.int64), rng)

@@ -8,18 +8,20 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from labelattack.attacks import register
-from labelattack.attacks.base import LabelAttack, draw_per_image
-from labelattack.labels import BoolArray
+from labelattack.attacks.base import LabelAttack, draw_within
+from labelattack.labels import BoolArray, PartialLabels
 
 
 @register("single-positive")
 @dataclass(frozen=True, kw_only=True)
 class SinglePositiveAttack(LabelAttack):
-    """T_s: keeps one positive per image, drawn uniformly, and nothing else."""
+    """T_s: keeps one known positive per image, drawn uniformly, and nothing else."""
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. IV-C"
     rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
 
-    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps one positive of each image that has one."""
-        return draw_per_image(labels, np.ones(len(labels), dtype=np.int64), rng)
+        kept = labels.known_values.copy()
+        kept[kept] = draw_within(labels.per_image(kept), np.ones(len(labels), np.int64), rng)
+        return kept

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from labelattack.attacks import register
-from labelattack.attacks.base import LabelAttack, draw_per_image, draw_share
-from labelattack.labels import BoolArray
+from labelattack.attacks.base import LabelAttack, draw_share, draw_within
+from labelattack.labels import BoolArray, PartialLabels
 
 
 @register("targeted")
@@ -19,7 +19,7 @@ class TargetedAttack(LabelAttack):
     """T_q: removes a share of the positives, and all negatives.
 
     Args:
-        rate: Share of the positives that is removed, in [0, 1].
+        rate: Share of the known positives that is removed, in [0, 1].
         scope: ``dataset`` removes exactly round(rate * positives), drawn uniformly over the data
             set; ``image`` removes floor(rate * n) of an image's n positives, never its last.
         keep_negatives: Keep negatives known, as the paper's introduction (not its method) says.
@@ -32,14 +32,17 @@ class TargetedAttack(LabelAttack):
     scope: Literal["dataset", "image"] = "dataset"
     keep_negatives: bool = False
 
-    def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps the positives that are not drawn."""
+        positive = labels.known_values
         if self.scope == "dataset":
-            removed = draw_share(labels, self.rate, rng)
+            removed = draw_share(positive, self.rate, rng)
         else:
-            positives = labels.sum(axis=1)
+            there = labels.per_image(positive)
             # The small constant compensates binary rounding: 0.29 * 100 must give 29.
-            counts = np.floor(self.rate * positives + 1e-9).astype(np.int64)
-            removed = draw_per_image(labels, np.minimum(counts, np.maximum(positives - 1, 0)), rng)
-        survivors = labels & ~removed
-        return survivors | ~labels if self.keep_negatives else survivors
+            counts = np.floor(self.rate * there + 1e-9).astype(np.int64)
+            removed = np.zeros_like(positive)
+            removed[positive] = draw_within(
+                there, np.minimum(counts, np.maximum(there - 1, 0)), rng
+            )
+        return ~removed if self.keep_negatives else positive & ~removed

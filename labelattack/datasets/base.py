@@ -1,4 +1,4 @@
-"""Datasets: three splits of images with clean labels."""
+"""Datasets: three splits of images with their labels, complete or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeIma
 from labelattack.errors import DatasetError, shown
 from labelattack.files.names import repeated
 from labelattack.files.storage import expanded
-from labelattack.labels import BoolArray, check_matrix
+from labelattack.labels import BoolArray, PartialLabels, check_matrix
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,59 +50,98 @@ class SomeBoxes:
         return hashlib.sha256(of_boxes().encode() + self.rows.tobytes()).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
 class Split:
-    """One split: images with their clean labels.
+    """One split: images with their labels, as far as these are known.
+
+    Args:
+        images: The images.
+        labels: bool ``[images, labels]``, or partial labels where some are not known.
+        ids: Name of each image, unique over all splits of the dataset.
+        known: Entries of ``labels`` that are known, bool ``[images, labels]``; None means all. In a
+            training split, losses see no others; in a validation split selection, in a test split
+            the reported numbers are taken of these alone.
+        boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
+            [0, 1] of the image; None if the dataset has none. Used by the D-Score only.
+        groups: Name of the patient, recording, location ... of each image; None if there are none.
 
     Attributes:
         images: The images.
-        labels: bool ``[images, labels]``.
-        ids: Name of each image, unique over all splits of the dataset.
-        scored: Entries that count at evaluation, bool ``[images, labels]``; None means all.
-        boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
-            [0, 1] of the image; None if the dataset has none. Used by the D-Score only.
+        partial: The labels.
+        ids: Name of each image.
+        boxes: Boxes of each image, or None.
+        groups: Group of each image, or None.
     """
 
-    images: Images
-    labels: BoolArray
-    ids: Sequence[str]
-    scored: BoolArray | None = None
-    boxes: Boxes | None = None
-
-    def __post_init__(self) -> None:
-        check_matrix("labels", self.labels)
-        if not callable(getattr(self.images, "fingerprint", None)):
+    def __init__(
+        self,
+        images: Images,
+        labels: BoolArray | PartialLabels,
+        ids: Sequence[str],
+        known: BoolArray | None = None,
+        boxes: Boxes | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        self.images, self.ids, self.boxes, self.groups = images, ids, boxes, groups
+        self.partial = _partial(labels, known)
+        if not callable(getattr(images, "fingerprint", None)):
             raise DatasetError(
                 "images must be read one by one and have a fingerprint, as ArrayImages(pixels) and "
-                f"FileImages(folder, names) do, got a {type(self.images).__name__}"
+                f"FileImages(folder, names) do, got a {type(images).__name__}"
             )
-        if not len(self.images) == len(self.labels) == len(self.ids):
+        if not len(images) == len(self.partial) == len(ids):
             raise DatasetError(
-                f"a split must have as many images as labels and ids, got {len(self.images)}, "
-                f"{len(self.labels)} and {len(self.ids)}"
+                f"a split must have as many images as labels and ids, got {len(images)}, "
+                f"{len(self.partial)} and {len(ids)}"
             )
-        if not len(self.images):
+        if groups is not None and len(groups) != len(ids):
+            raise DatasetError(f"a split must have a group for each image, got {len(groups)}")
+        if not len(images):
             raise DatasetError("a split must have at least one image, got none")
-        odd = next((name for name in self.ids if not isinstance(name, str)), None)
+        odd = next((name for name in ids if not isinstance(name, str)), None)
         if odd is not None:
             raise DatasetError(f"ids of a split must be text, got {shown(odd)}")
-        check_once("an id of a split", self.ids, "row {}".format)
-        if self.scored is not None and self.scored.shape != self.labels.shape:
-            raise DatasetError(
-                f"scored must have the shape of the labels, {self.labels.shape}, got "
-                f"{self.scored.shape}"
-            )
+        check_once("an id of a split", ids, "row {}".format)
+
+    @cached_property
+    def labels(self) -> BoolArray:
+        """Known positives, bool ``[images, labels]``."""
+        return self.partial.values
+
+    @cached_property
+    def known(self) -> BoolArray | None:
+        """Entries that are known, bool ``[images, labels]``; None if all are."""
+        return None if self.partial.is_complete else self.partial.observed
 
     @property
-    def positives(self) -> BoolArray:
-        """Positive entries that count at evaluation, bool ``[images, labels]``."""
-        return self.labels if self.scored is None else self.labels & self.scored
+    def positive_only(self) -> bool:
+        """Whether positives are known and no negative is: labels as users and tags give them."""
+        return not self.partial.is_complete and bool(self.partial.known_values.all())
 
     @property
-    def saturated(self) -> BoolArray:
-        """Classes whose scored entries are all positive (at least one), bool ``[labels]``."""
-        full = self.labels if self.scored is None else self.labels | ~self.scored
-        return np.logical_and(full.all(axis=0), self.positives.any(axis=0))
+    def counted(self) -> BoolArray | None:
+        """Entries that count at evaluation, bool ``[images, labels]``; None if all do.
+
+        The known ones; where no negative is known there is nothing to rank positives against, and
+        all count, unknown ones as negatives.
+        """
+        return None if self.positive_only else self.known
+
+    @property
+    def known_share(self) -> float:
+        """Share of the entries that are known, in [0, 1]."""
+        images, labels = self.partial.shape
+        return len(self.partial.known_values) / (images * labels) if labels else 1.0
+
+    @cached_property
+    def class_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positives and negatives of each class that count, int64 ``[labels]`` each."""
+        positive = self.partial.known_values
+        positives = self.partial.per_class(positive)
+        known = len(self) if self.positive_only else self.partial.per_class()
+        return positives, np.asarray(known - positives)
+
+    def __len__(self) -> int:
+        return len(self.partial)
 
     @cached_property
     def images_fingerprint(self) -> str:
@@ -117,15 +156,20 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of images, ids, labels, and box files if any."""
+        """Hash of images, ids, labels, and groups and box files if any."""
         parts = hashlib.sha256(self.images_fingerprint.encode())
         parts.update("\n".join(self.ids).encode())
-        parts.update(np.packbits(self.labels).tobytes() + str(self.labels.shape).encode())
-        if self.scored is not None:
-            parts.update(np.packbits(self.scored).tobytes())
+        for part in self.partial.packed("values"):
+            parts.update(part)
+        parts.update(str(self.partial.shape).encode())
+        if not self.partial.is_complete:
+            for part in self.partial.packed("observed"):
+                parts.update(part)
         # Boxes generated together with the images need no hash of their own.
         if (of_boxes := getattr(self.boxes, "fingerprint", None)) is not None:
             parts.update(of_boxes().encode())
+        if self.groups is not None:
+            parts.update("\n".join(self.groups).encode())
         return parts.hexdigest()[:16]
 
     def take(self, rows: NDArray[np.int64]) -> Split:
@@ -137,9 +181,27 @@ class Split:
             images = ArrayImages(self.images.pixels[rows])
         else:
             images = SomeImages(self.images, rows)
-        scored = None if self.scored is None else self.scored[rows]
-        boxes = None if self.boxes is None else SomeBoxes(self.boxes, rows)
-        return Split(images, self.labels[rows], [self.ids[row] for row in rows], scored, boxes)
+        return Split(
+            images,
+            self.partial.take(rows),
+            [self.ids[row] for row in rows],
+            boxes=None if self.boxes is None else SomeBoxes(self.boxes, rows),
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
+        )
+
+
+def _partial(labels: BoolArray | PartialLabels, known: BoolArray | None) -> PartialLabels:
+    """Labels of a split from its arguments."""
+    if known is None:
+        return labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels)
+    check_matrix("known", known)
+    values = labels.values if isinstance(labels, PartialLabels) else labels
+    check_matrix("labels", values)
+    if known.shape != values.shape:
+        raise DatasetError(
+            f"known must have the shape of the labels, {values.shape}, got {known.shape}"
+        )
+    return PartialLabels(values, known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,15 +230,22 @@ class Splits:
         if twice is not None:
             raise DatasetError(f"classes must have different names, got '{twice}' twice")
         for name, split in self.parts.items():
-            if split.labels.shape[1] != len(self.classes):
+            if split.partial.shape[1] != len(self.classes):
                 raise DatasetError(
                     f"{name} labels must have {len(self.classes)} columns, got "
-                    f"{split.labels.shape[1]}"
+                    f"{split.partial.shape[1]}"
                 )
         _check_apart(self.parts)
-        if not self.test.positives.any():
+        positives, negatives = self.test.class_counts
+        if not positives.any():
             raise DatasetError(
                 "test labels must have a positive that counts, got none in any class"
+            )
+        if not (positives * negatives).any():
+            raise DatasetError(
+                "test labels must have a class with a known positive and a known negative, got "
+                f"{np.count_nonzero(positives)} classes with positives and "
+                f"{np.count_nonzero(negatives)} others with negatives"
             )
 
     @property
@@ -211,13 +280,25 @@ class Splits:
             ("val", self.val, "they have no part in choosing epoch and recipe"),
             ("test", self.test, "their AP is undefined and left out"),
         ):
-            positive = split.positives.any(axis=0)
+            positive = split.class_counts[0] > 0
             if not positive.any() and name == "val":
                 warnings.append("no positive in val: the last epoch is taken, nothing is chosen")
             elif empty := self._classes(np.flatnonzero(~positive)):
                 warnings.append(f"no positive in {name} for {empty}; {so}")
-        if full := self._classes(np.flatnonzero(self.test.saturated)):
-            warnings.append(f"no negative in test for {full}; any model has an AP of 1 there")
+        if full := self._classes(np.flatnonzero(saturated(self.test))):
+            warnings.append(f"no negative in test for {full}; their AP is undefined and left out")
+        for name, split in self.parts.items():
+            if split.positive_only:
+                warnings.append(
+                    f"no negative is known in {name}: unknown entries count as negative there"
+                )
+            elif not split.partial.is_complete:
+                share = 100 * split.known_share
+                known = split.partial.known_values
+                warnings.append(
+                    f"{share:.3g} % of the entries of {name} are known, "
+                    f"{100 * known.mean():.3g} % of these positive"
+                )
         return tuple(warnings)
 
     def _classes(self, columns: NDArray[np.int64]) -> str:
@@ -226,6 +307,12 @@ class Splits:
         if not names:
             return ""
         return f"{len(names)} classes: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+
+
+def saturated(split: Split) -> BoolArray:
+    """Classes of which positives count and no negative does, bool ``[labels]``."""
+    positives, negatives = split.class_counts
+    return np.asarray((positives > 0) & (negatives == 0))
 
 
 def check_once(what: str, names: Sequence[str], place: Callable[[int], str]) -> None:

@@ -16,14 +16,15 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
+from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.json_stream import items
-from labelattack.datasets.official import Listing, absent, assemble, hold_out, required
+from labelattack.datasets.official import Listing, absent, assemble, required
 from labelattack.errors import DatasetError, shown
 from labelattack.files.content import content_digest
 from labelattack.files.storage import FilePath, cache_folder, written_whole
 from labelattack.hashing import digest
-from labelattack.labels import BoolArray
+from labelattack.labels import BoolArray, PartialLabels
 
 EXPECTED_POSITIVES = 2.9
 # Number of listed images, and of images with at least one annotation.
@@ -149,7 +150,7 @@ class Coco(Dataset):
             name=split,
             images=FileImages(self._folder / split, [annotations.files[row] for row in rows]),
             ids=[f"{split}/{annotations.images[row]}" for row in rows],
-            labels=annotations.labels[rows],
+            labels=PartialLabels.full(annotations.labels[rows]),
         )
         return listing, annotations.classes
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from labelattack.files.storage import is_there
-from labelattack.labels import BoolArray
+from labelattack.labels import PartialLabels
 
 MISSING = "missing"
 
@@ -56,10 +56,17 @@ class Finding(NamedTuple):
     fine: bool
 
 
-def checksum(labels: BoolArray) -> str:
-    """SHA-256 of a label matrix, bool ``[images, labels]``: its shape, then its bits row by row."""
-    packed = np.packbits(np.ascontiguousarray(labels)).tobytes()
-    return hashlib.sha256(f"{labels.shape[0]} x {labels.shape[1]}\n".encode() + packed).hexdigest()
+def checksum(labels: PartialLabels) -> str:
+    """SHA-256 of labels: their shape, then their bits row by row.
+
+    Bits of the positives; where some entries are unknown, bits of the known ones follow.
+    """
+    parts = hashlib.sha256(f"{labels.shape[0]} x {labels.shape[1]}\n".encode())
+    names: tuple[Literal["values", "observed"], ...] = ("values", "observed")
+    for name in names[: 1 if labels.is_complete else 2]:
+        for part in labels.packed(name):
+            parts.update(part)
+    return parts.hexdigest()
 
 
 def counted(what: str, expected: int | None, found: int) -> Finding:
@@ -74,13 +81,13 @@ def there(path: Path) -> Finding:
     return Finding(str(path), "there", "there" if fine else MISSING, fine)
 
 
-def examined(card: Card, name: str, labels: BoolArray, missing: Sequence[str]) -> list[Finding]:
+def examined(card: Card, name: str, labels: PartialLabels, missing: Sequence[str]) -> list[Finding]:
     """Compares one official list with the card.
 
     Args:
         card: The card.
         name: Name of the list.
-        labels: Labels of all images on the list, bool ``[images, labels]``, missing ones included.
+        labels: Labels of all images on the list, missing ones included.
         missing: Names of the missing images.
 
     Returns:
@@ -90,7 +97,7 @@ def examined(card: Card, name: str, labels: BoolArray, missing: Sequence[str]) -
     count = len(labels)
     findings = [counted(f"{name}: images listed", card.images.get(name), count)]
     if name in card.labelled:
-        labelled = int(labels.any(axis=1).sum())
+        labelled = int(np.count_nonzero(labels.per_image(labels.known_values)))
         findings.append(counted(f"{name}: images with a label", card.labelled[name], labelled))
     files = counted(f"{name}: image files", count, count - len(missing))
     if missing:

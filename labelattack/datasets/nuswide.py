@@ -13,12 +13,13 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
+from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages, inside
-from labelattack.datasets.official import Listing, absent, assemble, hold_out, listed, required
+from labelattack.datasets.official import Listing, absent, assemble, listed, required
 from labelattack.errors import DatasetError
 from labelattack.files.storage import FilePath
 from labelattack.files.text import UTF8_BOM, check_utf8_mark, line_of, split_lines
-from labelattack.labels import BoolArray
+from labelattack.labels import BoolArray, PartialLabels
 
 EXPECTED_POSITIVES = 1.9
 _LISTS = ("Train", "Test")
@@ -125,7 +126,7 @@ class NusWide(Dataset):
             labels[:, column] = signs
         inside(self._folder, [self.images])
         folder = required("nus-wide", self._folder / self.images, self.card().layout)
-        return Listing(split, FileImages(folder, files), files, labels)
+        return Listing(split, FileImages(folder, files), files, PartialLabels.full(labels))
 
 
 def _binary(path: Path) -> NDArray[np.bool_]:

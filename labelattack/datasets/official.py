@@ -15,8 +15,7 @@ from labelattack.datasets.images import FileImages
 from labelattack.errors import DatasetError
 from labelattack.files.storage import is_there
 from labelattack.files.text import Line, written_lines
-from labelattack.labels import BoolArray
-from labelattack.seeding import permutation
+from labelattack.labels import PartialLabels
 
 
 class Listing(NamedTuple):
@@ -26,17 +25,17 @@ class Listing(NamedTuple):
         name: Name of the list.
         images: The images.
         ids: Name of each image.
-        labels: bool ``[images, labels]``.
-        scored: Entries that count at evaluation, bool ``[images, labels]``; None for all.
+        labels: Their labels, as far as they are known.
         boxes: Boxes of each image; None if there are none.
+        groups: Name of the patient, recording ... of each image; None if there are none.
     """
 
     name: str
     images: FileImages
     ids: Sequence[str]
-    labels: BoolArray
-    scored: BoolArray | None = None
+    labels: PartialLabels
     boxes: Boxes | None = None
+    groups: Sequence[str] | None = None
 
 
 def absent_rows(images: FileImages) -> list[int]:
@@ -123,38 +122,11 @@ def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
     """Split of the given rows of a list."""
     return Split(
         listing.images.take(rows),
-        listing.labels[rows],
+        listing.labels.take(rows),
         [listing.ids[row] for row in rows],
-        None if listing.scored is None else listing.scored[rows],
-        None if listing.boxes is None else SomeBoxes(listing.boxes, rows),
+        boxes=None if listing.boxes is None else SomeBoxes(listing.boxes, rows),
+        groups=None if listing.groups is None else [listing.groups[row] for row in rows],
     )
-
-
-def hold_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
-    """Divides a split at random into a training and a validation split.
-
-    Args:
-        split: Split to divide.
-        share: Share of the validation split, in [0, 1].
-        seed: Seed of the draw.
-        name: Name of the draw's random stream.
-
-    Returns:
-        The training split and the validation split.
-
-    Raises:
-        DatasetError: If one of them would be empty.
-    """
-    order = permutation(len(split.labels), seed, name)
-    cut = round(len(order) * share)
-    if not 0 < cut < len(order):
-        raise DatasetError(
-            f"a hold-out of {share:g} must leave images to train and to validate on, got {cut} of "
-            f"{len(order)} images"
-        )
-    # Entries are left out at the final evaluation only.
-    everything = Split(split.images, split.labels, split.ids, boxes=split.boxes)
-    return everything.take(np.sort(order[cut:])), everything.take(np.sort(order[:cut]))
 
 
 def listed(path: Path, what: str) -> list[Line]:

@@ -57,7 +57,7 @@ class Table(Dataset):
     def load(self) -> Splits:
         """Reads labels and locates images."""
         table = read_labels(Path(self.labels), "binary")
-        whole = Split(self._find_images(table.ids), table.labels.values, table.ids)
+        whole = Split(self._find_images(table.ids), table.labels, table.ids)
         rows = self._given(table.ids) if self.splits else self._drawn(len(table.ids))
         for name, part in zip(_NAMES, rows, strict=True):
             if not len(part):

@@ -16,13 +16,13 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
+from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.official import (
     Listing,
     absent,
     assemble,
     entries,
-    hold_out,
     listed,
     required,
 )
@@ -30,6 +30,7 @@ from labelattack.errors import DatasetError
 from labelattack.files.content import content_digests
 from labelattack.files.storage import FilePath, is_file
 from labelattack.hashing import digest
+from labelattack.labels import PartialLabels
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -124,13 +125,14 @@ class PascalVoc(Dataset):
                 )
             columns.append(column)
         signs = np.array(columns, dtype=np.int8).T
+        # Difficult objects are left out at evaluation only.
+        ignored = np.bool_(self.difficult == "ignore" and split == _LISTS[self.year][1])
         annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
         return Listing(
             name=split,
             images=_pictures(self._folder / "JPEGImages", ids),
             ids=ids,
-            labels=signs == 1,
-            scored=signs != 0 if self.difficult == "ignore" else None,
+            labels=PartialLabels(signs == 1, (signs != 0) | ~ignored),
             boxes=VocBoxes(annotations) if any(map(is_file, annotations)) else None,
         )
 

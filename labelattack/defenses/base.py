@@ -269,10 +269,10 @@ def expected_count(name: str, declared: float | None, task: Task) -> float:
 
 def to_step(labels: PartialLabels, index: Tensor, *, epoch: int = 1, epochs: int = 1) -> Step:
     """Cuts rows, int64 ``[batch]``, out of labels, as a step on the index's device."""
-    rows = index.cpu().numpy()
+    batch = labels.take(index.cpu().numpy())
     return Step(
-        positives=torch.from_numpy(labels.positives[rows]).to(index.device),
-        negatives=torch.from_numpy(labels.negatives[rows]).to(index.device),
+        positives=torch.from_numpy(batch.positives.copy()).to(index.device),
+        negatives=torch.from_numpy(batch.negatives).to(index.device),
         index=index,
         epoch=epoch,
         epochs=epochs,

@@ -89,7 +89,7 @@ def corrupted_split(test: Split, size: int | None, settings: CorruptionSettings)
         CorruptedImages(test.images, size, settings),
         np.tile(test.labels, (len(names), 1)),
         [f"{name}{id}" for name in names for id in test.ids],
-        None if test.scored is None else np.tile(test.scored, (len(names), 1)),
+        None if test.counted is None else np.tile(test.counted, (len(names), 1)),
     )
 
 
@@ -107,7 +107,7 @@ def corrupted(
     """
     turns = _turns(settings)
     by_turn = scores.reshape(1 + len(turns), *test.labels.shape)
-    clean, *maps = (mean_average_precision(of, test.labels, scored=test.scored) for of in by_turn)
+    clean, *maps = (mean_average_precision(of, test.labels, scored=test.counted) for of in by_turn)
     by_severity: dict[str, tuple[float, ...]] = {
         corruption: tuple(m for (kind, _), m in zip(turns, maps, strict=True) if kind == corruption)
         for corruption in settings.names
@@ -116,7 +116,7 @@ def corrupted(
         settings=settings,
         images=len(test.labels),
         clean=clean,
-        chance=chance_map(test.labels, scored=test.scored),
+        chance=chance_map(test.labels, scored=test.counted),
         map=float(np.mean(maps)),
         table=settings.table_for(side),
         by_severity=by_severity,

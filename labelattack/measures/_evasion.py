@@ -41,7 +41,7 @@ def evaded(
 
     scores = _logits(network, test, preprocessing, settings)
     maps = {
-        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.scored)
+        name: mean_average_precision(np.concatenate(found), test.labels, scored=test.counted)
         for name, found in scores.items()
     }
     clean = maps.pop("clean")
@@ -51,7 +51,7 @@ def evaded(
         clean=clean,
         map=min(maps.values()),
         by_objective=maps,
-        chance=chance_map(test.labels, scored=test.scored),
+        chance=chance_map(test.labels, scored=test.counted),
         art=ART_VERSION,
     )
 

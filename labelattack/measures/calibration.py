@@ -42,7 +42,7 @@ class Calibration(Measure):
         from scipy.special import expit
 
         test = run.splits.test
-        scored = np.ones_like(test.labels) if test.scored is None else test.scored
+        scored = np.ones_like(test.labels) if test.counted is None else test.counted
         probabilities = expit(run.scores.astype(np.float64))
         columns = zip(probabilities.T, test.labels.T, scored.T, strict=True)
         errors = [calibration_error(p[of], labels[of], self.bins) for p, labels, of in columns]

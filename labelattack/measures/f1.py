@@ -54,7 +54,7 @@ class F1(Measure):
                 for c in range(classes)
             ])  # fmt: skip
             pooled = best_threshold(scores[seen], known.labels[seen])
-        counted = np.ones_like(test.labels) if test.scored is None else test.scored
+        counted = np.ones_like(test.labels) if test.counted is None else test.counted
         by_class = f1(run.scores > each, test.labels, counted, axis=0)
         defined = by_class[np.isfinite(by_class)]
         return self.values(

@@ -29,7 +29,7 @@ def average_precision(
 
     Precision at the score of each positive, averaged over the positives of a class. Images with
     tied scores count together, as in scikit-learn's ``average_precision_score``; the result equals
-    scikit-learn's wherever that is defined.
+    scikit-learn's wherever there are positives and negatives to rank.
 
     Args:
         scores: Scores, logits or probabilities, float ``[images, labels]``.
@@ -39,7 +39,8 @@ def average_precision(
         interpolation: ``11-point`` gives the VOC 2007 development kit's interpolated measure.
 
     Returns:
-        float64 ``[labels]`` in [0, 1]; NaN for a class without a scored positive.
+        float64 ``[labels]`` in [0, 1]; NaN for a class without a scored positive, and for one
+        without a scored negative, where any model would have 1.
 
     Raises:
         LabelError: If shapes differ.
@@ -62,7 +63,7 @@ def average_precision(
         for column, (score, label) in enumerate(zip(by_class, truth, strict=True), start):
             if scored is not None:
                 score, label = score[scored[:, column]], label[scored[:, column]]
-            if label.any():
+            if label.any() and not label.all():
                 precision, recall = _at_positives(score, label)
                 if interpolation == "none":
                     result[column] = precision.mean()
@@ -222,10 +223,13 @@ def _ranked_together(
     keys = (np.arange(len(bits), dtype=np.int64) << 32)[:, None] + np.sort(bits, axis=1)
     reached = (row + 1) * images - np.searchsorted(keys.reshape(-1), positives)
     counts = np.bincount(row, minlength=len(bits))
+    of_each = images if scored is None else np.count_nonzero(scored, axis=1).reshape(-1)
+    ranked = (counts > 0) & (counts < of_each)  # without a negative there is nothing to rank
     hits = np.cumsum(counts)[row] - _first_equal(positives)
     sums = np.bincount(row, hits / reached, minlength=len(bits))
-    total = (sums / np.maximum(counts, 1)).reshape(runs, classes).sum(axis=1)
-    defined = np.count_nonzero(counts.reshape(runs, classes), axis=1)
+    each = np.where(ranked, sums / np.maximum(counts, 1), 0)
+    total = each.reshape(runs, classes).sum(axis=1)
+    defined = np.count_nonzero(ranked.reshape(runs, classes), axis=1)
     return np.asarray(np.where(defined, total / np.maximum(defined, 1), np.nan))
 
 

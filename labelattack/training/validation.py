@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from labelattack.attacks.base import LabelAttack
+from labelattack.datasets.base import Split
 from labelattack.errors import ParameterError
 from labelattack.labels import BoolArray
 from labelattack.seeding import stream_seed
@@ -28,26 +29,27 @@ class ValidationLabels(NamedTuple):
 
 
 def validation_labels(
-    attack: LabelAttack, clean: BoolArray, selection: Selection, *, seed: int
+    attack: LabelAttack, split: Split, selection: Selection, *, seed: int
 ) -> ValidationLabels:
-    """Validation labels that selection may see.
+    """Validation labels that selection may see; never those that are unknown to begin with.
 
     Args:
         attack: The attack on the training labels; it hits the validation labels too.
-        clean: Clean validation labels, bool ``[images, labels]``.
+        split: The validation split.
         selection: ``attacked``, or ``clean``, which is privileged.
         seed: Seed of the run.
 
     Returns:
-        Under an attack that leaves observed negatives, the observed cells; otherwise all cells,
+        Under an attack that leaves observed negatives, the observed entries; otherwise all entries,
         hidden ones as negatives.
     """
+    every = "known" if split.known is not None else "clean"
     if selection == "clean":
-        return ValidationLabels(clean, None, "clean validation labels")
-    attacked = attack(clean, seed=stream_seed(seed, "validation"))
-    if not attacked.hidden.any():
-        return ValidationLabels(clean, None, "nothing hidden")
-    if attacked.negatives.any():
+        return ValidationLabels(split.labels, split.counted, f"{every} validation labels")
+    attacked = attack(split.partial, seed=stream_seed(seed, "validation"))
+    if len(attacked.known_values) == len(split.partial.known_values):
+        return ValidationLabels(split.labels, split.counted, "nothing hidden")
+    if not attacked.known_values.all():
         return ValidationLabels(attacked.values, attacked.observed, "observed cells")
     return ValidationLabels(attacked.values, None, "hidden as negative")
 
@@ -59,17 +61,17 @@ def choice_text(rule: str) -> str:
     return f"epoch and recipe chosen on validation labels, {rule}"
 
 
-def check_choice(labels: BoolArray, recipes: int) -> None:
+def check_choice(split: Split, recipes: int) -> None:
     """Checks that validation labels can choose among recipes.
 
     Args:
-        labels: Clean validation labels, bool ``[images, labels]``.
+        split: The validation split.
         recipes: How many are searched.
 
     Raises:
         ParameterError: If there are several and no label is positive.
     """
-    if recipes > 1 and not labels.any():
+    if recipes > 1 and not split.class_counts[0].any():
         raise ParameterError(
             f"validation labels must have a positive to choose among {recipes} recipes by, got "
             "none; give one --lr and one --batch-size, or validation images with positives"

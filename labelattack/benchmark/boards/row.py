@@ -54,16 +54,20 @@ class Row(BaseModel):
         to_reference_interval: Half-width of that difference's interval.
         measured: Summary of each measure that was taken of every seed in one way, and of each that
             is derived from the scores, by the measure's name.
-        positives_removed: Share of positives removed, mean over seeds.
-        labels_removed: Share of all labels removed (the paper's q-hat), mean over seeds.
+        positives_removed: Share of the known positives removed, mean over seeds.
+        labels_removed: Share of all known labels removed (the paper's q-hat), mean over seeds.
         requested_rate: The attack's rate.
+        known_share: Share of the training entries that are known before the attack; None for all.
+        counted_share: Share of the test entries that are known and count; None for all.
         learning_rates: Learning rate selected for each seed.
         batch_sizes: Batch size selected for each seed.
         hyper_parameters: Of further ones that a seed uses, the value selected for each seed.
         selection_rule: Validation cells that selection saw.
         recipes: Recipes searched for each seed.
-        undefined_classes: Classes whose AP is undefined and left out.
-        saturated_classes: Classes positive on every test image: any model has an AP of 1.
+        undefined_classes: Number of classes whose AP is undefined and left out.
+        left_out: Names of these.
+        saturated_classes: Of older records, classes positive on every test image, which then had
+            an AP of 1.
         failed: Cells that failed.
         unreliable: Reasons not to trust the row; empty if there is none.
         notes: Privileges: oracle, told the number of positives, clean validation labels.
@@ -92,7 +96,10 @@ class Row(BaseModel):
     selection_rule: str
     recipes: int
     undefined_classes: int
+    left_out: list[str] = Field(default=[], exclude_if=lambda names: not names)
     saturated_classes: list[str] = []
+    known_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
+    counted_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
     failed: int
     unreliable: list[str]
     notes: list[str]
@@ -195,6 +202,9 @@ def row_of(
         recipes=len({r.cell.recipe for r in group}),
         undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
         saturated_classes=sorted({c for r in best if r.test for c in r.test.saturated_classes}),
+        left_out=sorted({c for r in best if r.test for c in r.test.undefined}),
+        known_share=removals[0].known_share if removals else None,
+        counted_share=next((r.test.counted_share for r in best if r.test), None),
         failed=sum(r.status == "failed" for r in group),
         unreliable=reliability_warnings(group, best),
         notes=notes,
@@ -215,7 +225,8 @@ def _privileges(group: list[Record]) -> list[str]:
     """Notes on what the runs of a row saw beyond attacked labels."""
     notes = []
     if any(r.oracle for r in group):
-        notes.append("oracle: clean labels")
+        partial = any(r.removal is not None and r.removal.known_share for r in group)
+        notes.append("oracle: all known labels" if partial else "oracle: clean labels")
     if any(r.privileged for r in group):
         notes.append("told positives per image")
     if any(r.cell.selection == "clean" for r in group):

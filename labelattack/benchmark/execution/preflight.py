@@ -38,11 +38,11 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
         by_dataset[cell.dataset].append(cell)
     for dataset, members in by_dataset.items():
         splits = load(dataset)
-        check_choice(splits.val.labels, len({cell.recipe for cell in members}))
+        check_choice(splits.val, len({cell.recipe for cell in members}))
         attacked: dict[str, PartialLabels] = {}
         for attack in dict.fromkeys(cell.attack for cell in members):
             with _of(f"attack '{attack}'"):
-                attacked[attack] = attacks.create(attack)(splits.train.labels, seed=0)
+                attacked[attack] = attacks.create(attack)(splits.train.partial, seed=0)
         # No loss is shown more than it will train on.
         shown = {cell.defense: attacked.get(cell.attack) for cell in reversed(members)}
         for defense, labels in shown.items():

@@ -126,8 +126,8 @@ def measured_again(
     cell, lacking = record.cell, record.lacking(measures)
     network = rebuild(cell.dataset, cell.model, cell.protocol, state)
     network.to(resolve_device(device))
-    attack, clean = attacks.create(cell.attack), load(cell.dataset).val.labels
-    chosen = validation_labels(attack, clean, cell.selection, seed=cell.seed)
+    attack, val = attacks.create(cell.attack), load(cell.dataset).val
+    chosen = validation_labels(attack, val, cell.selection, seed=cell.seed)
     run = _as_measured(cell, network, chosen, device)
     update: dict[str, object] = {"outcomes": record.outcomes | _outcomes(run, lacking)}
     if lacking.resamples:
@@ -191,8 +191,9 @@ def _begin(cell: Cell, device: str) -> _Run:
     splits = load(cell.dataset)
     _prepared(cell, device)  # fails here where it fails, for this cell alone
     attack = attacks.create(cell.attack)
-    attacked = attack(splits.train.labels, seed=cell.seed)
-    account = manifest(attack, cell.attack, cell.seed, splits.train.labels, attacked)
+    before = splits.train.partial
+    attacked = attack(before, seed=cell.seed)
+    account = manifest(attack, cell.attack, cell.seed, before, attacked)
     loss = defenses.create(cell.defense)
     loss.bind(
         Task(
@@ -210,6 +211,7 @@ def _begin(cell: Cell, device: str) -> _Run:
             positives_removed=account.positives_removed,
             q_hat=account.q_hat,
             attacked_labels=attacked.digest(),
+            known_share=None if before.is_complete else splits.train.known_share,
         ),
         training=TrainingRun(
             network=protocols.create(cell.protocol).build(
@@ -220,7 +222,7 @@ def _begin(cell: Cell, device: str) -> _Run:
             loss=loss,
             defense=cell.defense,
             labels=attacked,
-            validation=validation_labels(attack, splits.val.labels, cell.selection, seed=cell.seed),
+            validation=validation_labels(attack, splits.val, cell.selection, seed=cell.seed),
             recipe=cell.recipe,
             seed=cell.seed,
         ),

@@ -62,7 +62,7 @@ def _flat(value: object) -> object:
 
 def remarks(board: Board) -> list[str]:
     """Remarks on a board beside its numbers."""
-    found = []
+    found = _gaps(board)
     ranked = {row.attack for row in board.rows if row.rank}
     if ranked:
         found.append(
@@ -83,7 +83,12 @@ def remarks(board: Board) -> list[str]:
         found += cls.remarks(summaries) if summaries else []
     if undefined := max((row.undefined_classes for row in board.rows), default=0):
         classes = "class" if undefined == 1 else "classes"
-        found.append(f"mAP leaves out {undefined} {classes} without a positive in test")
+        names = sorted({name for row in board.rows for name in row.left_out})
+        named = f": {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else ""
+        found.append(
+            f"mAP leaves out {undefined} {classes} without a positive or without a negative in "
+            f"test{named}"
+        )
     if saturated := sorted({name for row in board.rows for name in row.saturated_classes}):
         found.append(
             f"mAP counts {', '.join(saturated)} with the AP of 1 that any model has on a class "
@@ -91,6 +96,21 @@ def remarks(board: Board) -> list[str]:
         )
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}
     found += [f"computed with several versions of {name}: {v}" for name, v in several.items()]
+    return found
+
+
+def _gaps(board: Board) -> list[str]:
+    """Remarks on labels that are not known to begin with."""
+    known = next((row.known_share for row in board.rows if row.known_share is not None), None)
+    counted = next((row.counted_share for row in board.rows if row.counted_share is not None), None)
+    found = []
+    if known is not None:
+        found.append(
+            f"{100 * known:.3g} % of the training labels are known to begin with: attacks act on "
+            "these, removed shares are of these, and the reference sees all of these"
+        )
+    if counted is not None:
+        found.append(f"mAP counts the {100 * counted:.3g} % of the test labels that are known")
     return found
 
 

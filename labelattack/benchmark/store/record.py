@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -29,9 +30,10 @@ _FIELDS = {"d-score": "diagnosis", "evasion": "evasion", "corruption": "corrupti
 
 
 class Removal(BaseModel):
-    """Labels that the attack removed from the training split; shares in [0, 1].
+    """Labels that the attack removed from the training split; shares in [0, 1], of known ones.
 
     ``attacked_labels`` is a hash of what it left: defenses are compared on equal ones only.
+    ``known_share`` is the share of the entries that were known before; None for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -42,6 +44,7 @@ class Removal(BaseModel):
     positives_removed: float | None
     q_hat: float | None
     attacked_labels: str | None = None
+    known_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
 
 
 class Record(BaseModel):

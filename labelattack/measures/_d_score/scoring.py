@@ -99,7 +99,7 @@ def _distributions(
         evidence_in,
         labels=split.labels,
         evidence=settings.evidence,
-        scored=split.scored,
+        scored=split.counted,
         weights=weights,
     )
     attention = distribution(evidence(looks.whole[None]) - evidence(looks.deleted))

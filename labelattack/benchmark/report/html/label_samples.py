@@ -88,8 +88,9 @@ def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> LabelSamp
     if splits.fingerprint != fingerprint:
         reason = f"'{name}' on this machine is not the copy that was used (other fingerprint)"
         return LabelSample(name, [], [], [], [reason])
-    clean = splits.train.labels
-    panels, remarks = [Panel("clean labels", 0, _states(clean, PartialLabels.full(clean)))], []
+    clean = splits.train.partial
+    title = "clean labels" if clean.is_complete else "known labels"
+    panels, remarks = [Panel(title, 0, _states(clean, clean))], []
     for record in records[:ATTACKS]:
         attack, seed = attacks.short(record.cell.attack), record.cell.seed
         try:
@@ -123,13 +124,17 @@ def _attacked(record: Record, splits: Splits) -> PartialLabels:
     cell = record.cell
     if not attacks.at_hand(name := cell.attack.partition(":")[0]):
         raise LabelAttackError(f"attack '{name}' is unknown without its plug-in (--plugin)")
-    return attacks.create(cell.attack)(splits.train.labels, seed=cell.seed)
+    return attacks.create(cell.attack)(splits.train.partial, seed=cell.seed)
 
 
-def _states(clean: np.ndarray, attacked: PartialLabels) -> list[str]:
-    letters = np.where(clean, "P", "N")
+def _states(before: PartialLabels, attacked: PartialLabels) -> list[str]:
+    """Letters of the first entries: P and N, small where hidden, ``?`` where never known."""
+    rows = slice(IMAGES)
+    before, attacked = before.take(rows), attacked.take(rows)
+    letters = np.where(before.values, "P", "N")
     letters = np.where(attacked.hidden, np.char.lower(letters), letters)
-    return ["".join(row) for row in letters[:IMAGES, :LABELS]]
+    letters = np.where(before.observed, letters, "?")
+    return ["".join(row) for row in letters[:, :LABELS]]
 
 
 def _told(error: Exception) -> str:
