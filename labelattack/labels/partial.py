@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
-
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
-_CELLS = 1 << 24  # of a list of entries that are made dense at a time; a multiple of 8
+from labelattack.labels.storage import BoolArray as BoolArray
+from labelattack.labels.storage import Dense, IntArray, Sparse, frozen
 
 
 class PartialLabels:
@@ -28,11 +25,17 @@ class PartialLabels:
         values: bool ``[images, labels]``; what it says of a hidden entry is dropped.
         observed: bool ``[images, labels]``; False where the label is hidden.
 
+    Attributes:
+        ids: Name of each image, or None; names are no part of equality and of the hash.
+        classes: Name of each class, or None.
+
     Raises:
         LabelError: If the arrays are not two-dimensional booleans of one shape.
     """
 
     __hash__ = None  # type: ignore[assignment]
+    ids: Sequence[str] | None = None
+    classes: Sequence[str] | None = None
 
     def __init__(self, values: BoolArray, observed: BoolArray) -> None:
         for name, array in (("values", values), ("observed", observed)):
@@ -41,13 +44,13 @@ class PartialLabels:
             raise LabelError(
                 f"values and observed must have one shape, got {values.shape} and {observed.shape}"
             )
-        self._fill(_Dense(_frozen(values & observed), _frozen(observed.copy())))
+        self._fill(Dense(frozen(values & observed), frozen(observed.copy())))
 
-    def _fill(self, entries: _Dense | _Sparse) -> None:
+    def _fill(self, entries: Dense | Sparse) -> None:
         self._entries = entries
 
     @classmethod
-    def _of(cls, entries: _Dense | _Sparse) -> PartialLabels:
+    def _of(cls, entries: Dense | Sparse) -> PartialLabels:
         made = cls.__new__(cls)
         made._fill(entries)
         return made
@@ -56,7 +59,7 @@ class PartialLabels:
     def full(cls, labels: BoolArray) -> PartialLabels:
         """Complete labels, bool ``[images, labels]``, with nothing hidden."""
         check_matrix("labels", labels)
-        return cls._of(_Dense(_frozen(labels.copy()), None))
+        return cls._of(Dense(frozen(labels.copy()), None))
 
     @classmethod
     def from_entries(
@@ -93,14 +96,20 @@ class PartialLabels:
         starts = np.zeros(images + 1, dtype=np.int64)
         np.cumsum(np.bincount(rows, minlength=images), out=starts[1:])
         narrow = np.min_scalar_type(max(labels - 1, 0))
-        sparse = _Sparse(
-            shape, starts, _frozen(columns.astype(narrow)), _frozen(positive.astype(np.bool_))
+        sparse = Sparse(
+            shape, starts, frozen(columns.astype(narrow)), frozen(positive.astype(np.bool_))
         )
         # Where most entries are known, a list of them takes more than the matrix.
         takes = starts.nbytes + sparse.columns.nbytes + sparse.known_values.nbytes
         if takes < 2 * images * labels:
             return cls._of(sparse)
-        return cls._of(_Dense(_frozen(sparse.dense("values")), _frozen(sparse.dense("observed"))))
+        return cls._of(Dense(frozen(sparse.dense("values")), frozen(sparse.dense("observed"))))
+
+    def named(self, ids: Sequence[str], classes: Sequence[str] | None = None) -> PartialLabels:
+        """The same labels with names of their images and perhaps classes."""
+        made = PartialLabels._of(self._entries)
+        made.ids, made.classes = ids, classes
+        return made
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,10 +165,12 @@ class PartialLabels:
         Args:
             kept: Which of the known entries stay known, image by image, bool ``[known]``.
         """
-        return PartialLabels._of(self._entries.keep(kept))
+        made = PartialLabels._of(self._entries.keep(kept))
+        made.ids, made.classes = self.ids, self.classes
+        return made
 
     def take(self, rows: NDArray[np.int64] | slice) -> PartialLabels:
-        """Labels of the given images, in that order."""
+        """Labels of the given images, in that order, without names."""
         return PartialLabels._of(self._entries.take(rows))
 
     def per_image(self, which: BoolArray | None = None) -> IntArray:
@@ -209,133 +220,6 @@ class PartialLabels:
             f"PartialLabels({images} images x {labels} labels: {positive} positive, "
             f"{known - positive} negative, {images * labels - known} hidden)"
         )
-
-
-class _Dense:
-    """Labels as arrays; without a mask, every entry is known."""
-
-    def __init__(self, values: BoolArray, observed: BoolArray | None) -> None:
-        self._values, self._observed = values, observed
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        images, labels = self._values.shape
-        return images, labels
-
-    def dense(self, name: str) -> BoolArray:
-        if name == "values":
-            return self._values
-        if self._observed is None:
-            self._observed = _frozen(np.ones_like(self._values))
-        return self._observed
-
-    @cached_property
-    def _complete(self) -> bool:
-        return self._observed is None or bool(self._observed.all())
-
-    @property
-    def known_values(self) -> BoolArray:
-        return self._values.reshape(-1) if self._complete else self._values[self._observed]
-
-    @property
-    def columns(self) -> NDArray[np.integer[Any]]:
-        every = np.broadcast_to(np.arange(self.shape[1]), self.shape)
-        return every.reshape(-1) if self._complete else every[self._observed]
-
-    def keep(self, kept: BoolArray) -> _Dense:
-        observed = self._spread(kept)
-        return _Dense(_frozen(self._values & observed), _frozen(observed))
-
-    def take(self, rows: NDArray[np.int64] | slice) -> _Dense:
-        observed = None if self._observed is None else _frozen(self._observed[rows])
-        return _Dense(_frozen(self._values[rows]), observed)
-
-    def per_image(self, which: BoolArray | None) -> IntArray:
-        return np.asarray(np.count_nonzero(self._chosen(which), axis=1), dtype=np.int64)
-
-    def per_class(self, which: BoolArray | None) -> IntArray:
-        return np.asarray(self._chosen(which).sum(axis=0, dtype=np.int64))
-
-    def _chosen(self, which: BoolArray | None) -> BoolArray:
-        return self.dense("observed") if which is None else self._spread(which)
-
-    def _spread(self, which: BoolArray) -> BoolArray:
-        """A mask of the known entries as one of the matrix."""
-        if self._complete:
-            return which.reshape(self.shape).copy()
-        spread = np.zeros(self.shape, dtype=np.bool_)
-        spread[self._observed] = which
-        return spread
-
-    def packed(self, name: str) -> Iterator[bytes]:
-        yield np.packbits(self.dense(name)).tobytes()
-
-
-class _Sparse:
-    """Labels as a list of the known entries, image by image.
-
-    Attributes:
-        starts: Where the entries of each image begin, int64 ``[images + 1]``.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        starts: IntArray,
-        columns: NDArray[np.integer[Any]],
-        known_values: BoolArray,
-    ) -> None:
-        self.shape, self.starts = shape, starts
-        self.columns, self.known_values = columns, known_values
-
-    def dense(self, name: str) -> BoolArray:
-        made = np.zeros(self.shape, dtype=np.bool_)
-        rows = np.repeat(np.arange(self.shape[0]), self.per_image(None))
-        made[rows, self.columns] = self.known_values if name == "values" else True
-        return _frozen(made)
-
-    def keep(self, kept: BoolArray) -> _Sparse:
-        starts = np.zeros_like(self.starts)
-        np.cumsum(self.per_image(kept), out=starts[1:])
-        return _Sparse(
-            self.shape, starts, _frozen(self.columns[kept]), _frozen(self.known_values[kept])
-        )
-
-    def take(self, rows: NDArray[np.int64] | slice) -> _Sparse:
-        chosen = np.arange(self.shape[0])[rows]
-        counts = self.per_image(None)[chosen]
-        starts = np.zeros(len(chosen) + 1, dtype=np.int64)
-        np.cumsum(counts, out=starts[1:])
-        # Positions of the entries of the chosen images, one after the other.
-        places = np.arange(starts[-1]) + np.repeat(self.starts[chosen] - starts[:-1], counts)
-        return _Sparse(
-            (len(chosen), self.shape[1]),
-            starts,
-            _frozen(self.columns[places]),
-            _frozen(self.known_values[places]),
-        )
-
-    def per_image(self, which: BoolArray | None) -> IntArray:
-        if which is None:
-            return np.diff(self.starts)
-        before = np.zeros(len(which) + 1, dtype=np.int64)
-        np.cumsum(which, out=before[1:])
-        return np.asarray(np.diff(before[self.starts]))
-
-    def per_class(self, which: BoolArray | None) -> IntArray:
-        columns = self.columns if which is None else self.columns[which]
-        return np.bincount(columns, minlength=self.shape[1]).astype(np.int64)
-
-    def packed(self, name: str) -> Iterator[bytes]:
-        # A block of rows ends at a whole byte.
-        rows = max(_CELLS // max(self.shape[1], 1) // 8 * 8, 8)
-        for first in range(0, self.shape[0], rows):
-            yield np.packbits(self.take(slice(first, first + rows)).dense(name)).tobytes()
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
 
 
 def check_matrix(name: str, array: Any) -> None:

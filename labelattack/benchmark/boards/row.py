@@ -200,15 +200,24 @@ def row_of(
         },
         selection_rule=", ".join(sorted({r.selection_rule for r in best})),
         recipes=len({r.cell.recipe for r in group}),
-        undefined_classes=max((r.test.undefined_classes for r in best if r.test), default=0),
-        saturated_classes=sorted({c for r in best if r.test for c in r.test.saturated_classes}),
-        left_out=sorted({c for r in best if r.test for c in r.test.undefined}),
-        known_share=removals[0].known_share if removals else None,
-        counted_share=next((r.test.counted_share for r in best if r.test), None),
+        **_counted(best),
         failed=sum(r.status == "failed" for r in group),
         unreliable=reliability_warnings(group, best),
         notes=notes,
     )
+
+
+def _counted(best: list[Record]) -> dict[str, Any]:
+    """Entries that are known and classes that have an AP, by the fields of a row."""
+    tests = [record.test for record in best if record.test is not None]
+    removals = [record.removal for record in best if record.removal is not None]
+    return {
+        "undefined_classes": max((test.undefined_classes for test in tests), default=0),
+        "left_out": sorted({name for test in tests for name in test.undefined}),
+        "saturated_classes": sorted({name for test in tests for name in test.saturated_classes}),
+        "known_share": next((removal.known_share for removal in removals), None),
+        "counted_share": next((test.counted_share for test in tests), None),
+    }
 
 
 def _interval(

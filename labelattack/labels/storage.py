@@ -1,0 +1,157 @@
+"""Storage of partial labels: as arrays, or as a list of the known entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+_CELLS = 1 << 24  # of a list of entries that are made dense at a time; a multiple of 8
+
+
+class Dense:
+    """Labels as arrays; without a mask, every entry is known."""
+
+    def __init__(self, values: BoolArray, observed: BoolArray | None) -> None:
+        self._values, self._observed = values, observed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of images and number of labels."""
+        images, labels = self._values.shape
+        return images, labels
+
+    def dense(self, name: str) -> BoolArray:
+        """The ``values`` or the ``observed`` ones, bool ``[images, labels]``."""
+        if name == "values":
+            return self._values
+        if self._observed is None:
+            self._observed = frozen(np.ones_like(self._values))
+        return self._observed
+
+    @cached_property
+    def _complete(self) -> bool:
+        return self._observed is None or bool(self._observed.all())
+
+    @property
+    def known_values(self) -> BoolArray:
+        """Values of the known entries, image by image, bool ``[known]``."""
+        return self._values.reshape(-1) if self._complete else self._values[self._observed]
+
+    @property
+    def columns(self) -> NDArray[np.integer[Any]]:
+        """Class of each known entry, image by image, int ``[known]``."""
+        every = np.broadcast_to(np.arange(self.shape[1]), self.shape)
+        return every.reshape(-1) if self._complete else every[self._observed]
+
+    def keep(self, kept: BoolArray) -> Dense:
+        """With those of the known entries hidden that are not kept."""
+        observed = self._spread(kept)
+        return Dense(frozen(self._values & observed), frozen(observed))
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Dense:
+        """Those of the given images, in that order."""
+        observed = None if self._observed is None else frozen(self._observed[rows])
+        return Dense(frozen(self._values[rows]), observed)
+
+    def per_image(self, which: BoolArray | None) -> IntArray:
+        """Known entries of each image, or of ``which`` of them, int64 ``[images]``."""
+        return np.asarray(np.count_nonzero(self._chosen(which), axis=1), dtype=np.int64)
+
+    def per_class(self, which: BoolArray | None) -> IntArray:
+        """Known entries of each class, or of ``which`` of them, int64 ``[labels]``."""
+        return np.asarray(self._chosen(which).sum(axis=0, dtype=np.int64))
+
+    def _chosen(self, which: BoolArray | None) -> BoolArray:
+        return self.dense("observed") if which is None else self._spread(which)
+
+    def _spread(self, which: BoolArray) -> BoolArray:
+        """A mask of the known entries as one of the matrix."""
+        if self._complete:
+            return which.reshape(self.shape).copy()
+        spread = np.zeros(self.shape, dtype=np.bool_)
+        spread[self._observed] = which
+        return spread
+
+    def packed(self, name: str) -> Iterator[bytes]:
+        """Bits of ``values`` or ``observed``, eight a byte, row by row, in pieces."""
+        yield np.packbits(self.dense(name)).tobytes()
+
+
+class Sparse:
+    """Labels as a list of the known entries, image by image.
+
+    Attributes:
+        starts: Where the entries of each image begin, int64 ``[images + 1]``.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        starts: IntArray,
+        columns: NDArray[np.integer[Any]],
+        known_values: BoolArray,
+    ) -> None:
+        self.shape, self.starts = shape, starts
+        self.columns, self.known_values = columns, known_values
+
+    def dense(self, name: str) -> BoolArray:
+        """The ``values`` or the ``observed`` ones, bool ``[images, labels]``."""
+        made = np.zeros(self.shape, dtype=np.bool_)
+        rows = np.repeat(np.arange(self.shape[0]), self.per_image(None))
+        made[rows, self.columns] = self.known_values if name == "values" else True
+        return frozen(made)
+
+    def keep(self, kept: BoolArray) -> Sparse:
+        """With those of the known entries hidden that are not kept."""
+        starts = np.zeros_like(self.starts)
+        np.cumsum(self.per_image(kept), out=starts[1:])
+        return Sparse(
+            self.shape, starts, frozen(self.columns[kept]), frozen(self.known_values[kept])
+        )
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Sparse:
+        """Those of the given images, in that order."""
+        chosen = np.arange(self.shape[0])[rows]
+        counts = self.per_image(None)[chosen]
+        starts = np.zeros(len(chosen) + 1, dtype=np.int64)
+        np.cumsum(counts, out=starts[1:])
+        # Positions of the entries of the chosen images, one after the other.
+        places = np.arange(starts[-1]) + np.repeat(self.starts[chosen] - starts[:-1], counts)
+        return Sparse(
+            (len(chosen), self.shape[1]),
+            starts,
+            frozen(self.columns[places]),
+            frozen(self.known_values[places]),
+        )
+
+    def per_image(self, which: BoolArray | None) -> IntArray:
+        """Known entries of each image, or of ``which`` of them, int64 ``[images]``."""
+        if which is None:
+            return np.diff(self.starts)
+        before = np.zeros(len(which) + 1, dtype=np.int64)
+        np.cumsum(which, out=before[1:])
+        return np.asarray(np.diff(before[self.starts]))
+
+    def per_class(self, which: BoolArray | None) -> IntArray:
+        """Known entries of each class, or of ``which`` of them, int64 ``[labels]``."""
+        columns = self.columns if which is None else self.columns[which]
+        return np.bincount(columns, minlength=self.shape[1]).astype(np.int64)
+
+    def packed(self, name: str) -> Iterator[bytes]:
+        """Bits of ``values`` or ``observed``, eight a byte, row by row, in pieces."""
+        # A block of rows ends at a whole byte.
+        rows = max(_CELLS // max(self.shape[1], 1) // 8 * 8, 8)
+        for first in range(0, self.shape[0], rows):
+            yield np.packbits(self.take(slice(first, first + rows)).dense(name)).tobytes()
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, which cannot be written any more."""
+    array.setflags(write=False)
+    return array
