@@ -87,7 +87,9 @@ class LabelAttack(ABC):
             LabelError: If ``labels`` is neither.
             PluginError: If the attack returns anything but a mask of the right shape.
         """
-        partial = labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels)
+        partial = (
+            labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels, copy=False)
+        )
         if seed < 0:
             raise LabelError(f"seed must be at least 0, got {seed}")
         kept = self.keep(partial, generator(seed, "attack"))

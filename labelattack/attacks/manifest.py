@@ -75,15 +75,15 @@ def manifest(
     Returns:
         The manifest.
     """
-    before = clean if isinstance(clean, PartialLabels) else PartialLabels.full(clean)
+    before = clean if isinstance(clean, PartialLabels) else PartialLabels.full(clean, copy=False)
     # Entries only disappear, so counts before and after tell what was removed.
     lost = before.per_class() - attacked.per_class()
-    positive, still_positive = before.known_values, attacked.known_values
-    lost_positive = before.per_class(positive) - attacked.per_class(still_positive)
-    positives, known = int(np.count_nonzero(positive)), len(positive)
+    of_class = before.per_class("positives")
+    lost_positive = of_class - attacked.per_class("positives")
+    positives, known = int(of_class.sum()), before.known
     removed_positives, removed = int(lost_positive.sum()), int(lost.sum())
     positive_share, q_hat = _share(removed_positives, positives), _share(removed, known)
-    emptied = (before.per_image(positive) > 0) & (attacked.per_image(still_positive) == 0)
+    emptied = (before.per_image("positives") > 0) & (attacked.per_image("positives") == 0)
     return Manifest(
         attack=spec,
         seed=seed,

@@ -23,5 +23,5 @@ class SinglePositiveAttack(LabelAttack):
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps one positive of each image that has one."""
         kept = labels.known_values.copy()
-        kept[kept] = draw_within(labels.per_image(kept), np.ones(len(labels), np.int64), rng)
+        kept[kept] = draw_within(labels.per_image("positives"), np.ones(len(labels), np.int64), rng)
         return kept

@@ -38,7 +38,7 @@ class TargetedAttack(LabelAttack):
         if self.scope == "dataset":
             removed = draw_share(positive, self.rate, rng)
         else:
-            there = labels.per_image(positive)
+            there = labels.per_image("positives")
             # The small constant compensates binary rounding: 0.29 * 100 must give 29.
             counts = np.floor(self.rate * there + 1e-9).astype(np.int64)
             removed = np.zeros_like(positive)

@@ -120,10 +120,10 @@ class Splits:
                 )
             elif not split.partial.is_complete:
                 share = 100 * split.known_share
-                known = split.partial.known_values
+                positive = split.class_counts[0].sum() / max(split.partial.known, 1)
                 warnings.append(
                     f"{share:.3g} % of the entries of {name} are known, "
-                    f"{100 * known.mean():.3g} % of these positive"
+                    f"{100 * positive:.3g} % of these positive"
                 )
         return tuple(warnings)
 

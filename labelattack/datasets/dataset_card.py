@@ -97,7 +97,7 @@ def examined(card: Card, name: str, labels: PartialLabels, missing: Sequence[str
     count = len(labels)
     findings = [counted(f"{name}: images listed", card.images.get(name), count)]
     if name in card.labelled:
-        labelled = int(np.count_nonzero(labels.per_image(labels.known_values)))
+        labelled = int(np.count_nonzero(labels.per_image("positives")))
         findings.append(counted(f"{name}: images with a label", card.labelled[name], labelled))
     files = counted(f"{name}: image files", count, count - len(missing))
     if missing:

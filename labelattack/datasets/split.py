@@ -107,7 +107,9 @@ class Split:
     @property
     def positive_only(self) -> bool:
         """Whether positives are known and no negative is: labels as users and tags give them."""
-        return not self.partial.is_complete and bool(self.partial.known_values.all())
+        positives = self.partial.per_class("positives")
+        every = np.array_equal(positives, self.partial.per_class())
+        return every and not self.partial.is_complete
 
     @property
     def counted(self) -> BoolArray | None:
@@ -122,13 +124,12 @@ class Split:
     def known_share(self) -> float:
         """Share of the entries that are known, in [0, 1]."""
         images, labels = self.partial.shape
-        return len(self.partial.known_values) / (images * labels) if labels else 1.0
+        return self.partial.known / (images * labels) if labels else 1.0
 
     @cached_property
     def class_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positives and negatives of each class that count, int64 ``[labels]`` each."""
-        positive = self.partial.known_values
-        positives = self.partial.per_class(positive)
+        positives = self.partial.per_class("positives")
         known = len(self) if self.positive_only else self.partial.per_class()
         return positives, np.asarray(known - positives)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
 from labelattack.labels.storage import BoolArray as BoolArray
-from labelattack.labels.storage import Dense, IntArray, Sparse, frozen
+from labelattack.labels.storage import Dense, IntArray, Sparse, Which, frozen
 
 
 class PartialLabels:
@@ -56,10 +56,15 @@ class PartialLabels:
         return made
 
     @classmethod
-    def full(cls, labels: BoolArray) -> PartialLabels:
-        """Complete labels, bool ``[images, labels]``, with nothing hidden."""
+    def full(cls, labels: BoolArray, *, copy: bool = True) -> PartialLabels:
+        """Complete labels, with nothing hidden.
+
+        Args:
+            labels: bool ``[images, labels]``.
+            copy: Whether to copy them; otherwise they must stay as they are.
+        """
         check_matrix("labels", labels)
-        return cls._of(Dense(frozen(labels.copy()), None))
+        return cls._of(Dense(frozen(labels.copy() if copy else labels.view()), None))
 
     @classmethod
     def from_entries(
@@ -147,7 +152,12 @@ class PartialLabels:
     @property
     def is_complete(self) -> bool:
         """Whether every entry is known."""
-        return len(self.known_values) == self.shape[0] * self.shape[1]
+        return self.known == self.shape[0] * self.shape[1]
+
+    @property
+    def known(self) -> int:
+        """Number of known entries."""
+        return self._entries.known
 
     @property
     def known_values(self) -> BoolArray:
@@ -163,7 +173,8 @@ class PartialLabels:
         """These labels with some of the known entries hidden.
 
         Args:
-            kept: Which of the known entries stay known, image by image, bool ``[known]``.
+            kept: Which of the known entries stay known, image by image, bool ``[known]``; it cannot
+                be written any more.
         """
         made = PartialLabels._of(self._entries.keep(kept))
         made.ids, made.classes = self.ids, self.classes
@@ -173,19 +184,19 @@ class PartialLabels:
         """Labels of the given images, in that order, without names."""
         return PartialLabels._of(self._entries.take(rows))
 
-    def per_image(self, which: BoolArray | None = None) -> IntArray:
+    def per_image(self, which: Which = None) -> IntArray:
         """Number of known entries of each image, int64 ``[images]``.
 
         Args:
-            which: Count only these of the known entries, bool ``[known]``.
+            which: Count only these of the known entries, bool ``[known]``, or only positives.
         """
         return self._entries.per_image(which)
 
-    def per_class(self, which: BoolArray | None = None) -> IntArray:
+    def per_class(self, which: Which = None) -> IntArray:
         """Number of known entries of each class, int64 ``[labels]``.
 
         Args:
-            which: Count only these of the known entries, bool ``[known]``.
+            which: Count only these of the known entries, bool ``[known]``, or only positives.
         """
         return self._entries.per_class(which)
 
@@ -215,7 +226,7 @@ class PartialLabels:
 
     def __repr__(self) -> str:
         images, labels = self.shape
-        known, positive = len(self.known_values), int(np.count_nonzero(self.known_values))
+        known, positive = self.known, int(self.per_class("positives").sum())
         return (
             f"PartialLabels({images} images x {labels} labels: {positive} positive, "
             f"{known - positive} negative, {images * labels - known} hidden)"

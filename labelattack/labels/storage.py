@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
+Which = BoolArray | Literal["positives"] | None
+"""Which of the known entries are counted: those of a mask ``[known]``, the positives, or all."""
 _CELLS = 1 << 24  # of a list of entries that are made dense at a time; a multiple of 8
 
 
@@ -34,9 +36,9 @@ class Dense:
             self._observed = frozen(np.ones_like(self._values))
         return self._observed
 
-    @cached_property
+    @property
     def _complete(self) -> bool:
-        return self._observed is None or bool(self._observed.all())
+        return self.known == self._values.size
 
     @property
     def known_values(self) -> BoolArray:
@@ -59,21 +61,31 @@ class Dense:
         observed = None if self._observed is None else frozen(self._observed[rows])
         return Dense(frozen(self._values[rows]), observed)
 
-    def per_image(self, which: BoolArray | None) -> IntArray:
+    @cached_property
+    def known(self) -> int:
+        """Number of known entries."""
+        of = self._values.size if self._observed is None else np.count_nonzero(self._observed)
+        return int(of)
+
+    def per_image(self, which: Which) -> IntArray:
         """Known entries of each image, or of ``which`` of them, int64 ``[images]``."""
         return np.asarray(np.count_nonzero(self._chosen(which), axis=1), dtype=np.int64)
 
-    def per_class(self, which: BoolArray | None) -> IntArray:
+    def per_class(self, which: Which) -> IntArray:
         """Known entries of each class, or of ``which`` of them, int64 ``[labels]``."""
-        return np.asarray(self._chosen(which).sum(axis=0, dtype=np.int64))
+        return np.asarray(np.count_nonzero(self._chosen(which), axis=0), dtype=np.int64)
 
-    def _chosen(self, which: BoolArray | None) -> BoolArray:
-        return self.dense("observed") if which is None else self._spread(which)
+    def _chosen(self, which: Which) -> BoolArray:
+        if isinstance(which, np.ndarray):
+            return self._spread(which)
+        if which is None and self._complete:
+            return np.broadcast_to(np.True_, self.shape)
+        return self._values if which == "positives" else self.dense("observed")
 
     def _spread(self, which: BoolArray) -> BoolArray:
         """A mask of the known entries as one of the matrix."""
         if self._complete:
-            return which.reshape(self.shape).copy()
+            return frozen(which).reshape(self.shape)
         spread = np.zeros(self.shape, dtype=np.bool_)
         spread[self._observed] = which
         return spread
@@ -130,16 +142,25 @@ class Sparse:
             frozen(self.known_values[places]),
         )
 
-    def per_image(self, which: BoolArray | None) -> IntArray:
+    @property
+    def known(self) -> int:
+        """Number of known entries."""
+        return len(self.known_values)
+
+    def per_image(self, which: Which) -> IntArray:
         """Known entries of each image, or of ``which`` of them, int64 ``[images]``."""
         if which is None:
             return np.diff(self.starts)
+        if isinstance(which, str):
+            which = self.known_values
         before = np.zeros(len(which) + 1, dtype=np.int64)
         np.cumsum(which, out=before[1:])
         return np.asarray(np.diff(before[self.starts]))
 
-    def per_class(self, which: BoolArray | None) -> IntArray:
+    def per_class(self, which: Which) -> IntArray:
         """Known entries of each class, or of ``which`` of them, int64 ``[labels]``."""
+        if isinstance(which, str):
+            which = self.known_values
         columns = self.columns if which is None else self.columns[which]
         return np.bincount(columns, minlength=self.shape[1]).astype(np.int64)
 

@@ -47,9 +47,9 @@ def validation_labels(
     if selection == "clean":
         return ValidationLabels(split.labels, split.counted, f"{every} validation labels")
     attacked = attack(split.partial, seed=stream_seed(seed, "validation"))
-    if len(attacked.known_values) == len(split.partial.known_values):
+    if attacked.known == split.partial.known:
         return ValidationLabels(split.labels, split.counted, "nothing hidden")
-    if not attacked.known_values.all():
+    if attacked.known > attacked.per_class("positives").sum():
         return ValidationLabels(attacked.values, attacked.observed, "observed cells")
     return ValidationLabels(attacked.values, None, "hidden as negative")
 
