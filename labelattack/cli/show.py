@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -21,6 +21,7 @@ from labelattack.errors import printable
 
 if TYPE_CHECKING:
     from labelattack.benchmark.boards.leaderboard import Board
+    from labelattack.benchmark.boards.row import Row
     from labelattack.benchmark.store.record import Record
 
 Format = Literal["table", "json", "csv", "markdown"]
@@ -59,12 +60,13 @@ def print_boards(records: list[Record], format: str, mix: Collection[Any] = ()) 
 
 def print_board(board: Board) -> None:
     """The columns that differ from row to row; what repeats goes below, once."""
-    from labelattack.benchmark.boards.text import row_name, title
+    from labelattack.benchmark.boards.text import row_name, test_labels, title, training_labels
     from labelattack.benchmark.report.columns import headings, row_columns, texts
     from labelattack.benchmark.report.tables import remarks
-    from labelattack.training.validation import choice_text
 
     columns = row_columns(board.rows)
+    seen = training_labels(board.rows)
+    known = "" if seen == "full" else f"{seen} "
     lines = [dict(zip(headings(columns), texts(columns, row), strict=True)) for row in board.rows]
     marks: dict[str, str] = {}
     rules: dict[str, str] = {}
@@ -78,11 +80,7 @@ def print_board(board: Board) -> None:
             line["defense"] += " !"
             doubts.append(f"! {attack}, {row_name(row)}: {'; '.join(doubtful)}")
         line["attack"] = "" if attack in rules else attack
-        rules.setdefault(
-            attack,
-            f"{line['positives lost']} of the positives and {line['labels lost']} of all labels "
-            f"removed; {choice_text(row.selection_rule)}",
-        )
+        rules.setdefault(attack, _removal(row, line, known))
     filled = [c for c in columns if any(line[c.heading] != "-" for line in lines)]
     wide = any(column.wide for column in filled)
     kept = [
@@ -98,9 +96,10 @@ def print_board(board: Board) -> None:
         [[line[column.heading] for column in kept] for line in lines],
         rigid=sum(column.rigid for column in kept),
     )
-    _print_curves(board)
+    _print_curves(board, seen)
     typer.echo(
-        "mAP in points on clean test labels, mean ± 95 % t-interval over seeds, differences paired."
+        f"mAP in points on {test_labels(board.rows)} test labels, mean ± 95 % t-interval over "
+        "seeds, differences paired."
     )
     _print_legends(board, wide=wide)
     for remark in (*remarks(board), *(f"{mark} {note}" for note, mark in marks.items()), *doubts):
@@ -109,7 +108,17 @@ def print_board(board: Board) -> None:
         typer.echo(printable(f"{attack}: {rule}"))
 
 
-def _print_curves(board: Board) -> None:
+def _removal(row: Row, line: Mapping[str, str], known: str) -> str:
+    """Sentence on what an attack removed, and on how epochs and recipes were chosen."""
+    from labelattack.training.validation import choice_text
+
+    return (
+        f"{line['positives lost']} of the {known}positives and {line['labels lost']} of all "
+        f"{known}labels removed; {choice_text(row.selection_rule)}"
+    )
+
+
+def _print_curves(board: Board, seen: str) -> None:
     from labelattack.benchmark.report.columns import CURVE_COLUMNS, headings, texts
 
     if board.curves:
@@ -118,7 +127,9 @@ def _print_curves(board: Board) -> None:
             tuple(headings(CURVE_COLUMNS)),
             [texts(CURVE_COLUMNS, curve) for curve in board.curves],
         )
-        typer.echo("area: mAP relative to full labels, mean over rates from 0; 1 = nothing lost.")
+        typer.echo(
+            f"area: mAP relative to {seen} labels, mean over rates from 0; 1 = nothing lost."
+        )
 
 
 def _print_legends(board: Board, *, wide: bool) -> None:

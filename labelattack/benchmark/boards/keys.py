@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from labelattack.benchmark.plan.cell import CODE
 from labelattack.benchmark.store.record import Record
+from labelattack.registry.spec import Spec
 
 
 class BoardKey(BaseModel):
     """A board: what all its rows have in common.
 
     Attributes:
-        dataset: Resolved spec.
+        dataset: Resolved spec, or the name that it gives.
         fingerprint: Hash of the dataset's images and labels.
         model: Resolved spec.
         protocol: What was trained.
@@ -57,11 +58,21 @@ class PairKey(BaseModel):
         return self.versions.partition(", defense ")[0]
 
 
+def dataset_name(spec: str) -> str:
+    """Name that the resolved spec of a dataset gives, free of one machine's paths; else the spec.
+
+    Args:
+        spec: Resolved spec.
+    """
+    given = dict(Spec.parse(spec).params).get("name", "")
+    return str(given) or spec
+
+
 def board_key_of(record: Record) -> BoardKey:
     """The board that a record belongs to."""
     cell = record.cell
     return BoardKey(
-        dataset=cell.dataset,
+        dataset=dataset_name(cell.dataset),
         fingerprint=cell.fingerprint,
         model=cell.model,
         protocol=cell.protocol,

@@ -30,7 +30,7 @@ class Board(BaseModel):
     """Rows that may be compared.
 
     Attributes:
-        dataset: Resolved spec.
+        dataset: Resolved spec, or the name that it gives.
         fingerprint: Hash of the dataset's images and labels.
         model: Resolved spec.
         protocol: What was trained.

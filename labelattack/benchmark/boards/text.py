@@ -29,8 +29,10 @@ def _each(joined: str, registry: Registry[Any]) -> str:
 
 def title(board: Board | BoardKey) -> str:
     """Title of a board: the settings that its rows share."""
+    on = _each(board.dataset, datasets)
+    named = board.dataset.partition(":")[0] not in datasets.names()
     parts = [
-        _each(board.dataset, datasets),
+        f"{on} ({board.fingerprint})" if named else on,
         _each(board.model, models),
         board.protocol,
         "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
@@ -39,6 +41,16 @@ def title(board: Board | BoardKey) -> str:
     if "versions" in getattr(board, "mixed", ()):
         parts.append(f"versions {board.versions}")
     return " · ".join(parts)
+
+
+def training_labels(rows: Iterable[Row]) -> str:
+    """Name of the labels that the reference sees: ``full``, or ``known`` where some are missing."""
+    return "full" if all(row.known_share is None for row in rows) else "known"
+
+
+def test_labels(rows: Iterable[Row]) -> str:
+    """Name of the labels that mAP counts: ``clean``, or ``known`` where some are missing."""
+    return "clean" if all(row.counted_share is None for row in rows) else "known"
 
 
 def row_name(row: Row | Curve) -> str:

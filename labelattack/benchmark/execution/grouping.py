@@ -51,7 +51,7 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     first = members[0]
     if len(members) == 1:
         return [members]
-    images, labels = load(first.dataset).train.labels.shape
+    images, labels = load(first.dataset).train.partial.shape
     channels = models.get(Spec.parse(first.model).name).channels
     # More processes than there are cores are those of several machines.
     sharing = min(jobs, os.cpu_count() or 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.curves import Curve
 from labelattack.benchmark.boards.ranking import Comparison
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.text import rank_text, row_name
+from labelattack.benchmark.boards.text import rank_text, row_name, training_labels
 from labelattack.measures.request import derived_measures, taken_measures
 from labelattack.measures.summary import Column
 from labelattack.metrics.text import with_interval
@@ -18,7 +18,7 @@ from labelattack.metrics.text import with_interval
 _IMAGES = " (images)"  # an interval over seeds goes without saying
 
 
-def row_columns(rows: Iterable[Row]) -> list[Column]:
+def row_columns(rows: Sequence[Row]) -> list[Column]:
     """Columns of a board's rows.
 
     Args:
@@ -33,7 +33,11 @@ def row_columns(rows: Iterable[Row]) -> list[Column]:
         for name, own in columns.items()
         for column in _columns_of(name, own, name in present)
     ]
-    return [*_BEFORE, *measured, *_AFTER]
+    known = f"vs {training_labels(rows)}"
+    return [
+        replace(column, heading=column.heading.replace("vs full", known))
+        for column in (*_BEFORE, *measured, *_AFTER)
+    ]
 
 
 def _columns_of(name: str, columns: Sequence[Column], present: bool) -> list[Column]:

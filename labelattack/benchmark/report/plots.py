@@ -11,7 +11,7 @@ from typing import Any
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.text import title
+from labelattack.benchmark.boards.text import title, training_labels
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.defenses import registry as defenses
 from labelattack.errors import StoreError
@@ -38,7 +38,7 @@ def draw_curves(path: Path, board: Board) -> None:
 def curves_figure(board: Board) -> Any:
     """Draws mAP against removal rate, a panel an attack and a line a defense; the paper's Figure 2.
 
-    Bars are 95 % intervals over seeds; the dashed line is the reference on clean labels.
+    Bars are 95 % intervals over seeds; the dashed line is the reference on all known labels.
 
     Args:
         board: A board that has curves.
@@ -61,7 +61,14 @@ def curves_figure(board: Board) -> Any:
     for panel, family in zip(panels[0], families, strict=True):
         if reference is not None and reference.map is not None:
             panel.axhline(reference.map, color="0.4", linestyle="--", linewidth=1)
-            panel.text(0, reference.map, " clean labels", va="bottom", fontsize=8, color="0.3")
+            panel.text(
+                0,
+                reference.map,
+                f" {training_labels(board.rows)} labels",
+                va="bottom",
+                fontsize=8,
+                color="0.3",
+            )
         for curve in board.curves:
             if curve.attack == family:
                 _draw(panel, names, curve.defense, curve.rates, curve.maps, curve.intervals)
@@ -81,7 +88,7 @@ def draw_pixels(path: Path, board: Board) -> None:
 
     Above mAP in points, on test images as they are, attacked, and corrupted; below the share that
     is left of what was learned, 1 being clean mAP and 0 chance. A line a defense and kind of attack
-    on labels, bars are 95 % intervals over seeds, dashed lines are the reference on clean labels.
+    on labels, bars are 95 % intervals over seeds, dashed lines are the reference.
 
     Args:
         path: Where the picture goes, ``.png``, ``.pdf`` or ``.svg``.
@@ -142,7 +149,13 @@ def _draw_rows(
     lines: dict[tuple[str, str], list[tuple[float, float | None, float | None]]] = defaultdict(list)
     for row, value, half in points:
         if (row.attack, row.defense) == ("none", REFERENCE):
-            panel.axhline(value, color="0.4", linestyle="--", linewidth=1, label="full labels")
+            panel.axhline(
+                value,
+                color="0.4",
+                linestyle="--",
+                linewidth=1,
+                label=f"{training_labels([row])} labels",
+            )
         elif row.defense in names:
             family = row.attack.partition(":")[0], row.defense
             lines[family].append((row.positives_removed or 0.0, value, half))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.keys import dataset_name
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
@@ -80,7 +81,7 @@ def label_samples(records: Iterable[Record]) -> list[LabelSample]:
 
 
 def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> LabelSample:
-    name = datasets.short(dataset)
+    name = datasets.short(dataset_name(dataset))
     try:
         splits = _load(dataset)
     except Exception as error:  # a plug-in may raise anything

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
-from labelattack.benchmark.boards.text import row_name, title
+from labelattack.benchmark.boards.text import row_name, test_labels, title, training_labels
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.benchmark.report.columns import (
     COMPARISON_COLUMNS,
@@ -86,6 +86,8 @@ def section(
         "board": board.model_dump(include={"rows", "curves", "comparisons"}),
         # A board of several settings has no one reference to draw.
         "reference": references[0] if len(references) == 1 else None,
+        "training_labels": training_labels(board.rows),
+        "test_labels": test_labels(board.rows),
         "rows": _table(row_columns(board.rows), board.rows),
         "curves": _table(CURVE_COLUMNS, board.curves),
         "families": [

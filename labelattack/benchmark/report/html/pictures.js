@@ -91,7 +91,7 @@ const PANELS = 12;
 const LINES = 10;
 const CHOICES = 60;
 
-const curves = ({ board, families }, place, reference) => {
+const curves = ({ board, families, training_labels: labels }, place, reference) => {
   const all = board.curves.map((curve, n) => ({ ...curve, ...families[n], spec: curve.defense }));
   const panels = [...new Set(all.map((curve) => curve.attack))];
   const area = new Map();
@@ -135,7 +135,7 @@ const curves = ({ board, families }, place, reference) => {
     }
     if (reference) data.push({
       x: [0, end], y: [reference.map, reference.map], mode: "lines", hoverinfo: "text",
-      hovertext: Array(2).fill(lines("full labels", points(reference.map, reference.interval))),
+      hovertext: Array(2).fill(lines(`${labels} labels`, points(reference.map, reference.interval))),
       line: { color: muted, width: 1.5, dash: "dash" },
     });
     return { data, layout: {
