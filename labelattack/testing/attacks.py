@@ -8,8 +8,9 @@ import numpy as np
 
 from labelattack import attacks
 from labelattack.attacks.base import LabelAttack
+from labelattack.labels import PartialLabels
 from labelattack.registry.spec import Spec
-from labelattack.testing.check import Kind, example_labels, require
+from labelattack.testing.check import Kind, example_labels, example_partial_labels, require
 
 
 def keeps_final_call(spec: str) -> None:
@@ -32,6 +33,16 @@ def changes_no_label(spec: str) -> None:
     require(np.array_equal(labels, example_labels()), "must not change its input")
     kept = np.array_equal(left.values[left.observed], labels[left.observed])
     require(kept, "must not change a surviving label")
+
+
+def takes_partial_labels(spec: str) -> None:
+    """Labels may be unknown to begin with, and be given as arrays or as a list of entries."""
+    attack, dense = attacks.create(spec), example_partial_labels()
+    rows, columns = np.nonzero(dense.observed)
+    entries = PartialLabels.from_entries(dense.shape, rows, columns, dense.known_values)
+    require(attack(dense, seed=0) == attack(entries, seed=0), "must not depend on the storage")
+    nothing = PartialLabels(dense.values, np.zeros_like(dense.values))
+    require(attack(nothing, seed=0).known == 0, "must take labels of which none is known")
 
 
 def takes_edge_cases(spec: str) -> None:
@@ -61,6 +72,7 @@ KIND = Kind(
         keeps_final_call,
         is_deterministic,
         changes_no_label,
+        takes_partial_labels,
         takes_edge_cases,
         budgets_are_nested,
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from labelattack.errors import LabelAttackError, ParameterError, PluginError
-from labelattack.labels import BoolArray
+from labelattack.labels import BoolArray, PartialLabels
 from labelattack.registry.registry import Registry
 from labelattack.registry.spec import Spec
 
@@ -79,6 +79,13 @@ def example_labels() -> BoolArray:
     labels = np.random.Generator(np.random.PCG64(7)).random((40, 7)) < 0.3
     labels[0], labels[1], labels[2] = False, True, np.arange(7) == 3
     return labels
+
+
+def example_partial_labels() -> PartialLabels:
+    """The example labels with one entry in five known, one image without any."""
+    known = np.random.Generator(np.random.PCG64(8)).random((40, 7)) < 0.2
+    known[3] = False
+    return PartialLabels(example_labels(), known)
 
 
 def rejects_unknown_parameters(registry: Registry[Any], spec: str) -> None:
