@@ -173,19 +173,19 @@ def _rows(names: Sequence[str], ids: Sequence[str] | None) -> NDArray[np.int64]:
         raise LabelError("its rows have names, so the images must have names, got none")
     if twice := repeated("an image", names, "row {}".format):
         raise LabelError(twice)
-    lost: list[str] = []
+    fewest = list(ids)
     for rule in (canonical, _stem, _number):
         row = {rule(name): number for number, name in enumerate(names)}
         wanted = [rule(name) for name in ids]
-        missing = [name for name, key in zip(ids, wanted, strict=True) if key not in row]
-        if not missing and len(row) == len(names) and len(set(wanted)) == len(wanted):
+        lost = [name for name, key in zip(ids, wanted, strict=True) if key not in row]
+        if not lost and len(row) == len(names) and len(set(wanted)) == len(wanted):
             return np.array([row[key] for key in wanted], dtype=np.int64)
-        lost = min(lost or missing, missing, key=len) or lost
-    raise LabelError(
-        f"it must have every image, got none for '{lost[0]}' ({len(lost)} such)"
-        if lost
-        else "its names must tell its rows apart, got several that end alike"
-    )
+        fewest = min(fewest, lost, key=len)
+    if fewest:
+        raise LabelError(
+            f"it must have every image, got none for '{fewest[0]}' ({len(fewest)} such)"
+        )
+    raise LabelError("its names must tell its rows apart, got several that end alike")
 
 
 def _check_agreement(mask: PartialLabels, labels: PartialLabels) -> None:
