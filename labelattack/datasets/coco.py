@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Splits, check_once, data_root
+from labelattack.datasets.base import Dataset, Splits, data_root
+from labelattack.datasets.coco_json import CocoJson, check_same_categories
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages
-from labelattack.datasets.json_stream import items
+from labelattack.datasets.label_cache import Arrays, cached, check_texts
 from labelattack.datasets.official import Listing, absent, assemble, required
-from labelattack.errors import DatasetError, shown
-from labelattack.files.content import content_digest
-from labelattack.files.storage import FilePath, cache_folder, written_whole
-from labelattack.hashing import digest
+from labelattack.files.storage import FilePath
 from labelattack.labels import BoolArray, PartialLabels
 
 EXPECTED_POSITIVES = 2.9
@@ -35,9 +30,6 @@ _SIZES = {
     "val2017": (5000, 4952),
 }
 _CHECKSUMS = {"train2014": "30d99e7c0bf826050cd0efc95a72453069eceffb928662033620e98cb8f4de16"}
-
-
-_DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
 _CHECKS = 2
 """Version of the checks that cached labels have passed; raised with each new check."""
 
@@ -107,11 +99,7 @@ class Coco(Dataset):
             listing, names = self._read(name)
             listings.append(listing)
             classes.append(names)
-        if classes[0] != classes[1]:
-            raise DatasetError(
-                f"the annotation files under '{self._folder / 'annotations'}' must have the same "
-                f"categories, got {_differing(*classes)}"
-            )
+        check_same_categories(self._folder / "annotations", *classes)
         (learn, test), notes = assemble("coco", self.tolerance, listings)
         train, val = hold_out(learn, self.holdout, self.split_seed, "coco-holdout")
         return Splits(classes[0], train, val, test, EXPECTED_POSITIVES, notes)
@@ -155,126 +143,46 @@ class Coco(Dataset):
         return listing, annotations.classes
 
 
-def _differing(train: list[str], val: list[str]) -> str:
-    """Description of how the categories of the two files differ."""
-    alone = [[name for name in a if name not in b] for a, b in ((train, val), (val, train))]
-    if not any(alone):
-        return "the same in another order"
-    return f"{len(train)} and {len(val)}, with '{(alone[0] or alone[1])[0]}' in one alone"
-
-
 def _cached(path: Path) -> _Annotations:
     """Annotations, from the cache folder if a file of this content was read before."""
-    try:
-        name = f"coco-{digest([_CHECKS, content_digest(path)])}.npz"
-    except OSError as error:
-        raise DatasetError(f"'{path}' cannot be read: {error}") from error
-    kept = cache_folder() / "labels" / name
-    annotations = _kept(kept)
-    if annotations is not None:
-        return annotations
-    annotations = _parsed(path)
-    # An unwritable cache only costs time.
-    with suppress(OSError), written_whole(kept) as part, part.open("wb") as file:
-        np.savez_compressed(
-            file,
-            classes=np.array(annotations.classes),
-            images=annotations.images,
-            files=np.array(annotations.files),
-            labels=annotations.labels,
-        )
-    return annotations
+    return cached("coco", [path], [_CHECKS], lambda: _parsed(path), _annotations)
 
 
-def _kept(path: Path) -> _Annotations | None:
-    """Cached annotations; None if they are absent or damaged."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            classes, images, files, labels = (
-                file[name] for name in ("classes", "images", "files", "labels")
-            )
-    except Exception:  # the reader may raise any exception on a damaged archive
-        return None
+def _annotations(arrays: Arrays) -> _Annotations:
+    """Annotations of the arrays in the cache."""
+    classes, images, files, labels = (
+        arrays[name] for name in ("classes", "images", "files", "labels")
+    )
+    check_texts(classes, files)
     fits = labels.dtype == np.bool_ and labels.shape == (len(files), len(classes))
-    if not fits or files.dtype.kind != "U" or images.shape != files.shape:
-        return None
-    return _Annotations(list(map(str, classes)), images, files.tolist(), labels)
+    if not fits or images.shape != files.shape:
+        raise ValueError(f"labels must fit their names, got {labels.dtype} {labels.shape}")
+    return _Annotations(classes.tolist(), images, files.tolist(), labels)
 
 
-def _parsed(path: Path) -> _Annotations:
+def _parsed(path: Path) -> Arrays:
     """Parses the annotation file.
 
     Raises:
         DatasetError: If it is not a COCO instances file, has a duplicate id or name, or has an
             annotation of an unknown image or category.
     """
-    categories = _named(path, "categories", "name")
-    files = _named(path, "images", "file_name")
-    columns, rows = sorted(categories), sorted(files)
-    column = {category: number for number, category in enumerate(columns)}
-    row = {image: number for number, image in enumerate(rows)}
-    labels = np.zeros((len(rows), len(columns)), dtype=np.bool_)
-    stray: list[str] = []
-    for place, entry in _entries(path, "annotations"):
-        image, category = (_id(path, place, entry, key) for key in ("image_id", "category_id"))
-        if image in row and category in column:
-            labels[row[image], column[category]] = True
-        else:
-            strange = f"image {image}" if image not in row else f"category {category}"
-            stray.append(f"{place} is of {strange}, which is not there")
-    if stray:
-        raise _refused(path, f"{stray[0]} ({len(stray)} such)")
-    names = [categories[category] for category in columns]
-    return _Annotations(
-        names, np.array(rows, dtype=np.int64), [files[image] for image in rows], labels
+    file = CocoJson(
+        path,
+        "COCO's images, annotations and categories",
+        "what is needed is an instances_*.json, no captions_*.json and no image_info_*.json, "
+        "which have no labels",
     )
-
-
-def _named(path: Path, what: str, key: str) -> dict[int, str]:
-    """Names in one list of the file, by id; ids and names are unique."""
-    ids: list[int] = []
-    names: list[str] = []
-    for place, entry in _entries(path, what):
-        ids.append(_id(path, place, entry, "id"))
-        names.append(entry.get(key, ""))
-        if not isinstance(names[-1], str) or not names[-1]:
-            raise _refused(path, f"{place} must have a text as '{key}', got {shown(names[-1])}")
-    for unique, values in (("id", list(map(str, ids))), (key, names)):
-        check_once(f"'{path}': '{unique}' of '{what}'", values, f"{what}[{{}}]".format)
-    return dict(zip(ids, names, strict=True))
-
-
-def _entries(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Objects of one list of the file, each with its place for messages.
-
-    Raises:
-        DatasetError: If the list is empty, or an element is not an object.
-    """
-    empty = True
-    for number, entry in enumerate(items(path, what)):
-        if not isinstance(entry, dict):
-            raise _refused(path, f"{what}[{number}] must be an object, got {shown(entry)}")
-        empty = False
-        yield f"{what}[{number}]", entry
-    if empty:
-        raise _refused(
-            path,
-            f"it has no {what}; what is needed is an instances_*.json, no captions_*.json and no "
-            "image_info_*.json, which have no labels",
-        )
-
-
-def _id(path: Path, place: str, entry: dict[str, Any], key: str) -> int:
-    """Integer id; some programs write it as a string or with a decimal point."""
-    value = entry.get(key)
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not int or abs(value) >= 1 << 63:
-        raise _refused(path, f"{place} must have a whole number as '{key}', got {shown(value)}")
-    return value
-
-
-def _refused(path: Path, got: str) -> DatasetError:
-    return DatasetError(f"'{path}' must hold COCO's images, annotations and categories; {got}")
+    categories = file.named("categories", "name")
+    files = file.named("images", "file_name")
+    columns, rows = sorted(categories), sorted(files)
+    row = {image: number for number, image in enumerate(rows)}
+    column = {category: number for number, category in enumerate(columns)}
+    labels = np.zeros((len(rows), len(columns)), dtype=np.bool_)
+    labels[file.annotated(row, column)] = True
+    return {
+        "classes": np.array([categories[category] for category in columns]),
+        "images": np.array(rows, dtype=np.int64),
+        "files": np.array([files[image] for image in rows]),
+        "labels": labels,
+    }
