@@ -33,15 +33,19 @@ def card(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
         size = f"{of}: {facts.images[of]:,}"
         return size + (f" ({facts.labelled[of]:,} with a label)" if of in facts.labelled else "")
 
+    def stated(number: float | None) -> str:
+        return "not stated" if number is None else f"{number:,g}"
+
     rows = [
-        ("labels", str(facts.labels)),
+        ("labels", stated(facts.labels)),
         ("images", "\n".join(map(sizes, facts.images))),
-        ("declared positives per image", f"{facts.positives_per_image:g}"),
+        ("declared positives per image", stated(facts.positives_per_image)),
         ("splits", facts.splits),
         ("licence", facts.licence),
         ("get it from", facts.home),
         ("place under $LABELATTACK_DATA", "\n".join(facts.layout)),
         *((f"SHA-256 of labels, {of}", digest) for of, digest in facts.checksums.items()),
+        *(("note", note) for note in facts.notes),
     ]
     print_table(facts.title, ("", ""), rows)
 

@@ -22,7 +22,7 @@ class Card:
 
     Attributes:
         title: Its full name.
-        labels: Number of classes.
+        labels: Number of classes; None if the card states none.
         images: Number of images in each official list.
         labelled: Number of these with a label, where it differs.
         positives_per_image: Mean number of positives per image, as declared to losses that use it.
@@ -33,10 +33,11 @@ class Card:
         checksums: For an official list, the
             [checksum][labelattack.datasets.dataset_card.checksum] of its
             label matrix, where known.
+        notes: What else a user must know.
     """
 
     title: str
-    labels: int
+    labels: int | None
     images: Mapping[str, int]
     labelled: Mapping[str, int] = field(default_factory=dict)
     positives_per_image: float | None = None
@@ -45,6 +46,7 @@ class Card:
     home: str = ""
     layout: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Finding(NamedTuple):

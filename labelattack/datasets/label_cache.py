@@ -47,7 +47,7 @@ def cached(
     # The reader may raise any exception on a damaged archive.
     with suppress(Exception), kept.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         return build({name: file[name] for name in file.files})
-    arrays = parse()
+    arrays: dict[str, Any] = dict(parse())
     labels = build(arrays)
     # An unwritable cache only costs time.
     with suppress(OSError), written_whole(kept) as part, part.open("wb") as target:

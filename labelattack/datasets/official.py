@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -126,6 +126,21 @@ def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
         [listing.ids[row] for row in rows],
         boxes=None if listing.boxes is None else SomeBoxes(listing.boxes, rows),
         groups=None if listing.groups is None else [listing.groups[row] for row in rows],
+    )
+
+
+def without_known(dataset: str, splits: Mapping[str, Split]) -> tuple[str, ...]:
+    """Notes on the images of which no label is known, one for each split that has some.
+
+    Args:
+        dataset: Name of the dataset.
+        splits: The splits, by the names of their lists.
+    """
+    counts = {name: np.count_nonzero(s.partial.per_image() == 0) for name, s in splits.items()}
+    return tuple(
+        f"{dataset}: {count} of the {len(splits[name])} images of {name} have no known label"
+        for name, count in counts.items()
+        if count
     )
 
 
