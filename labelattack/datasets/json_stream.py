@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,10 +27,31 @@ def items(path: Path, key: str) -> Iterator[Any]:
     """
     import ijson
 
+    with _opened(path) as file:
+        yield from ijson.items(file, f"{key}.item", use_float=True)
+
+
+def members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yields keys and values of the top-level object, repeated keys too.
+
+    Raises:
+        DatasetError: If the file cannot be read, is not JSON, or is nested too deeply.
+    """
+    import ijson
+
+    with _opened(path) as file:
+        yield from ijson.kvitems(file, "", use_float=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Shallow]:
+    """The file after its byte-order mark; errors within the block are those of the file."""
+    import ijson
+
     try:
         with path.open("rb") as file:
             _skip_mark(file)
-            yield from ijson.items(_Shallow(file), f"{key}.item", use_float=True)
+            yield _Shallow(file)
     except (OSError, ValueError, OverflowError, ijson.JSONError) as error:
         raise DatasetError(f"'{path}' must be JSON: {error}") from error
 
