@@ -138,7 +138,7 @@ def without_known(dataset: str, splits: Mapping[str, Split]) -> tuple[str, ...]:
     """
     counts = {name: np.count_nonzero(s.partial.per_image() == 0) for name, s in splits.items()}
     return tuple(
-        f"{dataset}: {count} of the {len(splits[name])} images of {name} have no known label"
+        f"{dataset}: no label is known of {count} of the {len(splits[name])} images of {name}"
         for name, count in counts.items()
         if count
     )

@@ -91,14 +91,14 @@ class OpenImages(Dataset):
         verified = {split: self._verified(split, classes) for split in _LISTS}
         listings = [self._listing(split, verified[split]) for split in _LISTS]
         (train, val, test), missing = assemble("openimages", self.tolerance, listings)
-        others = tuple(
-            f"openimages: {found.others} labels of {split} are left out, as their classes are not "
-            f"in '{self._class_list.name}'"
-            for split, found in verified.items()
-            if found.others
-        )
         parts = {"train": train, "validation": val, "test": test}
-        notes = (*missing, *others, *without_known("openimages", parts))
+        notes = missing + without_known("openimages", parts)
+        if any(found.others for found in verified.values()):
+            others = ", ".join(f"{found.others} of {name}" for name, found in verified.items())
+            notes += (
+                f"openimages: labels of classes that '{self._class_list.name}' does not list are "
+                f"left out: {others}",
+            )
         return Splits(list(classes.values()), train, val, test, self.expected_positives, notes)
 
     def examine(self) -> list[Finding]:

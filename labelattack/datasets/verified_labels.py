@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from labelattack.datasets.label_cache import Arrays, cached
 from labelattack.errors import DatasetError
 from labelattack.files.text import UTF8_BOM, check_utf8_mark
-from labelattack.labels import PartialLabels
+from labelattack.labels import BoolArray, PartialLabels
 
 _HEADER = "ImageID,Source,LabelName,Confidence"
 _SOURCES = ("verification", "crowdsource-verification")
@@ -78,36 +78,57 @@ def _parsed(path: Path, classes: Sequence[str], listed: Path | None) -> Arrays:
     """
     width = len(classes)
     found, codes = _lines(path, classes)
-    images = np.unique(found) if listed is None else _image_list(listed)
-    rows = np.searchsorted(images, found)
+    # Labels of an image come together, so few are left to sort.
+    images = _image_list(listed) if listed is not None else np.unique(found[_changes(found)])
+    entries = np.searchsorted(images, found)
     if listed is not None:
-        stray = found[images.take(rows, mode="clip") != found]
+        stray = found[images.take(entries, mode="clip") != found]
         if len(stray):
-            line = _lines_of(path, f"{stray[0]:016x},")[0]
+            line = _lines_of(path, f"{stray[0]:016x}")[0]
             raise DatasetError(
                 f"'{path}' must hold labels of images of '{listed}', got image {stray[0]:016x} at "
                 f"line {line} ({len(stray)} such)"
             )
-    # The lower bit is the value, so equal labels are neighbours, and so are opposite ones.
-    known = codes >= 0
-    entries = np.unique(rows[known] * (2 * width) + codes[known])
-    places = entries >> 1
-    both = places[1:][places[1:] == places[:-1]]
+    # The lowest bit is the value, so equal labels are neighbours, and so are opposite ones.
+    entries *= 2 * width
+    entries += codes
+    entries = entries[codes >= 0]
+    others = len(found) - len(entries)
+    del found, codes
+    entries.sort()
+    entries = entries[_changes(entries)]
+    positive = (entries & 1).astype(np.bool_)
+    entries >>= 1
+    _check_one_value(path, entries, images, classes)
+    return {
+        "images": images,
+        "counts": np.bincount(entries // width, minlength=len(images)),
+        "columns": (entries % width).astype(np.min_scalar_type(width)),
+        "positive": positive,
+        "others": np.array(others),
+    }
+
+
+def _check_one_value(
+    path: Path, entries: NDArray[np.int64], images: NDArray[np.uint64], classes: Sequence[str]
+) -> None:
+    """Raises DatasetError if an entry is there twice, as it then has both values."""
+    both = entries[1:][~_changes(entries)[1:]]
     if len(both):
-        row, column = divmod(int(both[0]), width)
+        row, column = divmod(int(both[0]), len(classes))
         image, name = f"{images[row]:016x}", classes[column]
-        lines = _lines_of(path, f"{image},", f",{name},")
+        lines = _lines_of(path, image, f",{name},")
         raise DatasetError(
             f"'{path}' must give an image and a class one Confidence, got 0 and 1 for {image} and "
             f"{name} at lines {', '.join(map(str, lines))} ({len(both)} such)"
         )
-    return {
-        "images": images,
-        "counts": np.bincount(places // width, minlength=len(images)),
-        "columns": (places % width).astype(np.min_scalar_type(width)),
-        "positive": (entries & 1).astype(np.bool_),
-        "others": np.array(len(found) - np.count_nonzero(known)),
-    }
+
+
+def _changes(array: NDArray[Any]) -> BoolArray:
+    """Elements that differ from the one before, bool ``[elements]``; the first one does."""
+    changes: BoolArray = np.ones(len(array), dtype=np.bool_)
+    np.not_equal(array[1:], array[:-1], out=changes[1:])
+    return changes
 
 
 def _lines(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
@@ -187,10 +208,12 @@ def _image_list(path: Path) -> NDArray[np.uint64]:
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"'{path}' must list images: {error}") from error
     ids = np.frombuffer(images, dtype=np.uint64)
+    if not len(ids):
+        raise DatasetError(f"'{path}' must list images, got none")
     unique, counts = np.unique(ids, return_counts=True)
     twice = unique[counts > 1]
     if len(twice):
-        lines = _lines_of(path, f"{twice[0]:016x},")
+        lines = _lines_of(path, f"{twice[0]:016x}")
         raise DatasetError(
             f"'{path}' must list an image once, got {twice[0]:016x} at lines "
             f"{', '.join(map(str, lines))} ({len(twice)} such)"
@@ -220,9 +243,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise DatasetError(f"'{path}' cannot be read: {error}") from error
 
 
-def _lines_of(path: Path, begin: str, part: str = "") -> list[int]:
-    """Numbers of the lines that begin with a text and hold another; the first few."""
-    first, other = begin.encode(), part.encode()
+def _lines_of(path: Path, image: str, part: str = "") -> list[int]:
+    """Numbers of the first lines that begin with an image id, in quotes or not, and hold a text."""
+    first, other = (image.encode(), f'"{image}'.encode()), part.encode()
     with path.open("rb") as file:
         lines = enumerate(file, start=1)
         found = (number for number, line in lines if line.startswith(first) and other in line)

@@ -79,21 +79,20 @@ class VisualGenome(Dataset):
 
     def load(self) -> Splits:
         """Reads lists and labels and locates the images."""
-        listings, notes = [], []
+        listings, left_out = [], []
         for listing in self._read():
             corrupt = np.isin(listing.ids, list(_CORRUPT))
-            if corrupt.any():
-                left_out = ", ".join(np.array(listing.ids)[corrupt])
-                notes.append(
-                    f"visual-genome: corrupt images of {listing.name} are left out: {left_out}"
-                )
+            left_out += np.array(listing.ids)[corrupt].tolist()
             listings.append(_take(listing, np.flatnonzero(~corrupt)))
-        (learn, test), missing = assemble("visual-genome", self.tolerance, listings)
+        (learn, test), notes = assemble("visual-genome", self.tolerance, listings)
+        if left_out:
+            names = ", ".join(left_out)
+            notes += (f"visual-genome: {len(left_out)} corrupt images are left out: {names}",)
         train, val = hold_out(
             learn, self.holdout, self.split_seed, "visual-genome-holdout", stratify=self.stratify
         )
-        names = [f"class {index}" for index in range(int(self.classes))]
-        return Splits(names, train, val, test, self.expected_positives, (*notes, *missing))
+        classes = [f"class {index}" for index in range(int(self.classes))]
+        return Splits(classes, train, val, test, self.expected_positives, notes)
 
     def examine(self) -> list[Finding]:
         """Compares lists, labels and images with the card."""
