@@ -354,8 +354,11 @@ def test_open_images_names_file_line_and_text(root, lines, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1 must be ImageID,Source,LabelName,Confidence, got ''"),
-        (b"ImageID,LabelName,Confidence\n", "line 1 must be ImageID,Source,.*, got 'ImageID,Label"),
+        (b"", "csv' must begin with ImageID,Source,LabelName,Confidence, got '' at line 1"),
+        (
+            b"ImageID,LabelName,Confidence\n",
+            "must begin with ImageID,Source,.*, got 'ImageID,Label",
+        ),
         ("ImageID,Source".encode("utf-16"), "got UTF-16 at line 1"),
     ],
 )
@@ -364,6 +367,9 @@ def test_open_images_needs_the_header(root, content, message):
     path = root / "openimages" / "v6" / "test-annotations-human-imagelabels.csv"
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=message):
+        load("openimages", root)
+    path.write_text(f"{verified_file._HEADER}\n,verification,/m/0k4j,1\n")
+    with pytest.raises(DatasetError, match="got line 2: ',verif.*ImageID is not 16 hex digits"):
         load("openimages", root)
     path.write_text(verified_file._HEADER + "\n")
     with pytest.raises(DatasetError, match="no image of 'test' is under .*: the list is empty"):
@@ -375,11 +381,12 @@ def test_open_images_needs_the_header(root, content, message):
     [
         ([NO_LABEL], "labels of images of '.*list.csv', got image [0-9a-f]{16} at line 2 .3 such"),
         ([IMAGE, OTHER, IMAGE], f"list an image once, got {IMAGE} at lines 2, 4 .1 such"),
-        ([IMAGE, "x.jpg"], "list images: line 3: an image id must be 16 hex .* got 'x.jpg'"),
+        ([IMAGE, "x.jpg"], "list images, got line 3: an image id must be 16 hex .* got 'x.jpg'"),
         ([], "must list images, got none"),
-        (None, "line 1 must begin with ImageID, got ''"),
+        (["", '"\n' + IMAGE], "must list images, got line 4: unexpected end of data"),
+        (None, "list.csv' must begin with ImageID, got '' at line 1"),
         (['"' + IMAGE + '"', IMAGE], "list an image once, got .* at lines 2, 3"),
-        (['"' + IMAGE], "must list images: unexpected end of data"),
+        (['"' + IMAGE], "must list images, got line 2: unexpected end of data"),
     ],
 )
 def test_open_images_refuses_a_list_of_other_images(tmp_path, rows, message):

@@ -142,7 +142,8 @@ def _lines(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.uint64], NDAr
     sources = frozenset(source.encode() for source in _SOURCES)
     images, codes = array("Q"), array("i")
     faults, first = 0, ""
-    before, number = b"", 0
+    before: bytes | None = None
+    number = 0
     with _opened(path) as file:
         for line_number, line in enumerate(file, start=2):
             try:
@@ -199,14 +200,20 @@ def _image_list(path: Path) -> NDArray[np.uint64]:
     """Ids in the first column of a CSV with a header, in ascending order, uint64 ``[images]``."""
     images = array("Q")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        # Other columns have titles, in whatever encoding.
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             rows = csv.reader(file, strict=True)
-            header = next(rows, [""])
-            if header[0] != "ImageID":
-                raise ValueError(f"line 1 must begin with ImageID, got '{header[0]}'")
-            images.extend(_number_at(rows.line_num, row[0]) for row in rows if row)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"'{path}' must list images: {error}") from error
+            first = "".join(next(rows, [])[:1])
+            if first != "ImageID":
+                raise DatasetError(f"'{path}' must begin with ImageID, got '{first}' at line 1")
+            try:
+                images.extend(_number(row[0]) for row in rows if row)
+            except (ValueError, csv.Error) as error:
+                raise DatasetError(
+                    f"'{path}' must list images, got line {rows.line_num}: {error}"
+                ) from error
+    except (OSError, csv.Error) as error:
+        raise DatasetError(f"'{path}' cannot be read: {error}") from error
     ids = np.frombuffer(images, dtype=np.uint64)
     if not len(ids):
         raise DatasetError(f"'{path}' must list images, got none")
@@ -221,13 +228,6 @@ def _image_list(path: Path) -> NDArray[np.uint64]:
     return unique
 
 
-def _number_at(line: int, image: str) -> int:
-    try:
-        return _number(image)
-    except ValueError as error:
-        raise ValueError(f"line {line}: {error}") from error
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file after its header; an error that reading raises is one of the file."""
@@ -237,7 +237,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             check_utf8_mark(first)
             header = first.removeprefix(UTF8_BOM).decode(errors="backslashreplace").strip()
             if header != _HEADER:
-                raise ValueError(f"line 1 must be {_HEADER}, got '{header}'")
+                raise DatasetError(f"'{path}' must begin with {_HEADER}, got '{header}' at line 1")
             yield file
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' cannot be read: {error}") from error
