@@ -149,7 +149,7 @@ def _lines(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.uint64], NDAr
             try:
                 image, source, label, confidence = line.split(b",")
                 value = values[confidence.strip()]
-                if source not in sources or not label:
+                if source not in sources or not label.startswith(b"/"):
                     raise ValueError
                 if image != before:  # labels of an image come together
                     number, before = _number(image.decode()), image
@@ -189,8 +189,8 @@ def _fault(line: bytes) -> str:
         reason = "ImageID is not 16 hex digits in lower case"
     elif fields[1] not in _SOURCES:
         reason = f"Source is neither {' nor '.join(_SOURCES)}, so no human verified it"
-    elif not fields[2]:
-        reason = "no LabelName"
+    elif not fields[2].startswith("/"):
+        reason = "LabelName is no id such as /m/01g317"
     else:
         reason = "Confidence is neither 0 nor 1, so no human verified it"
     return f"'{text}' ({reason})"
