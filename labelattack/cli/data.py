@@ -45,9 +45,9 @@ def card(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
         ("get it from", facts.home),
         ("place under $LABELATTACK_DATA", "\n".join(facts.layout)),
         *((f"SHA-256 of labels, {of}", digest) for of, digest in facts.checksums.items()),
-        *(("note", note) for note in facts.notes),
+        ("remarks", "\n".join(facts.remarks)),
     ]
-    print_table(facts.title, ("", ""), rows)
+    print_table(facts.title, ("", ""), [row for row in rows if row[1]])
 
 
 @data.command()

@@ -33,7 +33,8 @@ class Card:
         checksums: For an official list, the
             [checksum][labelattack.datasets.dataset_card.checksum] of its
             label matrix, where known.
-        notes: What else a user must know.
+        remarks: What else users must know, a sentence each: choices to make, numbers that must not
+            be mixed.
     """
 
     title: str
@@ -46,7 +47,7 @@ class Card:
     home: str = ""
     layout: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Finding(NamedTuple):

@@ -22,13 +22,17 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 def items(path: Path, key: str) -> Iterator[Any]:
     """Yields the elements of one top-level array.
 
+    Args:
+        path: JSON file.
+        key: Name of the array; empty if the file is an array itself.
+
     Raises:
         DatasetError: If the file cannot be read, is not JSON, or is nested too deeply.
     """
     import ijson
 
     with _opened(path) as file:
-        yield from ijson.items(file, f"{key}.item", use_float=True)
+        yield from ijson.items(file, f"{key}.item" if key else "item", use_float=True)
 
 
 def members(path: Path) -> Iterator[tuple[str, Any]]:

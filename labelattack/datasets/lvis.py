@@ -80,7 +80,7 @@ class Lvis(Dataset):
                 *(f"lvis/{self._annotations(split).name}" for split in _SIZES),
                 *(f"coco/{folder}/*.jpg" for folder in _FOLDERS),
             ),
-            notes=(
+            remarks=(
                 "Images of both lists are in train2017 or val2017 of COCO, as their coco_url says.",
                 "A category is known to be absent only where neg_category_ids lists it.",
             ),

@@ -69,6 +69,13 @@ class NusWide(Dataset):
                 "NUS-WIDE/Groundtruth/TrainTestLabels/Labels_*_Train.txt and Labels_*_Test.txt",
                 f"NUS-WIDE/{self.images}/<concept>/*.jpg",
             ),
+            remarks=(
+                "official repository: https://github.com/NExTplusplus/NUS-WIDE; its copy (2025) has "
+                "labels and concepts: https://huggingface.co/datasets/Lxyhaha/NUS-WIDE",
+                "four splits are in use, whose numbers must not be mixed: 161,789/107,859 (this "
+                "one), 150,000/60,260, 119,103/50,720 and 97,214/65,075 (21 classes)",
+                "images are about 240 pixels, so that a larger input size adds no detail",
+            ),
         )
 
     def load(self) -> Splits:

@@ -144,6 +144,25 @@ def without_known(dataset: str, splits: Mapping[str, Split]) -> tuple[str, ...]:
     )
 
 
+def check_groups_apart(kind: str, one: Listing, other: Listing) -> None:
+    """Raises DatasetError if a group has images in both of two lists.
+
+    Args:
+        kind: Kind of the groups in the plural, for the message, e.g. ``patients``.
+        one: A list with groups.
+        other: Another one.
+    """
+    groups, others = one.groups or (), other.groups or ()
+    shared = set(groups) & set(others)
+    if shared:
+        row = next(row for row, group in enumerate(others) if group in shared)
+        raise DatasetError(
+            f"{kind} must be in one of '{one.name}' and '{other.name}', got '{others[row]}' with "
+            f"'{one.ids[list(groups).index(others[row])]}' and '{other.ids[row]}' "
+            f"({len(shared)} such)"
+        )
+
+
 def listed(path: Path, what: str) -> list[Line]:
     """Lines of a list file that are not blank.
 

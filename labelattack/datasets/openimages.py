@@ -77,7 +77,7 @@ class OpenImages(Dataset):
                 *(f"{here}/{self._image_list(split).name} (optional)" for split in _LISTS),
                 *(f"openimages/{split}/*.jpg" for split in _LISTS),
             ),
-            notes=(
+            remarks=(
                 "Test labels are partial too: only verified ones count.",
                 "The baseline of the V4 paper is averaged over trainable classes with a verified "
                 "label in test, about 4,728 of 7,186 (openimages/dataset #81).",

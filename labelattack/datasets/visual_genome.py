@@ -70,7 +70,7 @@ class VisualGenome(Dataset):
                 f"VG/{self._labels.name}",
                 "VG/VG_100K/*.jpg (both parts of the images in one folder)",
             ),
-            notes=(
+            remarks=(
                 "The released training list has 82,904 images; papers print 98,249.",
                 "No names of classes were released, so they are called by their index.",
                 f"Four images are corrupt and left out: {', '.join(sorted(_CORRUPT))}.",
