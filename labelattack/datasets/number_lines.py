@@ -63,10 +63,9 @@ def leading_numbers(path: Path, count: int) -> NumberLines:
         raise DatasetError(
             f"'{path}' must begin each line with {count} whole numbers, got {first} ({bad} such)"
         )
-    if not parts:
-        raise DatasetError(f"'{path}' must hold lines of {count} whole numbers, got none")
-    lines, numbers = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return NumberLines(lines, numbers)
+    if not any(len(part.lines) for part in parts):
+        raise DatasetError(f"'{path}' must begin each line with {count} whole numbers, got none")
+    return NumberLines(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _parsed(content: bytes, count: int) -> tuple[NumberLines, NDArray[np.int64]]:

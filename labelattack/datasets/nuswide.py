@@ -70,7 +70,7 @@ class NusWide(Dataset):
                 f"NUS-WIDE/{self.images}/<concept>/*.jpg",
             ),
             remarks=(
-                "official repository: https://github.com/NExTplusplus/NUS-WIDE; its copy (2025) has "
+                "official repository: https://github.com/NExTplusplus/NUS-WIDE; its copy (2025) of "
                 "labels and concepts: https://huggingface.co/datasets/Lxyhaha/NUS-WIDE",
                 "four splits are in use, whose numbers must not be mixed: 161,789/107,859 (this "
                 "one), 150,000/60,260, 119,103/50,720 and 97,214/65,075 (21 classes)",
