@@ -211,21 +211,21 @@ CUB_FAULTS = [
     (LABELS, "1 3 0 4", "1 3 0 0", "certainty of 1 to 4, got line 3: '1 3 0 0' .1 such"),
     (LABELS, "1 3 0 4", "99 3 0 4", "ids of images.txt in field 1, got line 3: '99 3 0 4'"),
     (LABELS, "1 3 0 4", "1 9 0 4", "ids of attributes.txt in field 2, got line 3: '1 9 0 4'"),
-    (LABELS, "1 3 0 4 3.718\n", "", "image 1 with attribute 3, got no such line .1 such"),
-    (LABELS, "1 3 0 4", "1 2 0 4", "image 1 with attribute 2 once, got it at line 2 and line 3"),
+    (LABELS, "1 3 0 4 3.718\n", "", "one line for image 1 and attribute 3, got none .1 such"),
+    (LABELS, "1 3 0 4", "1 2 0 4", "image 1 and attribute 2, got lines 2 and 3 .2 such"),
     ("CUB_200_2011/images.txt", "2 002", "2 ../002", "names must stay inside"),
     ("CUB_200_2011/images.txt", "2 002", "two 002", "lines 'id path', got line 2: 'two 002"),
     ("CUB_200_2011/images.txt", "2 002.Bird_2/Bird_0002.jpg", "2", "'id path', got line 2: '2'"),
     ("CUB_200_2011/images.txt", "\n2 ", "\n1 ", "an id must occur once, got '1' at line 1 and"),
     ("CUB_200_2011/images.txt", "002.Bird_2/Bird_0002", "001.Bird_1/Bird_0001", "a path must occur"),
     ("attributes.txt", "kind_2", "kind_1", "attributes.txt': a name must occur once"),
-    ("CUB_200_2011/train_test_split.txt", "2 1", "2 2", "or 0 .test. of each image, got line 2: '2 2'"),
-    ("CUB_200_2011/train_test_split.txt", "2 1\n", "", "must list image 2, got no such line"),
-    ("CUB_200_2011/train_test_split.txt", "2 1", "1 0", "image 1 once, got it at line 1 and line 2"),
+    ("CUB_200_2011/train_test_split.txt", "2 1", "2 2", "must say 1 or 0 of each image, got line 2: '2'"),
+    ("CUB_200_2011/train_test_split.txt", "2 1\n", "", "got 15 for 16, the first in one alone with id 2 .1 such"),
+    ("CUB_200_2011/train_test_split.txt", "2 1", "1 0", "an id must occur once, got '1' at line 1 and '1' at line 2"),
     ("CUB_200_2011/bounding_boxes.txt", "2 10.0 ", "2 ", "sides above 0, got line 2: '2 6.0"),
     ("CUB_200_2011/bounding_boxes.txt", "2 10.0 ", "2 nan ", "sides above 0, got line 2: '2 nan"),
     ("CUB_200_2011/bounding_boxes.txt", "2 10.0 6.0 20.0", "2 10.0 6.0 0", "above 0, got line 2"),
-    ("CUB_200_2011/bounding_boxes.txt", "2 10.0 6.0 20.0 2.0\n", "", "first in one alone is 2 .1"),
+    ("CUB_200_2011/bounding_boxes.txt", "2 10.0 6.0 20.0 2.0\n", "", "first in one alone with id 2 .1 such"),
 ]  # fmt: skip
 
 
@@ -298,11 +298,11 @@ def test_chexpert_paths_may_have_the_name_of_the_other_folder(root, size):
 def test_chexpert_columns_are_found_by_name(root):
     make_chexpert(root)
     before = load("chexpert", root, CHOSEN).fingerprint
-    for part in ("train", "valid"):
+    for part, end in (("train", "\r\n"), ("valid", "\r")):
         path = root / "CheXpert-v1.0-small" / f"{part}.csv"
         rows = [line.split(",") for line in path.read_text().splitlines()]
         turned = [",".join(f' "{field}"' for field in row[::-1]) for row in rows]
-        path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*turned, "", ","]).encode())
+        path.write_bytes(b"\xef\xbb\xbf" + end.join([*turned, "", ","]).encode())
     assert load("chexpert", root, CHOSEN).fingerprint == before
 
 
@@ -533,6 +533,17 @@ L48_FAULTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[{", "must be JSON"), ('{"id": 1}', "a list of objects, got none"), ("", "must be JSON")],
+)
+def test_l48_refuses_a_file_that_is_no_list(root, content, message):
+    make_l48(root)
+    (root / "ml48s" / "clips.json").write_text(content)
+    with pytest.raises(DatasetError, match=f"clips.json' {message}|clips.json' must be {message}"):
+        load("l48", root)
+
+
 @pytest.mark.parametrize(("name", "damage", "message"), L48_FAULTS)
 def test_l48_names_file_item_and_value(root, name, damage, message):
     make_l48(root)
@@ -549,6 +560,9 @@ def test_l48_names_what_is_wrong_with_species_and_validation(root):
         load("l48", root)
     (folder / "taxa.csv").write_text("code,name\na,b\n")
     with pytest.raises(DatasetError, match="a CSV with species_code: line 1 must be a header"):
+        load("l48", root)
+    (folder / "taxa.csv").write_text("species_code,name\na,b\n,c\n")
+    with pytest.raises(DatasetError, match="a species must have a code, got none at line 3"):
         load("l48", root)
     (folder / "taxa.csv").write_text("species_code,name\na,b\n")
     np.save(folder / "val_split.npy", np.zeros((2, 2)))

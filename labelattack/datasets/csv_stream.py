@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelattack.errors import DatasetError
-from labelattack.files.text import UTF8_BOM, check_utf8_mark
+from labelattack.files.text import UTF8_BOM, check_utf8_mark, split_lines
 
 
 class Record(NamedTuple):
@@ -70,14 +70,18 @@ def _rows(texts: Iterable[str]) -> Iterator[Record]:
 
 
 def _texts(file: Iterable[bytes]) -> Iterator[str]:
-    for number, raw in enumerate(file, start=1):
-        if number == 1:
+    """Lines with Unix, Windows or old Mac line ends."""
+    number = 0
+    for raw in file:
+        if not number:
             raw = raw.removeprefix(UTF8_BOM)
             check_utf8_mark(raw)
         try:
-            yield raw.decode()
+            lines = split_lines(raw.decode().rstrip("\r\n"))
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"it must be UTF-8, got byte 0x{raw[error.start]:02x} at line {number}; save it as "
-                "UTF-8"
+                f"it must be UTF-8, got byte 0x{raw[error.start]:02x} at line {number + 1}; save "
+                "it as UTF-8"
             ) from error
+        number += len(lines)
+        yield from lines

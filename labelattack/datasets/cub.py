@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -132,14 +133,11 @@ class Cub(Dataset):
     def _training(self, images: Sequence[int]) -> BoolArray:
         """Images of the training list, bool ``[images]``."""
         path = self._required(self._folder / "train_test_split.txt")
-        table = leading_numbers(path, 2)
-        rows = _places(path, table, 0, images, "images.txt")
-        _check_once_each(path, table, rows, len(images), lambda row: f"image {images[row]}")
-        training = table.numbers[:, 1]
-        _check(path, table, training <= 1, "say 1 (training) or 0 (test) of each image")
-        marked = np.zeros(len(images), dtype=np.bool_)
-        marked[rows] = training == 1
-        return marked
+        lines = _of_images(path, "1 or 0", images)
+        odd = next((line for line in lines if line.text not in ("0", "1")), None)
+        if odd is not None:
+            raise DatasetError(f"'{path}' must say 1 or 0 of each image, got {odd}")
+        return np.array([line.text == "1" for line in lines])
 
     def _labels(self, images: Sequence[int], attributes: Sequence[int]) -> PartialLabels:
         path = self._required(self._folder / _LABELS)
@@ -152,12 +150,7 @@ class Cub(Dataset):
         _check(path, table, certain, f"give a certainty of {NOT_VISIBLE} to {_MOST_CERTAIN}")
         shape = len(images), len(attributes)
         places = rows * shape[1] + columns
-
-        def pair(place: int) -> str:
-            row, column = divmod(place, shape[1])
-            return f"image {images[row]} with attribute {attributes[column]}"
-
-        _check_once_each(path, table, places, shape[0] * shape[1], pair)
+        _check_each_once(path, table, places, images, attributes)
         values, observed = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
         values.flat[places] = present == 1
         if self.certainty == "ignore":
@@ -193,11 +186,11 @@ def _numbered(path: Path, what: str, *, differ: bool = True) -> dict[int, Line]:
     """Lines ``id text`` of a list by their id, each with its text; ids, and texts, are unique."""
     lines, numbers, texts = listed(path, f"lines 'id {what}'"), [], []
     for line in lines:
-        number, _, text = line.text.partition(" ")
-        if not (number.isascii() and number.isdigit() and text.strip()):
+        number, *rest = line.text.split(maxsplit=1)
+        if not (number.isascii() and number.isdigit() and rest):
             raise DatasetError(f"'{path}' must hold lines 'id {what}', got {line}")
         numbers.append(int(number))
-        texts.append(text.strip())
+        texts += rest
     if not lines:
         raise DatasetError(f"'{path}' must hold lines 'id {what}', got none")
     for kind, names in (("an id", list(map(str, numbers))), (f"a {what}", texts * differ)):
@@ -206,30 +199,32 @@ def _numbered(path: Path, what: str, *, differ: bool = True) -> dict[int, Line]:
     return dict(zip(numbers, kept, strict=True))
 
 
-def _corners(path: Path, images: Sequence[int]) -> NDArray[np.float64]:
-    """Left, top, width and height of the box of each image, float ``[images, 4]``."""
-    boxes = _numbered(path, "x y width height", differ=False)
-    odd = sorted(set(images) ^ set(boxes))
+def _of_images(path: Path, what: str, images: Sequence[int]) -> list[Line]:
+    """Text of each image in a list that has a line ``id text`` for every image."""
+    lines = _numbered(path, what, differ=False)
+    odd = sorted(set(images) ^ set(lines))
     if odd:
         raise DatasetError(
-            f"'{path}' must list the images of images.txt, got {len(boxes)} for {len(images)}: the "
-            f"first in one alone is {odd[0]} ({len(odd)} such)"
+            f"'{path}' must list the images of images.txt, got {len(lines)} for {len(images)}, the "
+            f"first in one alone with id {odd[0]} ({len(odd)} such)"
         )
-    corners = [_corner(path, image, boxes[image]) for image in images]
-    return np.array(corners, dtype=np.float64)
+    return [lines[image] for image in images]
 
 
-def _corner(path: Path, image: int, line: Line) -> list[float]:
-    try:
-        left, top, width, height = map(float, line.text.split())
-    except ValueError:
-        width = height = left = top = np.nan
-    if not (np.isfinite([left, top, width, height]).all() and width > 0 and height > 0):
-        raise DatasetError(
-            f"'{path}' must hold lines 'id x y width height' with sides above 0, got line "
-            f"{line.number}: '{image} {line.text}'"
-        )
-    return [left, top, width, height]
+def _corners(path: Path, images: Sequence[int]) -> NDArray[np.float64]:
+    """Left, top, width and height of the box of each image, float ``[images, 4]``."""
+    what = "x y width height"
+    corners = np.full((len(images), 4), np.nan)
+    for row, line in enumerate(_of_images(path, what, images)):
+        fields = line.text.split()
+        with suppress(ValueError):
+            corners[row] = [float(field) for field in fields] if len(fields) == 4 else np.nan
+        if not (np.isfinite(corners[row]).all() and (corners[row, 2:] > 0).all()):
+            raise DatasetError(
+                f"'{path}' must hold lines 'id {what}' with sides above 0, got line {line.number}: "
+                f"'{images[row]} {line.text}'"
+            )
+    return corners
 
 
 def _places(
@@ -244,28 +239,25 @@ def _places(
     return places
 
 
-def _check_once_each(
+def _check_each_once(
     path: Path,
     table: NumberLines,
     places: NDArray[np.int64],
-    count: int,
-    name: Callable[[int], str],
+    images: Sequence[int],
+    attributes: Sequence[int],
 ) -> None:
-    """Raises DatasetError unless each place below ``count`` is that of one line."""
-    times = np.bincount(places, minlength=count)
-    twice, none = times > 1, times == 0
-    if twice.any():
-        place = int(twice.argmax())
-        before, again = table.lines[places == place][:2]
-        raise DatasetError(
-            f"'{path}' must list {name(place)} once, got it at line {before} and line {again} "
-            f"({np.count_nonzero(twice)} such)"
-        )
-    if none.any():
-        raise DatasetError(
-            f"'{path}' must list {name(int(none.argmax()))}, got no such line "
-            f"({np.count_nonzero(none)} such)"
-        )
+    """Raises DatasetError unless each attribute of each image has one line."""
+    times = np.bincount(places, minlength=len(images) * len(attributes))
+    if (times == 1).all():
+        return
+    place = int((times != 1).argmax())
+    row, column = divmod(place, len(attributes))
+    lines = table.lines[places == place]
+    got = f"lines {lines[0]} and {lines[1]}" if len(lines) else "none"
+    raise DatasetError(
+        f"'{path}' must have one line for image {images[row]} and attribute {attributes[column]}, "
+        f"got {got} ({np.count_nonzero(times != 1)} such)"
+    )
 
 
 def _check(path: Path, table: NumberLines, legal: BoolArray, rule: str) -> None:

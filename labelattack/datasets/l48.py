@@ -180,13 +180,17 @@ def _species(path: Path) -> list[str]:
     """Codes of the species, in the order of the file.
 
     Raises:
-        DatasetError: If the file has no column ``species_code``, or names a species twice.
+        DatasetError: If the file has no column ``species_code``, or a species without a code or
+            twice.
     """
     try:
         table = read_delimited(path)
         codes = table.column("species_code")
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' must be a CSV with species_code: {error}") from error
+    if "" in codes:
+        line = table.rows[codes.index("")].line
+        raise DatasetError(f"'{path}': a species must have a code, got none at line {line}")
     check_once(f"'{path}': a species", codes, lambda row: f"line {table.rows[row].line}")
     return codes
 

@@ -105,7 +105,7 @@ class NihChestXray14(Dataset):
 
     def load(self) -> Splits:
         """Reads the label file and both lists and locates the images."""
-        learned, tested = self._read()
+        _, (learned, tested) = self._read()
         check_groups_apart("patients", learned, tested)
         (learn, test), notes = assemble("nih-chestxray14", self.tolerance, [learned, tested])
         train, val = hold_out(
@@ -126,8 +126,9 @@ class NihChestXray14(Dataset):
         findings.append(there(next(iter(_image_folders(self._folder)), self._folder / "images")))
         if all(finding.fine for finding in findings):
             findings.append(Finding(f"{names[0]}: SHA-256", "", self._hash(), fine=True))
-            findings.append(counted(f"{names[0]}: rows", _ROWS, len(self._table().rows)))
-            for listing in self._read():
+            table, listings = self._read()
+            findings.append(counted(f"{names[0]}: rows", _ROWS, len(table.rows)))
+            for listing in listings:
                 findings += examined(self.card(), listing.name, listing.labels, absent(listing))
         return findings
 
@@ -146,13 +147,11 @@ class NihChestXray14(Dataset):
         except OSError as error:
             raise DatasetError(f"'{path}' cannot be read: {error}") from error
 
-    def _table(self) -> _Table:
-        return _read_table(self._required(_FILES[self.labels]))
-
-    def _read(self) -> tuple[Listing, Listing]:
-        table, files = self._table(), _files(self._folder)
-        first, second = (self._listing(name, table, files) for name in _LISTS)
-        return first, second
+    def _read(self) -> tuple[_Table, list[Listing]]:
+        """The label file and the two lists."""
+        table = _read_table(self._required(_FILES[self.labels]))
+        files = _files(self._folder)
+        return table, [self._listing(name, table, files) for name in _LISTS]
 
     def _listing(self, name: str, table: _Table, files: dict[str, str]) -> Listing:
         path = self._required(name)
