@@ -12,7 +12,7 @@ from labelattack.errors import DatasetError, ParameterError
 from labelattack.testing import dataset_checks
 from tests.conftest import exit_code
 from tests.official import picture
-from tests.official_h2 import (
+from tests.official_birds_and_chests import (
     NIH_FINDINGS,
     SPECIES,
     make_chexpert,

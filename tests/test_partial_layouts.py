@@ -13,7 +13,7 @@ from labelattack.datasets.verified_labels import verified_labels
 from labelattack.errors import DatasetError
 from labelattack.testing import dataset_checks
 from tests.conftest import exit_code
-from tests.official_h1 import (
+from tests.official_objects import (
     LVIS_CATEGORIES,
     NO_LABEL,
     OPEN_IMAGES,

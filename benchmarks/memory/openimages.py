@@ -1,11 +1,12 @@
-"""Time and peak memory of attacking labels of Open Images' size: 9,000,000 x 600, few of them known.
+"""Time and peak memory of attacking labels of Open Images' size: 9,000,000 x 600, few known.
 
-    python benchmarks/memory/openimages.py            # attacks, manifests, growth: exits 1 above a limit
-    python benchmarks/memory/openimages.py storages   # other ways of storing them, for comparison
+    python benchmarks/memory/openimages.py            # attacks and growth: exits 1 above a limit
+    python benchmarks/memory/openimages.py storages   # other ways of storing, for comparison
 
-The density is that of Open Images V4: 13.4 million positive and 14.4 million negative human-verified
-labels on 9.0 million training images, 3.1 known entries an image. Each step runs in a process of its
-own; the peak is of the whole process, libraries included; times are without making the labels up.
+The density is that of Open Images V4: 13.4 million positive and 14.4 million negative
+human-verified labels on 9.0 million training images, 3.1 known entries an image. Each step runs in
+a process of its own; the peak is of the whole process, libraries included. Times are of attack and
+manifest, the best of three, without making the labels up.
 """
 
 import json
@@ -44,10 +45,13 @@ def attack(what, images):
     labels = PartialLabels.from_entries((images, LABELS), *entries(images))
     chosen = attacks.create(what)
     chosen(labels.take(slice(1000)), seed=0)  # imports
-    start = time.perf_counter()
-    left = chosen(labels, seed=0)
-    manifest(chosen, what, 0, labels, left).model_dump_json()
-    return time.perf_counter() - start
+    seconds = []
+    for seed in range(3):
+        start = time.perf_counter()
+        left = chosen(labels, seed=seed)
+        manifest(chosen, what, seed, labels, left).model_dump_json()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def bits(rows, columns, images):
@@ -148,8 +152,8 @@ def main():
         broken |= last["seconds"] > MOST_SECONDS or last["gib"] > MOST_GIB
         broken |= math.isnan(growth) or growth > MOST_GROWTH
         print(
-            f"{what:30} {last['seconds']:6.2f} s {last['gib']:5.2f} GiB, time grows with the number "
-            f"of images to the power {growth:.2f}",
+            f"{what:30} {last['seconds']:6.2f} s {last['gib']:5.2f} GiB, time grows with the "
+            f"images to the power {growth:.2f}",
             flush=True,
         )
     print(
