@@ -1,8 +1,8 @@
 """Does masked mAP measure mAP where test labels are missing? On VOC 2007, one linear head.
 
-A share of the known test entries is hidden at random, 20 draws a share. Masked mAP counts what is
-left; "unknown as negative" counts hidden entries as negatives, as code without a mask does. The last
-line hides positives alone: there the mask is not random and masked mAP is no measure of mAP.
+A share of the known test entries is hidden at random, 20 draws a share. Masked mAP counts what
+is left; "unknown as negative" counts hidden entries as negatives, as code without a mask does. The
+last line hides positives alone: there the mask is not random, and masked mAP does not measure mAP.
 
     LABELATTACK_DATA=FOLDER python benchmarks/validity/masked_test.py
 """
@@ -65,8 +65,8 @@ def measure(test, classes, scores, attack, draws):
             "mean": mean.mean, "half_width": mean.half_width, "sd": float(np.std(values, ddof=1)),
         }  # fmt: skip
     return {
-        "attack": attack, "draws": draws, "full": full, **summaries, "own_interval_holds": int(inside),
-        "undefined_classes": max(undefined),
+        "attack": attack, "draws": draws, "full": full, **summaries,
+        "own_interval_holds": int(inside), "undefined_classes": max(undefined),
     }  # fmt: skip
 
 
