@@ -30,7 +30,7 @@ class Manifest(BaseModel):
         emptied_images: Number of images that lost all their positives.
         removed_per_class: Removed positives and negatives of each class.
         removed_per_image: Labels removed from each image.
-        encoding: [Encoding][labelattack.labels.Encoding] of the attacked label file; None
+        encoding: [Encoding][labelattack.labels.encoding.Encoding] of the attacked label file; None
             if there is no file.
     """
 

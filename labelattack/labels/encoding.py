@@ -36,7 +36,7 @@ def decode(array: NDArray[Any], encoding: Encoding) -> PartialLabels:
 
     Args:
         array: Numbers ``[images, labels]``.
-        encoding: Encoding of its values, see [Encoding][labelattack.labels.Encoding].
+        encoding: Encoding of its values, see [Encoding][labelattack.labels.encoding.Encoding].
 
     Returns:
         The labels.
@@ -82,7 +82,7 @@ def _legal(array: NDArray[Any], encoding: str) -> BoolArray:
 
 
 def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
-    """Encodes labels as numbers, the inverse of [decode][labelattack.labels.decode].
+    """Encodes labels as numbers, the inverse of [decode][labelattack.labels.encoding.decode].
 
     Args:
         labels: The labels.
@@ -109,7 +109,7 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
 
 
 def check_encoding(encoding: str) -> None:
-    """Raises UnknownNameError unless it is an [Encoding][labelattack.labels.Encoding]."""
+    """Raises UnknownNameError unless it is an [Encoding][labelattack.labels.encoding.Encoding]."""
     if encoding not in get_args(Encoding):
         raise unknown("label encoding", encoding, _CODES)
 
