@@ -27,7 +27,8 @@ class Panel:
         attack: Spec as people read it.
         seed: Seed of the draw.
         states: A text for each image with a letter for each label: ``P`` and ``N`` are positives
-            and negatives that are known, ``p`` and ``n`` those that are hidden.
+            and negatives that are known, ``p`` and ``n`` those that are hidden, ``?`` an entry
+            that nobody knew to begin with.
     """
 
     attack: str
