@@ -212,6 +212,15 @@ def test_positive_only_labels_count_the_rest_as_negative():
     assert "no negative is known in test: unknown entries count as negative there" in told
 
 
+def test_scores_on_positive_only_labels_say_so():
+    values, _ = draw(50, 3, 0.5, 6)
+    scores = np.random.default_rng(1).normal(size=values.shape).astype(np.float32)
+    found = score(scores, a_split(values, values), ["a", "b", "c"])
+    assert found.map == pytest.approx(average_precision_score(values, scores))
+    assert (found.counted_share, found.assumed_share) == (None, pytest.approx(1 - values.mean()))
+    assert score(scores, a_split(values, None), ["a", "b", "c"]).assumed_share is None
+
+
 def test_test_labels_must_have_something_to_rank():
     values = np.array([[1, 0], [1, 0], [1, 0]], bool)
     full = np.ones_like(values)

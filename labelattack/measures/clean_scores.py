@@ -36,6 +36,8 @@ class CleanScores(BaseModel):
         mean_prediction: Mean predicted probability of a label.
         prevalence: Share of the test labels that are positive.
         counted_share: Share of the test entries that are known and count; None for all.
+        assumed_share: Share of the test entries that are unknown and count as negatives, as none is
+            known; None for none.
         constant_classes: Classes that get the same score on every image.
     """
 
@@ -53,6 +55,7 @@ class CleanScores(BaseModel):
     constant_classes: int | None = None
     saturated_classes: tuple[str, ...] = ()
     counted_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
+    assumed_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
 
     @property
     def undefined(self) -> list[str]:
@@ -93,5 +96,6 @@ def score(
         ),
         prevalence=float(positives.sum() / max((positives + negatives).sum(), 1)),
         counted_share=None if counted is None else float(counted.mean()),
+        assumed_share=1 - test.known_share if test.positive_only else None,
         constant_classes=int((np.ptp(scores, axis=0) == 0).sum()),
     )

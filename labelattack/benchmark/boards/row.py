@@ -59,6 +59,8 @@ class Row(BaseModel):
         requested_rate: The attack's rate.
         known_share: Share of the training entries that are known before the attack; None for all.
         counted_share: Share of the test entries that are known and count; None for all.
+        assumed_share: Share of the test entries that are unknown and count as negatives, as none is
+            known; None for none.
         learning_rates: Learning rate selected for each seed.
         batch_sizes: Batch size selected for each seed.
         hyper_parameters: Of further ones that a seed uses, the value selected for each seed.
@@ -100,6 +102,7 @@ class Row(BaseModel):
     saturated_classes: list[str] = []
     known_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
     counted_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
+    assumed_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
     failed: int
     unreliable: list[str]
     notes: list[str]
@@ -217,6 +220,7 @@ def _counted(best: list[Record]) -> dict[str, Any]:
         "saturated_classes": sorted({name for test in tests for name in test.saturated_classes}),
         "known_share": next((removal.known_share for removal in removals), None),
         "counted_share": next((test.counted_share for test in tests), None),
+        "assumed_share": next((test.assumed_share for test in tests), None),
     }
 
 

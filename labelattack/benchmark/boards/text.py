@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labelattack.attacks import registry as attacks
@@ -48,8 +48,10 @@ def training_labels(rows: Iterable[Row]) -> str:
     return "full" if all(row.known_share is None for row in rows) else "known"
 
 
-def test_labels(rows: Iterable[Row]) -> str:
-    """Name of the labels that mAP counts: ``clean``, or ``known`` where some are missing."""
+def test_labels(rows: Sequence[Row]) -> str:
+    """Name of the labels that mAP counts: ``clean``, or what they are where some are missing."""
+    if any(row.assumed_share is not None for row in rows):
+        return "positive-only"
     return "clean" if all(row.counted_share is None for row in rows) else "known"
 
 

@@ -111,6 +111,12 @@ def _gaps(board: Board) -> list[str]:
         )
     if counted is not None:
         found.append(f"mAP counts the {100 * counted:.3g} % of the test labels that are known")
+    assumed = next((row.assumed_share for row in board.rows if row.assumed_share is not None), None)
+    if assumed is not None:
+        found.append(
+            f"no negative is known in test: mAP counts the {100 * assumed:.3g} % of its labels that "
+            "are unknown as negatives, and is lower than it would be on complete labels"
+        )
     return found
 
 
