@@ -114,8 +114,8 @@ def _gaps(board: Board) -> list[str]:
     assumed = next((row.assumed_share for row in board.rows if row.assumed_share is not None), None)
     if assumed is not None:
         found.append(
-            f"no negative is known in test: mAP counts the {100 * assumed:.3g} % of its labels that "
-            "are unknown as negatives, and is lower than it would be on complete labels"
+            f"no negative is known in test: mAP counts the unknown {100 * assumed:.3g} % of its "
+            "labels as negatives; do not compare it with mAP on complete labels"
         )
     return found
 
