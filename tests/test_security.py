@@ -19,12 +19,12 @@ from PIL import Image
 
 from labelattack import attacks, datasets, models
 from labelattack.cli import main
-from labelattack.datasets import json_stream
 from labelattack.datasets.coco import _cached
 from labelattack.datasets.decoding import MOST_PIXELS
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.voc import VocBoxes
 from labelattack.errors import DatasetError, LabelAttackError, LabelError, ModelError
+from labelattack.files import json_stream
 from labelattack.labels import read_labels
 from labelattack.models.base import read_weights
 from tests.official import make_coco, make_nus_wide, make_voc, picture

@@ -17,7 +17,9 @@ from labelattack.cli._console import (
 
 
 def attack(
-    labels: Annotated[Path, typer.Argument(help="Clean labels: .csv, .npy or .npz.")],
+    labels: Annotated[
+        Path, typer.Argument(help="Labels: .csv, .tsv, .parquet, .json, .jsonl, .npy or .npz.")
+    ],
     out: Annotated[Path, typer.Option(help="File for the attacked labels: .csv, .npy, .npz.")],
     attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted",
     seed: Annotated[
@@ -31,10 +33,16 @@ def attack(
         str,
         typer.Option(help="Encoding of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan."),
     ] = "missing",
+    labels_encoding: Annotated[
+        str,
+        typer.Option(
+            help="Encoding of LABELS: binary (1, 0), or one of the above where some are unknown."
+        ),
+    ] = "binary",
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attacks a file of 0/1 labels; writes the remaining labels and a manifest of the removal."""
+    """Attacks a file of labels; writes the remaining labels and a manifest of the removal."""
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
     from labelattack.files.label_files import manifest_beside
@@ -46,10 +54,10 @@ def attack(
     beside = manifest or manifest_beside(out)
     _check_places(labels, out, beside, encoding)
     chosen = attacks.create(attack)
-    table = read_labels(labels, "binary", array=array)
-    attacked = chosen(table.labels.values, seed=seed)
+    table = read_labels(labels, labels_encoding, array=array)  # type: ignore[arg-type]
+    attacked = chosen(table.labels, seed=seed)
     account = account_of(
-        chosen, str(attacks.resolve(attack)), seed, table.labels.values, attacked
+        chosen, str(attacks.resolve(attack)), seed, table.labels, attacked
     ).model_copy(update={"encoding": encoding})
     write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
     with saved(beside, "manifest") as part:
@@ -57,17 +65,16 @@ def attack(
     if as_json:
         print_json(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
         return
+    known = account.positives + account.negatives
     rows = [
         ("attack", account.attack),
         ("images x labels", f"{account.images} x {account.labels}"),
+        *([("known before", _of(known, known + account.unknown))] if account.unknown else []),
         ("positives removed", _of(account.removed_positives, account.positives)),
         ("negatives removed", _of(account.removed_negatives, account.negatives)),
         (
-            "all labels removed (q-hat)",
-            _of(
-                account.removed_positives + account.removed_negatives,
-                account.images * account.labels,
-            ),
+            "all known labels removed (q-hat)" if account.unknown else "all labels removed (q-hat)",
+            _of(account.removed_positives + account.removed_negatives, known),
         ),
         (
             "requested rate",

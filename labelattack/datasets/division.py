@@ -1,6 +1,8 @@
-"""Division of a split in two: at random, by groups, and so that rare classes reach both parts."""
+"""Division of a split: at random, by groups, and so that rare classes reach every part."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,75 @@ def held_out(
         reached = np.concatenate([[0], np.cumsum(sizes[order])])
         chosen[order[: int(np.abs(reached - wanted).argmin())]] = True
     return np.asarray(chosen[group])
+
+
+def drawn(
+    split: Split,
+    val: float,
+    test: float,
+    seed: int,
+    name: str,
+    *,
+    by_group: bool = False,
+    stratify: bool = False,
+) -> list[NDArray[np.int64]]:
+    """Divides a split at random in three: first the images to test on, then those to validate on.
+
+    Args:
+        split: Split to divide.
+        val: Share of the images to validate on.
+        test: Share of the images to test on.
+        seed: Seed of the draw.
+        name: Name of the draw's random stream.
+        by_group: As of [hold_out][labelattack.datasets.division.hold_out].
+        stratify: Likewise.
+
+    Returns:
+        Rows to train, to validate and to test on, each in order; any may be empty.
+
+    Raises:
+        DatasetError: If the shares leave nothing to train on.
+    """
+    if val + test >= 1:
+        raise DatasetError(f"val + test must be below 1, got {val + test:g}")
+    count = len(split)
+    if not by_group and not stratify:
+        order = permutation(count, seed, name)
+        last, middle, first = np.split(order, [round(count * test), round(count * (test + val))])
+        return [np.sort(first), np.sort(middle), np.sort(last)]
+    held = held_out(split, test, seed, name, by_group=by_group, stratify=stratify)
+    rest, share = np.flatnonzero(~held), val / (1 - test)
+    if not len(rest):
+        return [rest, rest, np.flatnonzero(held)]
+    again = held_out(
+        split.take(rest), share, seed, f"{name}-val", by_group=by_group, stratify=stratify
+    )
+    return [rest[~again], rest[again], np.flatnonzero(held)]
+
+
+def check_groups(what: str, split: Split, rows: Mapping[str, NDArray[np.int64]]) -> None:
+    """Raises DatasetError if images of one group are in two parts of a split.
+
+    Args:
+        what: Source of the division, for the message.
+        split: The whole, with groups.
+        rows: Rows of each part, by name.
+    """
+    assert split.groups is not None
+    first: dict[str, tuple[str, int]] = {}
+    divided: dict[str, str] = {}
+    for name, part in rows.items():
+        for row in part.tolist():
+            group = split.groups[row]
+            other, one = first.setdefault(group, (name, row))
+            if other != name and group not in divided:
+                divided[group] = f"'{split.ids[one]}' in {other} and '{split.ids[row]}' in {name}"
+    if divided:
+        group, images = next(iter(divided.items()))
+        raise DatasetError(
+            f"{what} must keep the images of a group in one split, got {images} of group "
+            f"'{group}' ({len(divided)} such groups)"
+        )
 
 
 def _stratified(

@@ -1,22 +1,14 @@
-"""Streaming reader for JSON files too large for memory."""
+"""Streaming reader for the JSON files of datasets."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from labelattack.errors import DatasetError
-from labelattack.files.text import UTF8_BOM, check_utf8_mark
-
-DEEPEST = 100
-"""Deepest nesting of arrays and objects; COCO has seven levels."""
-_STEPS = np.zeros(256, dtype=np.int64)
-_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+from labelattack.files import json_stream
 
 
 def items(path: Path, key: str) -> Iterator[Any]:
@@ -29,10 +21,8 @@ def items(path: Path, key: str) -> Iterator[Any]:
     Raises:
         DatasetError: If the file cannot be read, is not JSON, or is nested too deeply.
     """
-    import ijson
-
-    with _opened(path) as file:
-        yield from ijson.items(file, f"{key}.item" if key else "item", use_float=True)
+    with _of(path):
+        yield from json_stream.elements(path, f"{key}.item" if key else "item")
 
 
 def members(path: Path) -> Iterator[tuple[str, Any]]:
@@ -41,66 +31,14 @@ def members(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         DatasetError: If the file cannot be read, is not JSON, or is nested too deeply.
     """
-    import ijson
-
-    with _opened(path) as file:
-        yield from ijson.kvitems(file, "", use_float=True)
+    with _of(path):
+        yield from json_stream.members(path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Shallow]:
-    """The file after its byte-order mark; errors within the block are those of the file."""
-    import ijson
-
+def _of(path: Path) -> Iterator[None]:
+    """Errors within the block name the file."""
     try:
-        with path.open("rb") as file:
-            _skip_mark(file)
-            yield _Shallow(file)
-    except (OSError, ValueError, OverflowError, ijson.JSONError) as error:
+        yield
+    except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' must be JSON: {error}") from error
-
-
-def _skip_mark(file: BinaryIO) -> None:
-    """Skips a byte-order mark."""
-    start = file.read(len(UTF8_BOM))
-    check_utf8_mark(start)
-    if start != UTF8_BOM:
-        file.seek(0)
-
-
-class _Shallow:
-    """Bounds the nesting depth of a file: the parser's time grows with its square."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._depth = 0
-        self._in_text = False
-        self._escape = b""
-
-    def read(self, size: int = -1) -> bytes:
-        """Reads the next bytes.
-
-        Raises:
-            ValueError: If they are nested too deeply.
-        """
-        chunk = self._file.read(size)
-        self._follow(chunk)
-        return chunk
-
-    def _follow(self, chunk: bytes) -> None:
-        text = self._escape + chunk
-        self._escape = b""
-        if b"\\" in text:
-            text = re.sub(rb"\\.", b"", text, flags=re.DOTALL)
-            if text.endswith(b"\\"):
-                text, self._escape = text[:-1], b"\\"
-        raw = np.frombuffer(text, dtype=np.uint8)
-        places = np.flatnonzero(_STEPS[raw])
-        quotes = np.searchsorted(np.flatnonzero(raw == ord('"')), places) + self._in_text
-        steps = _STEPS[raw[places]][quotes % 2 == 0]  # brackets outside strings
-        self._in_text ^= text.count(b'"') % 2 == 1
-        depths = self._depth + np.cumsum(steps)
-        if len(depths):
-            self._depth = int(depths[-1])
-            if depths.max() > DEEPEST:
-                raise ValueError(f"it must not be nested deeper than {DEEPEST} levels")

@@ -4,70 +4,141 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from labelattack.datasets import register
-from labelattack.datasets.base import Dataset, Split, Splits, check_once
-from labelattack.datasets.images import ArrayImages, FileImages, Images
-from labelattack.datasets.official import absent_rows, looked_for
-from labelattack.errors import DatasetError
-from labelattack.files.delimited import read_delimited
+from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.division import check_groups, drawn
+from labelattack.datasets.image_folders import images_in
+from labelattack.datasets.images import ArrayImages, Images
+from labelattack.datasets.split_file import NAMES, SplitFile
+from labelattack.errors import DatasetError, unknown
 from labelattack.files.label_files import read_array
-from labelattack.files.names import canonical
-from labelattack.files.storage import FilePath, is_there
-from labelattack.labels import read_labels
-from labelattack.seeding import permutation
+from labelattack.files.records import RECORD_KINDS, open_records
+from labelattack.files.storage import FilePath, absolute
+from labelattack.labels import Encoding, LabelTable, Layout, read_labels, with_mask
+from labelattack.labels.files import read_classes
 
-_NAMES = ("train", "val", "test")
+_LONGEST_NAME = 40
+
+
+def _as_name(text: str) -> str:
+    """Checks the name of a data set: it is shown on boards, and part of file names."""
+    if len(text) > _LONGEST_NAME or not text.isprintable() or {"/", "\\"} & set(text):
+        raise ValueError(
+            f"must have at most {_LONGEST_NAME} printable characters, none of them / or \\"
+        )
+    return text
+
+
+def _as_paths(text: str) -> str:
+    """Absolute paths of folders, divided by semicolons."""
+    return ";".join(absolute(part.strip()) for part in text.split(";"))
 
 
 @register("table")
 @dataclass(frozen=True, kw_only=True)
 class Table(Dataset):
-    """Your own data: labels from .csv, .npy or .npz; images from a folder or an .npy array.
+    """Your own data: a label file, and images from folders or an .npy array.
 
-    Labels are 0 and 1. In a CSV, the first column names the image file relative to the folder;
-    cells are divided by commas, semicolons or tabs.
+    Of a CSV, the first column names the image file relative to the folder, every other one is a
+    class, and labels are 0 and 1, unless the parameters say otherwise.
 
     Args:
-        labels: Label file.
-        images: Folder with the image files, or .npy with uint8 [images, height, width(, 3)].
-        splits: CSV with the columns image_id and split (train, val or test); without it the splits
-            are drawn.
+        labels: Label file: .csv, .tsv, .parquet, .json, .jsonl, .npz or .npy.
+        images: Folder with the image files, or several divided by semicolons, or .npy with uint8
+            [images, height, width(, 3)].
+        layout: wide: a column for each class; lists: a column of label lists; long: a line for
+            each label of an image.
+        encoding: Values of the labels: binary (1, 0), signed (1, -1, 0=unknown), missing (1, 0,
+            -1=unknown), nan (1, 0, empty=unknown).
+        unlisted: What a label is that lists or long does not list: negative or unknown.
+        image_id: Column of the image names; by default the first of a text file, else image_id.
+        column: Column of the labels in lists (default labels) and long (default label).
+        value: Column of the values in long; by default value, if there is one.
+        sep: What divides a label list in text: a sign, or comma, semicolon, pipe, space, tab.
+        ignore: Columns that say nothing about labels, divided by |.
+        classes: File with the name of a class a line; another label is then refused.
+        mask: File as labels, with 1 for a label that is known and 0 for one that is not.
+        splits: File with the columns image_id and split (train, val or test); without it the
+            splits are drawn.
+        holdout_by: Column of the patient, recording, location ... of an image; of labels or
+            splits. No two splits share one.
+        stratify: Give drawn splits their share of each class, rarest first.
         val: Share of the images drawn for validation.
         test: Share of the images drawn for testing.
         expected_positives: Positives per image, for defenses that are told; not read from labels.
         split_seed: Seed of the draw.
+        name: Name of the data set on boards and in reports.
     """
 
     source: ClassVar[str] = "yours"
 
     labels: FilePath
-    images: FilePath
+    images: Annotated[str, AfterValidator(_as_paths)]
+    layout: Literal["wide", "lists", "long"] = "wide"
+    encoding: Encoding = "binary"
+    unlisted: Literal["negative", "unknown"] | None = None
+    image_id: str = ""
+    column: str = ""
+    value: str = ""
+    sep: str = ""
+    ignore: str = ""
+    classes: FilePath = ""
+    mask: FilePath = ""
     splits: FilePath = ""
+    holdout_by: str = ""
+    stratify: bool = False
     val: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.25
     expected_positives: Annotated[float, Field(gt=0)] | None = None
     split_seed: Annotated[int, Field(ge=0)] = 0
+    name: Annotated[str, AfterValidator(_as_name)] = ""
 
     def load(self) -> Splits:
         """Reads labels and locates images."""
-        table = read_labels(Path(self.labels), "binary")
-        whole = Split(self._find_images(table.ids), table.labels, table.ids)
-        rows = self._given(table.ids) if self.splits else self._drawn(len(table.ids))
-        for name, part in zip(_NAMES, rows, strict=True):
+        if self.splits and self.stratify:
+            raise DatasetError("stratify is for drawn splits: leave out stratify, or splits")
+        table = self._read()
+        given = SplitFile(Path(self.splits), self.holdout_by) if self.splits else None
+        rows = None if given is None else given.rows(table.ids)
+        groups = table.groups
+        if groups is None and given is not None:
+            groups = given.groups(table.ids)
+        if self.holdout_by and groups is None:
+            raise self._no_groups(given)
+        whole = Split(self._find_images(table.ids), table.labels, table.ids, groups=groups)
+        parts = dict(zip(NAMES, self._drawn(whole) if rows is None else rows, strict=True))
+        for name, part in parts.items():
             if not len(part):
                 source = f"split file '{self.splits}'" if self.splits else "the draw"
                 raise DatasetError(
                     f"{name} must have at least one of the {len(table.ids)} images of "
                     f"'{self.labels}', got none by {source}"
                 )
-        train, val, test = (whole.take(r) for r in rows)
+        if groups is not None and rows is not None:
+            check_groups(f"split file '{self.splits}'", whole, parts)
+        train, val, test = (whole.take(part) for part in parts.values())
         return Splits(table.classes, train, val, test, self.expected_positives)
+
+    def _read(self) -> LabelTable:
+        layout = Layout(
+            kind=self.layout,
+            image_id=self.image_id,
+            column=self.column,
+            value=self.value,
+            sep=self.sep,
+            unlisted=self.unlisted,
+            ignore=tuple(filter(None, self.ignore.split("|"))),
+            group=self.holdout_by,
+            classes=read_classes(Path(self.classes)) if self.classes else None,
+        )
+        table = read_labels(Path(self.labels), self.encoding, layout=layout)
+        return with_mask(table, Path(self.mask)) if self.mask else table
 
     def _find_images(self, ids: list[str]) -> Images:
         path = Path(self.images)
@@ -77,48 +148,26 @@ class Table(Dataset):
             except Exception as error:  # the reader may raise any exception on a hostile header
                 raise DatasetError(f"image array '{path}' cannot be read: {error}") from error
             return ArrayImages(pixels)
-        if not is_there(path) or not path.is_dir():
-            raise DatasetError(f"images must be a folder or an .npy file, got '{path}'")
-        images = FileImages(path, [name.replace("\\", "/") for name in ids])
-        missing = absent_rows(images)
-        if missing:
-            raise DatasetError(
-                f"{len(missing)} of {len(ids)} images of '{self.labels}' are not there, the "
-                f"first {looked_for(images, missing[0])}"
-            )
-        return images
+        return images_in([Path(part) for part in self.images.split(";")], ids, self.labels)
 
-    def _given(self, ids: list[str]) -> list[NDArray[np.int64]]:
-        of = self._split_file()
-        splits = [of.get(canonical(name), (None, "no line")) for name in ids]
-        bad = [row for row, (split, _) in enumerate(splits) if split not in _NAMES]
-        if bad:
-            split, place = splits[bad[0]]
-            raise DatasetError(
-                f"split file '{self.splits}' must give train, val or test for every image, got "
-                f"{split!r} for '{ids[bad[0]]}' ({len(bad)} such), {place}"
-            )
-        given = np.array([split for split, _ in splits])
-        return [np.flatnonzero(given == name) for name in _NAMES]
+    def _drawn(self, whole: Split) -> list[NDArray[np.int64]]:
+        return drawn(
+            whole,
+            self.val,
+            self.test,
+            self.split_seed,
+            "table-splits",
+            by_group=whole.groups is not None,
+            stratify=self.stratify,
+        )
 
-    def _split_file(self) -> dict[str, tuple[str, str]]:
-        """Split, and place in the file, of each image in the split file."""
-        try:
-            table = read_delimited(Path(self.splits))
-            table.check_header()
-            ids, splits = table.column("image_id"), table.column("split")
-        except (OSError, ValueError) as error:
-            raise DatasetError(
-                f"split file '{self.splits}' must be a CSV with image_id and split: {error}"
-            ) from error
-        places = [f"line {row.line}" for row in table.rows]
-        check_once(f"split file '{self.splits}': an image", ids, places.__getitem__)
-        return dict(zip(map(canonical, ids), zip(splits, places, strict=True), strict=True))
-
-    def _drawn(self, count: int) -> list[NDArray[np.int64]]:
-        if self.val + self.test >= 1:
-            raise DatasetError(f"val + test must be below 1, got {self.val + self.test:g}")
-        order = permutation(count, self.split_seed, "table-splits")
-        cuts = [round(count * self.test), round(count * (self.test + self.val))]
-        test, val, train = np.split(order, cuts)
-        return [np.sort(train), np.sort(val), np.sort(test)]
+    def _no_groups(self, given: SplitFile | None) -> DatasetError:
+        labels = Path(self.labels)
+        columns = list(given.columns) if given else []
+        if labels.suffix.lower() in RECORD_KINDS:
+            columns += open_records(labels).names
+        near = str(unknown("column", self.holdout_by, columns)).partition("; ")[2]
+        places = f"'{labels}'" + (f" or '{self.splits}'" if given else "")
+        return DatasetError(
+            f"holdout_by must name a column of {places}, got '{self.holdout_by}'; {near}"
+        )

@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from labelattack.errors import shown
+
 _DOUBTFUL = ("\\", "//", "/.")
 
 
@@ -19,10 +21,17 @@ def as_texts(array: NDArray[Any]) -> list[str]:
     """
     if array.ndim != 1 or array.dtype.kind not in "USiu":
         raise ValueError(f"names must be a list of text, got {array.dtype} {array.shape}")
-    return [_as_text(name) for name in array.tolist()]
+    return [as_text(name) for name in array.tolist()]
 
 
-def _as_text(name: str | bytes | int) -> str:
+def as_text(name: object) -> str:
+    """A name given as text, UTF-8 bytes or a whole number, without outer spaces.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if isinstance(name, bool) or not isinstance(name, str | bytes | int):
+        raise ValueError(f"names must be text or whole numbers, got {shown(name)}")
     try:
         text = name.decode() if isinstance(name, bytes) else str(name)
         text.encode()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 UTF8_BOM = codecs.BOM_UTF8
 _OTHER_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BLOCK = 1 << 20
 _LINE_END = re.compile(r"\r\n?|\n")
 
 
@@ -29,21 +30,46 @@ def read_text(path: Path) -> str:
         OSError: If it cannot be read.
         ValueError: If it is not UTF-8 text; names the line.
     """
-    raw = path.read_bytes().removeprefix(UTF8_BOM)
-    check_utf8_mark(raw)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"it must be UTF-8, got byte 0x{raw[error.start]:02x} at line "
-            f"{line_of(raw[: error.start].decode('latin-1'))}; save it as UTF-8"
-        ) from error
-    if "\0" in text:
-        raise ValueError(
-            f"it must be text, got a zero byte at line {line_of(text[: text.index(chr(0))])}; "
-            "if it is UTF-16, save it as UTF-8"
-        )
-    return text
+    check_text(path)
+    return path.read_bytes().removeprefix(UTF8_BOM).decode("utf-8")
+
+
+def check_text(path: Path) -> None:
+    """Checks block by block that a file of any size is UTF-8 text.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not UTF-8 text; names the line.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    line, last = 1, b""
+    with path.open("rb") as file:
+        check_utf8_mark(start := file.read(_BLOCK))
+        block = start.removeprefix(UTF8_BOM)
+        while True:
+            try:
+                decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                # What is kept of the block before holds no line end: it begins a character.
+                wrong, before = error.object[error.start], error.object[: error.start]
+                raise ValueError(
+                    f"it must be UTF-8, got byte 0x{wrong:02x} at line "
+                    f"{line + _line_ends(before, last)}; save it as UTF-8"
+                ) from error
+            if not block:
+                return
+            if (zero := block.find(0)) >= 0:
+                raise ValueError(
+                    f"it must be text, got a zero byte at line "
+                    f"{line + _line_ends(block[:zero], last)}; if it is UTF-16, save it as UTF-8"
+                )
+            line, last = line + _line_ends(block, last), block[-1:]
+            block = file.read(_BLOCK)
+
+
+def _line_ends(block: bytes, last: bytes) -> int:
+    """Line ends in a block, of which the first half of one may be the byte before it."""
+    return block.count(b"\n") + block.count(b"\r") - (last + block).count(b"\r\n")
 
 
 def check_utf8_mark(raw: bytes) -> None:

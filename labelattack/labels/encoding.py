@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, unknown
-from labelattack.files.label_files import of_array
 from labelattack.labels.partial import BoolArray, PartialLabels
 
 Encoding = Literal["binary", "signed", "missing", "nan"]
@@ -45,40 +44,115 @@ def decode(array: NDArray[Any], encoding: Encoding) -> PartialLabels:
         LabelError: If the array is not a matrix or holds a value that the encoding does not know;
             the first such entry is named.
     """
-    raw = of_array(np.asarray(array))
-    return decoded(raw.matrix, encoding, raw.entry)
-
-
-def decoded(
-    array: NDArray[Any], encoding: Encoding, place: Callable[[int, int], str]
-) -> PartialLabels:
-    """Decoded labels; ``place`` names value and position of an illegal entry in messages."""
-    check_encoding(encoding)
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
+    decoder, matrix = Decoder(encoding), np.asarray(array)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
         raise LabelError(
-            f"labels must be a numeric matrix [images, labels], got {array.dtype} {array.shape}"
+            f"labels must be a numeric matrix [images, labels], got {matrix.dtype} {matrix.shape}"
         )
-    positive, negative, _ = _CODES[encoding]
-    legal = _legal(array, encoding)
-    if not legal.all():
-        row, column = (int(i) for i in np.argwhere(~legal)[0])
-        codes = ", ".join(f"{code:g}" for code in _CODES[encoding] if code is not None)
-        fitting = [f"'{name}'" for name in _CODES if _legal(array, name).all()]
+    positive, known = decoder.decode(
+        matrix, lambda row, column: f"{matrix[row, column]:g} at row {row}, column {column}"
+    )
+    decoder.check()
+    return PartialLabels(positive, known)
+
+
+class Decoder:
+    """Decodes numbers that come in parts, and remembers those that the encoding does not know.
+
+    Args:
+        encoding: Encoding of the numbers.
+
+    Raises:
+        UnknownNameError: If the encoding is unknown.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        check_encoding(encoding)
+        self._encoding = encoding
+        self._fitting = dict.fromkeys(_CODES, True)
+        self._first, self._wrong = "", 0
+
+    def decode(
+        self, numbers: NDArray[Any], place: Callable[..., str]
+    ) -> tuple[BoolArray, BoolArray]:
+        """Decodes some numbers.
+
+        Args:
+            numbers: Array of any shape.
+            place: Names value and place of the number at a position, for the message.
+
+        Returns:
+            Which are positive, and which are known, bool, of the same shape.
+        """
+        found = {code: _is(numbers, code) for code in (1.0, 0.0, -1.0, np.nan)}
+        there = [code for code, where in found.items() if where.any()]
+        other = not np.logical_or.reduce(list(found.values())).all()
+        for name in self._fitting:
+            fits = not other and all(_among(code, name) for code in there)
+            self._fitting[name] &= fits
+        positive, negative, hidden = _CODES[self._encoding]
+        known = found[positive] | found[negative]
+        wrong = ~known if hidden is None else ~(known | _is(numbers, hidden))
+        if wrong.any():
+            if not self._wrong:
+                self._first = place(*(int(i) for i in np.argwhere(wrong)[0]))
+            self._wrong += int(np.count_nonzero(wrong))
+        return found[positive], known
+
+    def check(self) -> None:
+        """Raises LabelError if a number was no code of the encoding; names the first."""
+        if not self._wrong:
+            return
+        codes = ", ".join(f"{code:g}" for code in _CODES[self._encoding] if code is not None)
+        fitting = [f"'{name}'" for name, fits in self._fitting.items() if fits]
         hint = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
         raise LabelError(
-            f"labels in encoding '{encoding}' must be one of {codes}, got {place(row, column)} "
-            f"({int((~legal).sum())} such cells); "
-            f"{hint or 'encodings: ' + ', '.join(_CODES)}"
+            f"labels in encoding '{self._encoding}' must be one of {codes}, got {self._first} "
+            f"({self._wrong} such cells); {hint or 'encodings: ' + ', '.join(_CODES)}"
         )
-    values = array == positive
-    return PartialLabels(values, values | (array == negative))
 
 
-def _legal(array: NDArray[Any], encoding: str) -> BoolArray:
-    """Mask of the entries that hold a value of the encoding, bool ``[images, labels]``."""
-    known = [_is(array, code) for code in _CODES[encoding] if code is not None]
-    legal: BoolArray = np.logical_or.reduce(known)
-    return legal
+def _among(code: float, encoding: str) -> bool:
+    """Whether a number is a code of an encoding."""
+    return any(_is(np.array(code), own) for own in _CODES[encoding] if own is not None)
+
+
+class _Numbers(dict[Any, float]):
+    """Number that each cell stands for, in common spellings."""
+
+    def __missing__(self, cell: Any) -> float:
+        number = number_in(cell)
+        if isinstance(cell, str) and len(cell) < 8 and number != np.inf:
+            self[cell] = number
+        return number
+
+
+_NUMBERS = _Numbers()
+_WORDS = {"true": 1.0, "false": 0.0, "": np.nan}
+
+
+def number_in(cell: Any) -> float:
+    """Number in a cell of a label file: 1, 0, -1 or NaN; infinite if no encoding knows it.
+
+    Args:
+        cell: Text, with ``true``, ``false`` and an empty one for NaN; a number, bool or None.
+    """
+    if cell is None:
+        return np.nan
+    try:
+        word = cell.strip().lower() if isinstance(cell, str) else cell
+        number = _WORDS[word] if word in _WORDS else float(word)
+    except (TypeError, ValueError, OverflowError):
+        return np.inf
+    return number if number in (1, 0, -1) or np.isnan(number) else np.inf
+
+
+def numbers_in(cells: Sequence[Any]) -> NDArray[np.float32]:
+    """Numbers in cells of a label file, float32 ``[cells]``."""
+    try:
+        return np.fromiter(map(_NUMBERS.__getitem__, cells), np.float32, len(cells))
+    except TypeError:  # a list is no key
+        return np.fromiter(map(number_in, cells), np.float32, len(cells))
 
 
 def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:

@@ -6,58 +6,203 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from labelattack.errors import LabelError, shown
-from labelattack.files.label_files import manifest_beside, read_manifest, read_raw, write_raw
-from labelattack.files.names import repeated
-from labelattack.labels.encoding import Encoding, check_encoding, decoded, encode
+from labelattack.errors import LabelError, shown, unknown
+from labelattack.files.label_files import (
+    ARRAY_KINDS,
+    manifest_beside,
+    read_label_array,
+    read_manifest,
+    write_label_file,
+)
+from labelattack.files.names import canonical, repeated
+from labelattack.files.records import RECORD_KINDS, open_records
+from labelattack.files.text import written_lines
+from labelattack.labels.encoding import Encoding, check_encoding, decode, encode
+from labelattack.labels.layouts import Content, Layout
+from labelattack.labels.listed import read_lists, read_long
 from labelattack.labels.partial import PartialLabels
+from labelattack.labels.wide import read_wide
+
+WIDE = Layout()
+_READERS = {"wide": read_wide, "lists": read_lists, "long": read_long}
 
 
 class LabelTable(NamedTuple):
-    """Content of a label file: labels, image ids and class names."""
+    """Content of a label file: labels, image ids, class names, and groups of the images if any."""
 
     labels: PartialLabels
     ids: list[str]
     classes: list[str]
+    groups: list[str] | None = None
 
 
-def read_labels(path: Path, encoding: Encoding, *, array: str = "labels") -> LabelTable:
-    """Reads a label file.
+def read_labels(
+    path: Path, encoding: Encoding, *, array: str = "labels", layout: Layout = WIDE
+) -> LabelTable:
+    """Reads a label file, as a stream.
 
     A file written by [write_labels][labelattack.labels.write_labels] or ``labelattack attack``
     declares its encoding, in the file or in the manifest beside it, and is read in no other.
 
     Args:
-        path: ``.csv`` (header; first column the image id, one column per class; separated by
-            commas, semicolons or tabs; 1 may be ``true``, 0 ``false``), ``.npy`` (matrix) or
-            ``.npz`` (a matrix and optionally ``image_id`` and ``classes``).
-        encoding: Encoding of its values.
+        path: ``.csv`` (separated by commas, semicolons or tabs), ``.tsv``, ``.parquet``, ``.json``
+            (a list of objects, or an object of lists), ``.jsonl``; ``.npy`` (matrix) or ``.npz``
+            (a matrix and optionally ``image_id`` and ``classes``).
+        encoding: Encoding of its values; in text, 1 may be ``true``, 0 ``false``.
         array: Name of the matrix in an ``.npz``.
+        layout: Meaning of its columns; by default the first (of Parquet and JSON, ``image_id``)
+            names the image, and every other one is a class.
 
     Returns:
-        Labels, ids and classes; running numbers where the file names none.
+        Labels, ids, classes and groups; running numbers where the file names no ids or classes.
+        Images are in the order of the file; classes too, or sorted where no column names them.
 
     Raises:
         LabelError: If the file is absent, unreadable, of another kind, holds other values,
-            declares another encoding, or names an image or a class twice.
+            declares another encoding, names an image or a class twice, contradicts itself, or
+            breaks another rule of the layout.
     """
-    check_encoding(encoding)
-    raw = read_raw(path, array)
+    content = _read(path, encoding, array, layout)
+    images, count = content.labels.shape
+    ids = content.ids if content.ids is not None else [str(i) for i in range(images)]
+    classes = content.classes if content.classes is not None else [str(i) for i in range(count)]
+    return LabelTable(content.labels, ids, classes, content.groups)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Names of the classes in a text file, one a line.
+
+    Raises:
+        LabelError: If it cannot be read, is empty, or names a class twice.
+    """
     try:
-        _check_declared(path, raw.encoding, encoding)
-        labels = decoded(raw.matrix, encoding, raw.entry)
-        images, count = labels.shape
-        ids = raw.ids if raw.ids is not None else [str(i) for i in range(images)]
-        classes = raw.classes if raw.classes is not None else [str(i) for i in range(count)]
-        if (len(ids), len(classes)) != (images, count):
+        lines = written_lines(path)
+    except (OSError, ValueError) as error:
+        raise LabelError(f"class file '{path}' must have a name a line: {error}") from error
+    names = [line.text for line in lines]
+    again = repeated("a class", names, lambda n: f"line {lines[n].number}")
+    if again or not names:
+        raise LabelError(f"class file '{path}': {again or 'a class must be named, got none'}")
+    return tuple(names)
+
+
+def with_mask(table: LabelTable, path: Path) -> LabelTable:
+    """Hides the labels that a mask file does not mark as known.
+
+    Args:
+        table: Labels.
+        path: File of the same images and classes, in any order where it names them, with 1 for a
+            label that is known and 0 for one that is not; in an ``.npz``, the array is ``mask``.
+
+    Raises:
+        LabelError: If the file cannot be read, or has other images or classes.
+    """
+    mask = _read(path, "binary", "mask", WIDE, "mask")
+    known = mask.labels.values
+    if known.shape != table.labels.shape and (mask.ids is None or mask.classes is None):
+        raise LabelError(
+            f"mask '{path}' must have the shape of the labels, {table.labels.shape}, got "
+            f"{known.shape}"
+        )
+    try:
+        if mask.ids is not None:
+            known = known[_order("image", mask.ids, table.ids)]
+        if mask.classes is not None:
+            known = known[:, _order("class", mask.classes, table.classes)]
+    except LabelError as error:
+        raise LabelError(f"mask '{path}' {error}") from error
+    return table._replace(labels=table.labels.keep(known[table.labels.observed]))
+
+
+def _order(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Position of each wanted name; raises LabelError unless there are these and no others."""
+    at = {canonical(name): n for n, name in enumerate(names)}
+    keys = [canonical(name) for name in wanted]
+    lacking = [name for name, key in zip(wanted, keys, strict=True) if key not in at]
+    if lacking:
+        raise LabelError(
+            f"must have every {what} of the labels, got none for '{lacking[0]}' "
+            f"({len(lacking)} such)"
+        )
+    if len(names) > len(wanted):
+        known = set(keys)
+        others = [name for name in names if canonical(name) not in known]
+        near = str(unknown(what, others[0], wanted)).partition("; ")[2]
+        raise LabelError(
+            f"must have no {what} without labels, got '{others[0]}' ({len(others)} such); {near}"
+        )
+    return [at[key] for key in keys]
+
+
+def _read(
+    path: Path, encoding: Encoding, array: str, layout: Layout, what: str = "label file"
+) -> Content:
+    """Content of a label file or a mask, checked."""
+    check_encoding(encoding)
+    kind = path.suffix.lower()
+    if kind not in (*RECORD_KINDS, *ARRAY_KINDS):
+        raise LabelError(
+            f"{what} must end in {', '.join(RECORD_KINDS)}, .npz or .npy, got '{path}'"
+        )
+    read = _read_array if kind in ARRAY_KINDS else _read_records
+    try:
+        layout.check()
+        content = _in_order(read(path, encoding, array, layout), layout.classes)
+        ids, classes = content.ids, content.classes
+        images, count = content.labels.shape
+        named = (
+            images if ids is None else len(ids),
+            count if classes is None else len(classes),
+        )
+        if named != (images, count):
             raise LabelError(
                 f"it must name every row and column of its {images} x {count} labels, got "
-                f"{len(ids)} ids and {len(classes)} classes"
+                f"{named[0]} ids and {named[1]} classes"
             )
-        check_names(ids, classes, raw.row)
+        check_names(ids or [], classes or [], content.row)
     except LabelError as error:
-        raise LabelError(f"label file '{path}': {error}") from error
-    return LabelTable(labels, ids, classes)
+        raise LabelError(f"{what} '{path}': {error}") from error
+    except FileNotFoundError as error:
+        raise LabelError(f"{what} '{path}' is not there") from error
+    except Exception as error:  # readers of archives raise nearly anything on a damaged one
+        raise LabelError(f"{what} '{path}' cannot be read: {error}") from error
+    return content
+
+
+def _read_records(path: Path, encoding: Encoding, _: str, layout: Layout) -> Content:
+    records = open_records(path)
+    _check_declared(path, records.encoding, encoding)
+    return _READERS[layout.kind](records, layout, encoding)
+
+
+def _read_array(path: Path, encoding: Encoding, array: str, layout: Layout) -> Content:
+    given = {"layout": layout.kind if layout.kind != "wide" else "", "image_id": layout.image_id}
+    given["ignore"] = "|".join(layout.ignore)
+    for name, value in given.items():
+        if value:
+            raise LabelError(
+                f"{name} must be left out for an array, which has no columns with names, got "
+                f"'{value}'"
+            )
+    raw = read_label_array(path, array)
+    _check_declared(path, raw.encoding, encoding)
+    return Content(decode(raw.matrix, encoding), raw.ids, raw.classes)
+
+
+def _in_order(content: Content, wanted: Sequence[str] | None) -> Content:
+    """Content with its classes in the given order; without names of its own, it gets these."""
+    if wanted is None or content.classes == list(wanted):
+        return content
+    if content.classes is not None:
+        try:
+            order = _order("class", content.classes, wanted)
+        except LabelError as error:
+            raise LabelError(f"it {error}") from error
+        labels = content.labels
+        content = content._replace(
+            labels=PartialLabels(labels.values[:, order], labels.observed[:, order])
+        )
+    return content._replace(classes=list(wanted))
 
 
 def check_names(
@@ -97,7 +242,7 @@ def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
     """
     matrix = encode(table.labels, encoding)
     check_names(table.ids, table.classes)
-    write_raw(path, matrix, table.ids, table.classes, encoding)
+    write_label_file(path, matrix, table.ids, table.classes, encoding)
 
 
 def _check_declared(path: Path, own: str | None, asked: str) -> None:
