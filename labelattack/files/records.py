@@ -18,7 +18,7 @@ from labelattack.files.text import check_text
 from labelattack.optional import require
 
 T = TypeVar("T")
-_CELLS = 1 << 18  # that are Python objects at a time
+_CELLS = 1 << 14  # that are Python objects at a time; with more, the garbage collector takes longer
 _DECLARED = re.compile(r"(image_id)\s*\((\w+)\)", re.IGNORECASE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from labelattack.errors import LabelError, shown, unknown
 from labelattack.files.label_files import (
@@ -261,6 +261,8 @@ def _check_declared(path: Path, own: str | None, asked: str) -> None:
     place = "" if own is not None else f" in '{manifest_beside(path)}'"
     attack = f", left by attack '{account['attack']}'" if "attack" in account else ""
     clean = ": these are attacked labels, not clean ones" if asked == "binary" else ""
+    if declared in get_args(Encoding):
+        clean += f"; as encoding '{declared}' they are read with what they hide unknown"
     raise LabelError(
         f"it must be in encoding '{asked}', but says{place} that it {content}{attack}{clean}"
     )
