@@ -99,3 +99,19 @@ def refused(monkeypatch, capsys):
         return " ".join(err.split())
 
     return said
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs the command line in this process, in the temporary folder."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        assert stopped.value.code == 0, err
+        return out
+
+    return run

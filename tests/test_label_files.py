@@ -2,7 +2,6 @@
 
 import os
 import resource
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -269,23 +268,6 @@ def test_a_signed_array_keeps_its_manifest_beside_it(refused, tmp_path):
 
 
 # --- writing
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Runs the command line in this process, in the temporary folder."""
-    from labelattack.cli import main
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        assert stopped.value.code == 0, err
-        return out
-
-    return run
 
 
 @pytest.mark.parametrize(

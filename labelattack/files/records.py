@@ -215,6 +215,11 @@ class JsonColumns(Records):
             yield Chunk(
                 list(islice(numbers, len(rows))), [list(c) for c in zip(*rows, strict=True)]
             )
+        if next(numbers) == 1:  # pandas writes objects of rows unless told otherwise
+            raise ValueError(
+                "its columns must be lists that are not empty; of a data frame, write "
+                "to_json(orient='records')"
+            )
 
 
 class ParquetRecords(Records):
