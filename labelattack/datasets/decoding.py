@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
-def decoded(path: Path) -> Pixels:
+def decoded(path: Path, content: bytes | None = None) -> Pixels:
     """Decodes an image file; of several frames, the first.
 
     The EXIF orientation is applied, transparent pixels become white, and 16-bit grey is scaled to
@@ -34,6 +35,7 @@ def decoded(path: Path) -> Pixels:
 
     Args:
         path: Image file: BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP.
+        content: Its content, where it does not lie on disk; ``path`` then only names it.
 
     Returns:
         uint8 ``[height, width, 3]``, RGB.
@@ -46,7 +48,8 @@ def decoded(path: Path) -> Pixels:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        file = path if content is None else BytesIO(content)
+        with Image.open(file, formats=_FORMATS) as image:
             # Only the header has been read so far.
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(

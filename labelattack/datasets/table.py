@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.dataset_card import Finding, counted
 from labelattack.datasets.division import check_groups, drawn
 from labelattack.datasets.image_folders import images_in
 from labelattack.datasets.images import ArrayImages, Images
@@ -124,6 +125,27 @@ class Table(Dataset):
             check_groups(f"split file '{self.splits}'", whole, parts)
         train, val, test = (whole.take(part) for part in parts.values())
         return Splits(table.classes, train, val, test, self.expected_positives)
+
+    def examine(self) -> list[Finding]:
+        """Counts classes, groups, images and known labels; decodes no image."""
+        splits = self.load()
+        names = ", ".join(splits.classes[:5]) + ", ..." * (len(splits.classes) > 5)
+        findings = [counted("classes", None, len(splits.classes))]
+        findings[0] = findings[0]._replace(found=f"{findings[0].found}: {names}")
+        for name, part in splits.parts.items():
+            findings.append(counted(f"{name}: images", None, len(part)))
+            if part.groups is not None:
+                groups = len(set(part.groups))
+                findings.append(counted(f"{name}: groups by {self.holdout_by}", None, groups))
+            positive = part.partial.known_values
+            known = f" ({100 * part.known_share:.3g} % of all)" * (part.known is not None)
+            labels = counted(f"{name}: known labels", None, len(positive))
+            findings.append(
+                labels._replace(
+                    found=f"{labels.found}{known}, {np.count_nonzero(positive):,} positive"
+                )
+            )
+        return findings
 
     def _read(self) -> LabelTable:
         layout = Layout(
