@@ -31,7 +31,14 @@ from labelattack.cli.show import print_board
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.voc import VocBoxes
 from labelattack.errors import LabelAttackError
-from labelattack.labels import Encoding, LabelTable, PartialLabels, read_labels, write_labels
+from labelattack.labels import (
+    Encoding,
+    LabelTable,
+    Layout,
+    PartialLabels,
+    read_labels,
+    write_labels,
+)
 from labelattack.measures.class_drops import ClassDropsSummary
 from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.registry.spec import Spec
@@ -39,12 +46,14 @@ from labelattack.terminal import prepare_streams
 from labelattack.training.recipe import Epoch
 from tests.official import make_coco, make_nus_wide, make_voc
 from tests.test_benchmark import fake
+from tests.test_label_layouts import written
 
 CASES = {
     "specs": 1100,
     "labels": 800,
     "archives": 300,
     "dialects": 2500,
+    "layouts": 1200,
     "table": 350,
     "coco": 250,
     "nus-wide": 200,
@@ -332,6 +341,50 @@ def test_dialects(folder, case, data):
     odd = [b";", b"\t", b"\r", b"True", b"-1", b"\xfe\xff", b"image_id", b" ", b'""']
     path.write_bytes(data.draw(mutated([text.encode(), text.encode("utf-16")], odd)))
     check_labels(path, data.draw(st.sampled_from(Encoding.__args__)))
+
+
+# --- other kinds and layouts of label files
+
+COLUMNS = {
+    "wide": {"image_id": ["a", "b"], "cat": [1, 0], "dog": [0, 1]},
+    "lists": {"image_id": ["a", "b"], "labels": [["cat"], ["dog", "cat"]]},
+    "long": {"image_id": ["a", "a", "b"], "label": ["cat", "dog", "cat"], "value": [1, 0, 1]},
+}
+LAYOUTS = {
+    "wide": Layout(),
+    "lists": Layout(kind="lists", unlisted="unknown"),
+    "long": Layout(kind="long", unlisted="negative"),
+}
+
+
+@given(st.data())
+@fuzzed("layouts")
+def test_kinds_and_layouts(folder, data):
+    layout = data.draw(st.sampled_from(sorted(LAYOUTS)))
+    kind = data.draw(
+        st.sampled_from([".csv", ".tsv", ".json", "columns.json", ".jsonl", ".parquet"])
+    )
+    path = written(folder / f"{layout}-fuzzed{kind}", COLUMNS[layout])
+    assert outcome(read_labels, path, "binary", layout=LAYOUTS[layout]) is not None
+    odd = [
+        b"[",
+        b"]",
+        b"{",
+        b"null",
+        b"1.5",
+        b"\\ud800",
+        b'""',
+        b"image_id",
+        b";",
+        b"true",
+        b"[[1]]",
+    ]
+    path.write_bytes(data.draw(mutated([path.read_bytes()], odd)))
+    encoding = data.draw(st.sampled_from(Encoding.__args__)) if layout != "lists" else "binary"
+    found = outcome(read_labels, path, encoding, layout=LAYOUTS[layout])
+    if found is not None:
+        assert found.labels.shape == (len(found.ids), len(found.classes))
+        assert len(set(found.ids)) == len(found.ids) and "" not in found.ids
 
 
 # --- datasets

@@ -208,7 +208,8 @@ REFUSED = [
      "one group, got 'p' at line 2 and 'q' at line 3 for 'x' .1 such"),
     ("image_id,label,who,value\nx,cat,,1\n", LONG | {"group": "who"}, "a group must have a name.*got none at line 2"),
     # a column a class
-    ("image_id,cat,who\nx,1,p\n", {}, "got 'p' at line 2, column 'who'"),
+    ("image_id,cat,who\nx,1,p\n", {}, "got 'p' at line 2, column 'who' .1 such cells.; ignore= leaves out .* layout=lists"),
+    ("image_id,cat\nx,2\n", {}, "got '2' at line 2, column 'cat' .1 such cells.; encodings: binary, signed, missing, nan"),
     ("image_id,cat\nx,1\n", {"image_id": "file"}, "no column is 'file'; known: cat, image_id"),
     ("image_id,cat\nx,1\n", {"ignore": ("catt",)}, "no column is 'catt'; did you mean 'cat'"),
     ("image_id,cat\nx,1\n", {"ignore": ("cat",)}, "there must be an id column and one column for each class"),

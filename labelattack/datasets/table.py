@@ -138,13 +138,11 @@ class Table(Dataset):
                 groups = len(set(part.groups))
                 findings.append(counted(f"{name}: groups by {self.holdout_by}", None, groups))
             positive = part.partial.known_values
-            known = f" ({100 * part.known_share:.3g} % of all)" * (part.known is not None)
+            partly = f" ({100 * part.known_share:.3g} % of all)"
             labels = counted(f"{name}: known labels", None, len(positive))
-            findings.append(
-                labels._replace(
-                    found=f"{labels.found}{known}, {np.count_nonzero(positive):,} positive"
-                )
-            )
+            share = "" if part.partial.is_complete else partly
+            about = f"{labels.found}{share}, {np.count_nonzero(positive):,} positive"
+            findings.append(labels._replace(found=about))
         return findings
 
     def _read(self) -> LabelTable:

@@ -99,16 +99,20 @@ class Decoder:
             self._wrong += int(np.count_nonzero(wrong))
         return found[positive], known
 
-    def check(self) -> None:
-        """Raises LabelError if a number was no code of the encoding; names the first."""
+    def check(self, hint: str = "") -> None:
+        """Raises LabelError if a number was no code of the encoding; names the first.
+
+        Args:
+            hint: Said where no encoding fits.
+        """
         if not self._wrong:
             return
         codes = ", ".join(f"{code:g}" for code in _CODES[self._encoding] if code is not None)
         fitting = [f"'{name}'" for name, fits in self._fitting.items() if fits]
-        hint = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
+        fits = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
         raise LabelError(
             f"labels in encoding '{self._encoding}' must be one of {codes}, got {self._first} "
-            f"({self._wrong} such cells); {hint or 'encodings: ' + ', '.join(_CODES)}"
+            f"({self._wrong} such cells); {fits or hint or 'encodings: ' + ', '.join(_CODES)}"
         )
 
 

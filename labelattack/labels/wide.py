@@ -15,6 +15,7 @@ from labelattack.labels.partial import PartialLabels
 
 # Header names of the id column; any other text may be an image name in a file without header.
 _ID_COLUMNS = ("", "image_id", "id", "image", "file", "filename", "file_name", "name", "path")
+_HINT = "ignore= leaves out columns that are no classes, layout=lists and layout=long read labels by name"
 
 
 def read_wide(records: Records, layout: Layout, encoding: Encoding) -> Content:
@@ -32,6 +33,7 @@ def read_wide(records: Records, layout: Layout, encoding: Encoding) -> Content:
     id_column, classes = _columns(records, layout)
     groups = Groups(records, layout)
     decoder, ids, places = Decoder(encoding), list[str](), array("q")
+    wrong: list[Any] = []
     empty = np.zeros((0, len(classes)), dtype=np.bool_)
     positives, knowns = [empty], [empty]
     for chunk in records.chunks([id_column, *classes, *groups.columns]):
@@ -40,10 +42,10 @@ def read_wide(records: Records, layout: Layout, encoding: Encoding) -> Content:
         groups.add(chunk)
         cells = chunk.columns[1 : 1 + len(classes)]
         numbers = np.stack([numbers_in(column) for column in cells], axis=1)
-        positive, known = decoder.decode(numbers, _entries(records, chunk, cells, classes))
+        positive, known = decoder.decode(numbers, _entries(records, chunk, cells, classes, wrong))
         positives.append(positive)
         knowns.append(known)
-    decoder.check()
+    decoder.check(hint=_HINT if any(map(_is_text, wrong)) else "")
     labels = PartialLabels(np.concatenate(positives), np.concatenate(knowns))
     of_images = groups.of(np.arange(len(ids)), ids)
     return Content(labels, ids, classes, of_images, lambda row: records.place(places[row]))
@@ -70,10 +72,26 @@ def _columns(records: Records, layout: Layout) -> tuple[str, list[str]]:
 
 
 def _entries(
-    records: Records, chunk: Chunk, cells: Sequence[Sequence[Any]], classes: Sequence[str]
+    records: Records,
+    chunk: Chunk,
+    cells: Sequence[Sequence[Any]],
+    classes: Sequence[str],
+    wrong: list[Any],
 ) -> Callable[[int, int], str]:
-    """Names value and place of an entry by its positions in a chunk."""
+    """Names value and place of an entry by its positions in a chunk, and notes the value."""
     place = places_of(records, chunk)
-    return lambda row, column: (
-        f"{quoted(cells[column][row])} at {place(row)}, column '{classes[column]}'"
-    )
+
+    def entry(row: int, column: int) -> str:
+        wrong.append(cells[column][row])
+        return f"{quoted(cells[column][row])} at {place(row)}, column '{classes[column]}'"
+
+    return entry
+
+
+def _is_text(cell: Any) -> bool:
+    """Whether a cell holds words, or a list of them."""
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return True
+    return False
