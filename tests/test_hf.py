@@ -168,6 +168,17 @@ def test_what_is_wrong_is_said(hf, saved, tmp_path):
         load(path, "unlisted=negative")
 
 
+def test_splits_have_the_same_classes(hf, saved, tmp_path):
+    parts = {"train": range(20), "validation": range(20, 30), "test": range(30, COUNT)}
+    path = saved(LISTS, lists_of(hf, hf.ClassLabel(names=CLASSES)), parts)
+    found = hf.load_from_disk(str(path))
+    other = lists_of(hf, hf.ClassLabel(names=CLASSES[::-1]))
+    found["test"] = found["test"].cast_column("labels", other)
+    found.save_to_disk(str(tmp_path / "other"))
+    with pytest.raises(DatasetError, match="same columns of the same types, got others in test"):
+        load(tmp_path / "other", "unlisted=negative")
+
+
 def test_damaged_images_are_named(hf, tmp_path):
     content = io.BytesIO()
     Image.fromarray(PIXELS[0]).save(content, "PNG")

@@ -260,6 +260,7 @@ JSON = [
     (".json", '[{"image_id": 1.5, "cat": 1}]', "names must be text or whole numbers, got 1.5 at record 1"),
     (".jsonl", '{"image_id": "\\ud800", "cat": 1}', "text in UTF-8.* at line 1"),
     (".json", '[{"image_id": "a", "cat": 1}, {"image_id": "a", "cat": 1}]', "'a' at record 1 and 'a' at record 2"),
+    (".json", '[{"image_id": "a", "": 1}]', "column 2 has no name"),
     (".json", '[{"image_id": "a"}]', "there must be an id column and one column for each class"),
 ]  # fmt: skip
 
@@ -270,6 +271,15 @@ def test_damaged_json_is_refused_with_its_place(tmp_path, kind, content, message
     path.write_text(content)
     with pytest.raises(LabelError, match=f"label file '.*y{kind}'.*{message}"):
         read_labels(path, "binary")
+
+
+def test_a_number_may_name_a_class(tmp_path):
+    path = written(tmp_path / "y.json", {"image_id": [1, 2], "labels": [[7], [9, 8]]})
+    layout = {"kind": "lists", "unlisted": "negative"}
+    found = read_labels(path, "binary", layout=Layout(**layout))
+    assert (found.ids, found.classes) == (["1", "2"], ["7", "8", "9"])
+    with pytest.raises(LabelError, match="one of the 2 listed, got 9 at record 2 .1 such"):
+        read_labels(path, "binary", layout=Layout(**layout, classes=("7", "8")))
 
 
 def test_damaged_parquet_is_refused(tmp_path):

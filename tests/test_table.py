@@ -196,6 +196,31 @@ def test_an_image_in_no_folder_or_in_two_is_refused(refused_as, photos):
                "ignore=patient", images="one;three")  # fmt: skip
 
 
+def test_no_name_leads_out_of_the_folders(refused_as, photos):
+    text = (photos / "y.csv").read_text()
+    (photos / "y.csv").write_text(text.replace("03.png", "../one/03.png"))
+    for images in ("one;two", "one"):
+        refused_as(
+            "names must stay inside '.*', got '../one/03.png'", "ignore=patient", images=images
+        )
+
+
+def test_a_class_file_is_checked(refused_as, load, folder):
+    refused_as("class file '.*none.txt' must have a name a line", "classes=@/none.txt")
+    for content, message in [
+        (
+            "cat\n\ncat\n",
+            "class file '.*': a class must occur once, got 'cat' at line 1 and 'cat' at line 3",
+        ),
+        ("", "a class must be named, got none"),
+        ("cat\ndog\nred foks\n", "every class of the labels, got none for 'red foks' .1 such"),
+    ]:
+        (folder / "c.txt").write_text(content)
+        refused_as(message, "ignore=patient,classes=@/c.txt")
+    (folder / "c.txt").write_text("red fox\r\ndog\r\ncat\r\n")
+    assert load("ignore=patient,classes=@/c.txt").classes == ["red fox", "dog", "cat"]
+
+
 # --- labels that are partly known
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 IMAGES, CLASSES, ENTRIES_PER_IMAGE = 1_000_000, 20, 9
 # Seconds and MiB, libraries included, of two shared cores.
 LIMITS = {
-    "long.csv": (60, 1536),
-    "wide.csv": (60, 1024),
-    "wide.parquet": (60, 1024),
-    "wide.jsonl": (90, 1024),
-    "lists.csv": (60, 1024),
+    "long.csv": (60, 1024),
+    "wide.csv": (30, 512),
+    "wide.parquet": (30, 512),
+    "wide.jsonl": (60, 512),
+    "lists.csv": (30, 512),
 }
 LAYOUTS = {
     "long": {"kind": "long"},
@@ -80,6 +80,13 @@ def write_others(folder):
             file.write(json.dumps(record) + "\n")
 
 
+def write(folder):
+    write_long(folder / "long.csv")
+    write_wide(folder / "wide.csv")
+    write_lists(folder / "lists.csv")
+    write_others(folder)
+
+
 def step(path):
     """Reads one file; prints seconds, peak in bytes, and the shape."""
     from labelattack.labels import Layout, read_labels
@@ -95,10 +102,8 @@ def main():
     broken = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_long(folder / "long.csv")
-        write_wide(folder / "wide.csv")
-        write_lists(folder / "lists.csv")
-        write_others(folder)
+        # A process begins with the peak of the one that starts it, so this one stays small.
+        subprocess.run([sys.executable, __file__, "write", temporary], check=True)
         print("file              MiB     images x labels     known entries   seconds   peak MiB")
         for file, (longest, most) in LIMITS.items():
             path = folder / file
@@ -114,7 +119,9 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
+    if len(sys.argv) == 3:
+        write(Path(sys.argv[2]))
+    elif len(sys.argv) == 2:
         step(Path(sys.argv[1]))
     else:
         main()

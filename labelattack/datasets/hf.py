@@ -31,6 +31,13 @@ from labelattack.optional import require
 
 _ROW = "row"  # names an image where no column does
 _ROWS = 1024  # read at a time
+# Read when the library is imported, in this process and in workers; nothing here needs a network.
+_FLAGS = (
+    "HF_HUB_OFFLINE",
+    "HF_DATASETS_OFFLINE",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS",
+)
 
 
 @register("hf")
@@ -155,6 +162,8 @@ class HuggingFace(Dataset):
 def opened(folder: Path) -> dict[str, Any]:
     """The splits of a Hugging Face dataset on disk, by name.
 
+    The library is offline in this process from then on, unless it was imported before.
+
     Args:
         folder: Folder written by ``save_to_disk``, or of images as ``imagefolder`` wants them.
 
@@ -164,9 +173,7 @@ def opened(folder: Path) -> dict[str, Any]:
     """
     if not is_there(folder) or not folder.is_dir():
         raise DatasetError(f"path must be the folder of a Hugging Face dataset, got '{folder}'")
-    # Read when the library is imported; nothing here needs a network.
-    for flag in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        os.environ[flag] = "1"
+    os.environ |= dict.fromkeys(_FLAGS, "1")
     library = require("datasets", "hf")
     try:
         if is_file(folder / "dataset_dict.json") or is_file(folder / "state.json"):
@@ -196,9 +203,10 @@ class _HfRecords(Records):
         self.features: dict[str, Any] = dict(next(iter(parts.values())).features)
         self.names = [_ROW, *(name for name in self.features if name != _ROW)]
         for name, part in parts.items():
-            if dict(part.features).keys() != self.features.keys():
+            if dict(part.features) != self.features:
                 raise DatasetError(
-                    f"splits must have the same columns, got {', '.join(part.features)} in {name}"
+                    "splits must have the same columns of the same types, got others in "
+                    f"{name}: {shown(dict(part.features))}"
                 )
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:

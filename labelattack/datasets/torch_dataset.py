@@ -64,8 +64,8 @@ def from_torch(
             it is read again.
         LabelError: If a number is not of the encoding; names the first, and counts them.
     """
-    parts = {"train": train, "test": test} if val is None else {"train": train, "val": val}
-    parts["test"] = test
+    given = {"train": train, "val": val, "test": test}
+    parts = {name: pairs for name, pairs in given.items() if pairs is not None}
     splits = {name: _split(name, pairs, len(classes), encoding) for name, pairs in parts.items()}
     if val is None:
         splits["train"], splits["val"] = hold_out(splits["train"], holdout, seed, "torch-val")

@@ -56,7 +56,7 @@ def read_lists(records: Records, layout: Layout, encoding: Encoding) -> Content:
         lists = [divide(cell, place, n) for n, cell in enumerate(chunk.columns[1])]
         of = np.repeat(np.arange(len(lists)), [len(labels) for labels in lists])
         labels = list(chain.from_iterable(lists))
-        numbers = classes.of(labels, lambda n, of=of, place=place: place(int(of[n])))  # type: ignore[misc]
+        numbers = classes.of(labels, _of_lists(place, of))
         state = np.full(len(labels), _POSITIVE, dtype=np.int8)
         parts.append(_Listed((of + len(ids)).astype(np.int32), numbers, state))
         ids += names_in(chunk.columns[0], place)
@@ -160,6 +160,11 @@ def _check_without_values(layout: Layout, encoding: Encoding) -> None:
             f"encoding must be left out for layout={layout.kind} without values, got "
             f"'{encoding}'; unlisted= says what is not listed"
         )
+
+
+def _of_lists(place: Callable[[int], str], of: NDArray[np.int64]) -> Callable[[int], str]:
+    """Names the place of a label by its position among those of all lists."""
+    return lambda n: place(int(of[n]))
 
 
 def _values(cells: Sequence[Any], place: Callable[[int], str], column: str) -> Callable[[int], str]:
@@ -269,12 +274,14 @@ def _finished(
         columns = np.array([at[name] for name in names], dtype=np.int32)[columns]
     shape = images, len(classes)
     if layout.unlisted == "negative":
-        values, known = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
+        values = np.zeros(shape, dtype=np.bool_)
         values[rows, columns] = states == _POSITIVE
-        known[rows, columns] = states != _HIDDEN
-        return PartialLabels(values, known) if not known.all() else PartialLabels.full(
-            values
-        ), classes
+        hidden = states == _HIDDEN
+        if not hidden.any():
+            return PartialLabels.full(values), classes
+        known = np.ones(shape, dtype=np.bool_)
+        known[rows[hidden], columns[hidden]] = False
+        return PartialLabels(values, known), classes
     told: BoolArray = states != _HIDDEN
     positive = states[told] == _POSITIVE
     return PartialLabels.from_entries(shape, rows[told], columns[told], positive), classes

@@ -81,8 +81,8 @@ class Numbering(dict[Any, int]):
         for wrong in np.flatnonzero(numbers < 0).tolist():
             cell = cells[wrong]
             got = f"{_quoted(cell)} at {place(wrong)}"
-            if self._closed and isinstance(cell, str) and cell.strip():
-                near = str(unknown("", cell.strip(), self.names)).partition("; ")[2]
+            if self._closed and (text := _text(cell)):
+                near = str(unknown("", text, self.names)).partition("; ")[2]
                 self._unknown.add(got, near)
             else:
                 self._nameless.add(got)
@@ -98,6 +98,14 @@ class Numbering(dict[Any, int]):
         """Raises LabelError if a cell named nothing, or nothing that is valid."""
         self._nameless.check()
         self._unknown.check()
+
+
+def _text(cell: Any) -> str:
+    """Name in a cell; empty if there is none."""
+    try:
+        return as_text(cell)
+    except ValueError:
+        return ""
 
 
 def _quoted(cell: Any) -> str:

@@ -15,7 +15,10 @@ from labelattack.labels.partial import PartialLabels
 
 # Header names of the id column; any other text may be an image name in a file without header.
 _ID_COLUMNS = ("", "image_id", "id", "image", "file", "filename", "file_name", "name", "path")
-_HINT = "ignore= leaves out columns that are no classes, layout=lists and layout=long read labels by name"
+_HINT = (
+    "ignore= leaves out columns that are no classes, and layout=lists or layout=long reads labels "
+    "by name"
+)
 
 
 def read_wide(records: Records, layout: Layout, encoding: Encoding) -> Content:
