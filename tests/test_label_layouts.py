@@ -300,6 +300,15 @@ def test_parquet_needs_its_library(tmp_path, monkeypatch):
         read_labels(path, "binary")
 
 
+def test_a_tsv_is_divided_by_tabs_only(tmp_path):
+    path = tmp_path / "y.tsv"
+    path.write_text("image_id\tbig, red\na,b.png\t1\n")
+    assert read_labels(path, "binary").ids == ["a,b.png"]
+    path.write_text("image_id,cat\na,1\n")
+    with pytest.raises(LabelError, match="one column for each class, divided by tabs$"):
+        read_labels(path, "binary")
+
+
 def test_an_array_has_no_columns_to_name(tmp_path):
     np.save(tmp_path / "y.npy", np.eye(2, dtype=int))
     for layout in (Layout(kind="long"), Layout(image_id="x"), Layout(ignore=("x",))):

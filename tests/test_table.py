@@ -138,6 +138,10 @@ def test_groups_may_be_in_the_split_file(load, refused_as, folder):
     )
     more = "ignore=patient,holdout_by=site,splits=@/s.csv"
     assert load(more).train.groups[:7] == ["site0"] * 6 + ["site3"]
+    names = {"image_id": np.array(IDS), "classes": np.array(CLASSES)}
+    np.savez(folder / "y.npz", labels=VALUES, **names)
+    groups = load("holdout_by=site,splits=@/s.csv", labels="y.npz").test.groups
+    assert set(groups) == {"site2", "site5", "site8"}
     write_splits(folder, lambda n: f"train,{'' if n in (4, 7) else 'a'}", "image_id,split,site")
     refused_as("every image a group, got none for '04.png' .2 such., line 6", more)
 

@@ -47,7 +47,7 @@ class Records(ABC):
     """
 
     unit: ClassVar[str] = "record"
-    divided_by: ClassVar[str] = ""
+    divided_by: str = ""
     names: list[str]
     id_column: str = "image_id"
     encoding: str | None = None
@@ -104,10 +104,11 @@ class DelimitedRecords(Records):
     """Rows of a delimited text file; its first column names the image, whatever it is called."""
 
     unit = "line"
-    divided_by = ", divided by commas, semicolons or tabs"
 
     def __init__(self, path: Path, delimiters: str = DELIMITERS) -> None:
         self._table = Delimited(path, delimiters)
+        signs = "tabs" if delimiters == "\t" else "commas, semicolons or tabs"
+        self.divided_by = f", divided by {signs}"
         self.names = list(self._table.header.fields)
         # Attacked labels declare their encoding beside the name of the first column.
         if declared := _DECLARED.fullmatch(self.names[0]):
