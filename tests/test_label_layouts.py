@@ -190,6 +190,8 @@ REFUSED = [
      r"JSON list of text, or sep= must say.*got 'cat\|dog' at line 2 .3 such.; sep=pipe may fit"),
     ('image_id,labels\nx,"[""cat""]"\n', LISTS | {"sep": "comma"}, "divided by ',', got .* at line 2 .1 such.; leave out sep"),
     ('image_id,labels\nx,"[[1], null]"\n', LISTS, r"a label must have a name.*got \[1\] at line 2 .2 such"),
+    ("image_id,labels,labels\nx,cat,dog\n", LISTS, "'labels' is there 2 times"),
+    (",file,cat,\n0,x,1,1\n", {"image_id": "file"}, "column 4 has no name"),
     ("image_id,tags\nx,cat\n", LISTS, "no column is 'labels'; column="),
     ("image_id,labels\nx,cat\nx,dog\n", LISTS | {"sep": "|"}, "once, got 'x' at line 2 and 'x' at line 3 .1 such"),
     ("image_id,labels\nx,caat|dog\ny,caat\n", LISTS | {"sep": "|", "classes": ("cat", "dog")},
@@ -298,6 +300,21 @@ def test_parquet_needs_its_library(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(LabelError, match=r"pip install 'labelattack\[parquet\]'"):
         read_labels(path, "binary")
+
+
+@pytest.mark.parametrize(
+    ("content", "layout"),
+    [
+        (",file,cat\n0,x,1\n", {}),
+        (",file,label,value\n0,x,cat,1\n", {"kind": "long"}),
+        (",file,labels\n0,x,cat\n", {"kind": "lists", "sep": "|", "unlisted": "unknown"}),
+    ],
+)
+def test_the_index_of_a_data_frame_is_left_out(tmp_path, content, layout):
+    (tmp_path / "y.csv").write_text(content)
+    layout = Layout(image_id="file", **layout)
+    found = read_labels(tmp_path / "y.csv", "binary", layout=layout)
+    assert states(found) == {"x": {"cat": 1}}
 
 
 def test_a_tsv_is_divided_by_tabs_only(tmp_path):

@@ -46,6 +46,7 @@ def read_lists(records: Records, layout: Layout, encoding: Encoding) -> Content:
     """
     _check_unlisted(layout)
     _check_without_values(layout, encoding)
+    records.check_names()
     id_column = records.check_there(layout.image_id or records.id_column)
     column = _column(records, layout.column or "labels")
     divide = _Dividing(layout.sep)
@@ -130,7 +131,7 @@ def _long_columns(records: Records, layout: Layout) -> tuple[list[str], list[str
     value = [_column(records, layout.value or "value")] if there else []
     ignored = map(records.check_there, layout.ignore)
     # One of them might hold values: without these, every line would be a positive.
-    used = {own, label, *value, *ignored, layout.group}
+    used = {own, label, *value, *ignored, layout.group, ""}
     if others := [name for name in records.names if name not in used]:
         raise records.misnamed(
             f"'{others[0]}' is neither image, label, value nor group; value={others[0]} or "

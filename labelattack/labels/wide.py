@@ -57,7 +57,8 @@ def read_wide(records: Records, layout: Layout, encoding: Encoding) -> Content:
 def _columns(records: Records, layout: Layout) -> tuple[str, list[str]]:
     """Column of the ids, and those of the classes."""
     own = records.check_there(layout.image_id or records.id_column)
-    others = {layout.group, *map(records.check_there, layout.ignore)} - {""}
+    # A first column without a name that is not the image's is the index of a data frame.
+    others = {layout.group, *map(records.check_there, layout.ignore), ""}
     at = records.names.index(own)
     classes = [name for n, name in enumerate(records.names) if n != at and name not in others]
     if not classes:
