@@ -337,7 +337,7 @@ CHEXPERT_FAULTS = [
     (TRAIN, "AP,0.0,1.0,-1.0", "AP,0.0,2.0,-1.0", "1.0, 0.0, -1.0 or nothing, got '2.0' at line 2, column 'Enlarged Cardiomediastinum' .1 such"),
     (TRAIN, "Path,", "Image,", "line 1 must name the column 'Path' once, got 'Image', 'Sex'"),
     (TRAIN, "Fracture,", "Edema,", "must name the column 'Edema' once"),
-    (TRAIN, "AP,0.0,1.0,-1.0", "AP,0.0,1.0,0,-1.0", "line 2 must have 19 fields as the header, got 20"),
+    (TRAIN, "AP,0.0,1.0,-1.0", "AP,0.0,1.0,0,-1.0", "line 2 must have 19 cells, got 20"),
     (TRAIN, FIRST, FIRST[20:], "paths as 'CheXpert-v1.0-small/.*got 'train/patient00001/.*line 2"),
     (TRAIN, FIRST, FIRST.replace("patient00001", "00001"), "must hold paths as .* at line 2"),
     (TRAIN, FIRST, FIRST.replace("-small", "-large"), "must hold paths as .* at line 2"),
@@ -361,7 +361,7 @@ def test_chexpert_names_file_line_and_value(root, name, old, new, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1 must name the column 'Path' once, got nothing"),
+        (b"", "must begin with a header .* got nothing"),
         ("Path,Sex\n".encode("utf-16"), "must be UTF-8, got UTF-16 at line 1"),
     ],
 )
@@ -427,7 +427,7 @@ NIH_FAULTS = [
     (NIH, ",1,1,58", ",1,,58", "name a patient, .*got line 3: no patient .1 such"),
     (NIH, "Patient ID", "Patient", "line 1 must name the column 'Patient ID' once, got 'Image Index'"),
     (NIH, "Image Index", "Finding Labels", "line 1 must name the column 'Image Index' once"),
-    (NIH, ",58,M,PA", ",58,M,P,A", "line 2 must have 12 fields as the header, got 13"),
+    (NIH, ",58,M,PA", ",58,M,P,A", "line 2 must have 12 cells, got 13"),
     (NIH, "00000001_001", "00000001_000", "'00000001_000.png' at line 2 and '00000001_000.png' at line 3"),
     (NIH_LIST, "00000002_001", "00000009_001", "images of 'Data_Entry_2017_v2020.csv', got line 5: '00000009_001.png' .1 such"),
     (NIH_LIST, "00000002_001", "00000002_000", "once, got '00000002_000.png' at line 4 and '00000002_000.png' at line 5"),
@@ -559,7 +559,7 @@ def test_l48_names_what_is_wrong_with_species_and_validation(root):
     with pytest.raises(DatasetError, match="a species must occur once, got 'amecro' at line 2 and"):
         load("l48", root)
     (folder / "taxa.csv").write_text("code,name\na,b\n")
-    with pytest.raises(DatasetError, match="a CSV with species_code: line 1 must be a header"):
+    with pytest.raises(DatasetError, match="line 1 must name the column 'species_code' once"):
         load("l48", root)
     (folder / "taxa.csv").write_text("species_code,name\na,b\n,c\n")
     with pytest.raises(DatasetError, match="a species must have a code, got none at line 3"):

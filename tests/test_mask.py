@@ -132,13 +132,13 @@ def broken(labels, tmp_path, change):
         ("classes in another order", "got '(cat|hen)' (positive|negative) on 'train2014/3' where it is .* such"),
         ("an image is absent", r"every image, got none for 'train2014/3' \(1 such\)"),
         ("an image twice", "an image must occur once, got 'COCO_train2014_000000000017.jpg' at row 2"),
-        ("too few names", "a name for each of its 12 rows, got 11"),
-        ("too many classes", "4 classes as the labels, got 5"),
+        ("too few names", "must have 12 names of its rows, got 11"),
+        ("too many classes", "must have 4 classes, got 5"),
         ("another encoding", "one of 1, -1, 0, got 7 at row"),
     ],
 )  # fmt: skip
 def test_masks_that_do_not_fit_are_refused(labels, tmp_path, change, message):
-    with pytest.raises(LabelError, match=f"mask file .*obs.npy': .*{message}"):
+    with pytest.raises(LabelError, match=f"mask file .*obs.npy'.*{message}"):
         broken(labels, tmp_path, change)(labels, seed=0)
 
 
@@ -151,7 +151,7 @@ def test_bad_files_are_refused(labels, tmp_path):
         (tmp_path / name).write_text(content, encoding="utf-8")
         with pytest.raises(LabelError, match=message):
             attack(tmp_path / name, "positives")(labels, seed=0)
-    with pytest.raises(LabelError, match="mask file '.*absent.npy': .* cannot be read"):
+    with pytest.raises(LabelError, match="mask file '.*absent.npy' cannot be read"):
         attack(tmp_path / "absent.npy", "mask")(labels, seed=0)
     with pytest.raises(ParameterError, match="needs parameter 'encoding'"):
         attacks.create(f"mask:file={tmp_path}/a.txt")

@@ -16,12 +16,13 @@ from labelattack.attacks import register
 from labelattack.attacks.base import LabelAttack
 from labelattack.errors import LabelError
 from labelattack.files.content import content_digest
-from labelattack.files.label_files import read_array, read_raw
+from labelattack.files.label_files import read_array
 from labelattack.files.names import as_texts, canonical, repeated
 from labelattack.files.storage import FilePath
 from labelattack.files.text import written_lines
 from labelattack.labels import BoolArray, PartialLabels
-from labelattack.labels.encoding import Encoding, decoded
+from labelattack.labels.encoding import Encoding
+from labelattack.labels.files import read_content
 
 MaskEncoding = Literal["mask", "positives", "signed", "missing", "nan"]
 
@@ -59,10 +60,10 @@ class MaskAttack(LabelAttack):
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps what the file keeps."""
         del rng
+        mask = _read(
+            self, _digest(self.file), self.images and _digest(self.images), labels.shape[1]
+        )
         try:
-            mask = _read(
-                self, _digest(self.file), self.images and _digest(self.images), labels.shape[1]
-            )
             found = _fitted(mask, labels)
             if self.encoding != "mask":
                 _check_agreement(found, labels)
@@ -76,27 +77,32 @@ def _digest(path: str) -> str:
     try:
         return content_digest(Path(path))
     except OSError as error:
-        raise LabelError(f"'{path}' cannot be read: {error}") from error
+        raise LabelError(f"mask file '{path}' cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=2)
 def _read(attack: MaskAttack, digest: str, of_images: str, classes: int) -> PartialLabels:
     """Mask of a file, with the names that it has; the hashes are there for the cache."""
     path = Path(attack.file)
-    if path.suffix.lower() == ".txt":
-        return _read_positives(path, attack.encoding, classes)
-    raw = read_raw(path, attack.array)
-    if attack.encoding in ("mask", "positives"):
-        kept = decoded(raw.matrix, "binary", raw.entry).values
-        mask = PartialLabels(kept, kept)
-    else:
-        mask = decoded(raw.matrix, cast(Encoding, attack.encoding), raw.entry)
-    ids = _names(Path(attack.images)) if attack.images else raw.ids
-    if ids is not None and len(ids) != len(mask):
-        raise LabelError(f"it must have a name for each of its {len(mask)} rows, got {len(ids)}")
-    if mask.shape[1] != classes:
-        raise LabelError(f"it must have {classes} classes as the labels, got {mask.shape[1]}")
-    mask.ids, mask.classes = ids, raw.classes
+    try:
+        if path.suffix.lower() == ".txt":
+            return _read_positives(path, attack.encoding, classes)
+        names = _names(Path(attack.images)) if attack.images else None
+    except LabelError as error:
+        raise LabelError(f"mask file '{path}': {error}") from error
+    ones = attack.encoding in ("mask", "positives")
+    encoding = "binary" if ones else cast(Encoding, attack.encoding)
+    content = read_content(path, encoding, array=attack.array, what="mask file")
+    mask, kept = content.labels, content.labels.values
+    mask = PartialLabels(kept, kept) if ones else mask
+    ids = content.ids if names is None else names
+    given = len(mask) if ids is None else len(ids), mask.shape[1]
+    for what, wanted, got in zip(
+        ("names of its rows", "classes"), (len(mask), classes), given, strict=True
+    ):
+        if wanted != got:
+            raise LabelError(f"mask file '{path}' must have {wanted} {what}, got {got}")
+    mask.ids, mask.classes = ids, content.classes
     return mask
 
 

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
+from labelattack.datasets.csv_stream import records
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.images import FileImages
 from labelattack.datasets.json_stream import items
 from labelattack.datasets.official import Listing, absent, assemble, required
 from labelattack.errors import DatasetError, shown, unknown
-from labelattack.files.delimited import read_delimited
 from labelattack.files.label_files import read_array
 from labelattack.files.storage import FilePath
 from labelattack.labels import BoolArray, PartialLabels
@@ -183,15 +183,12 @@ def _species(path: Path) -> list[str]:
         DatasetError: If the file has no column ``species_code``, or a species without a code or
             twice.
     """
-    try:
-        table = read_delimited(path)
-        codes = table.column("species_code")
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"'{path}' must be a CSV with species_code: {error}") from error
+    rows = list(records(path, ("species_code",)))
+    codes = [code for _, (code,) in rows]
     if "" in codes:
-        line = table.rows[codes.index("")].line
+        line = rows[codes.index("")].line
         raise DatasetError(f"'{path}': a species must have a code, got none at line {line}")
-    check_once(f"'{path}': a species", codes, lambda row: f"line {table.rows[row].line}")
+    check_once(f"'{path}': a species", codes, lambda row: f"line {rows[row].line}")
     return codes
 
 

@@ -24,7 +24,7 @@ from labelattack.datasets.official import (
 )
 from labelattack.datasets.verified_labels import VerifiedLabels, verified_labels
 from labelattack.errors import DatasetError
-from labelattack.files.delimited import read_delimited
+from labelattack.files.delimited import Delimited
 from labelattack.files.storage import FilePath, is_there
 
 _LISTS = ("train", "validation", "test")
@@ -178,12 +178,14 @@ class OpenImages(Dataset):
 def _descriptions(path: Path) -> dict[str, str]:
     """Names of classes by id; older releases have no header."""
     try:
-        table = read_delimited(path)
+        table = Delimited(path, ",")
         if len(table.header.fields) != len(_NAMES):
-            raise table.no_header(f"{len(table.header.fields)} columns")
+            raise ValueError(f"line {table.header.line} has {len(table.header.fields)} columns")
+        every = [table.header, *table.rows()]
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{path}' must hold {','.join(_NAMES)}: {error}") from error
-    rows = [row for row in (table.header, *table.rows) if row.fields != [*_NAMES]]
-    ids = [row.fields[0] for row in rows]
+    rows = [row for row in every if row.fields != [*_NAMES]]
+    ids = [row.fields[0].strip() for row in rows]
     check_once(f"'{path}': a class", ids, lambda row: f"line {rows[row].line}")
-    return {row.fields[0]: row.fields[1] or row.fields[0] for row in rows}
+    names = [row.fields[1].strip() for row in rows]
+    return {one: name or one for one, name in zip(ids, names, strict=True)}

@@ -41,8 +41,8 @@ def read_labels(
 ) -> LabelTable:
     """Reads a label file, as a stream.
 
-    A file written by [write_labels][labelattack.labels.write_labels] or ``labelattack attack``
-    declares its encoding, in the file or in the manifest beside it, and is read in no other.
+    A file that [write_labels][labelattack.labels.files.write_labels] or ``labelattack attack``
+    wrote declares its encoding, in the file or in the manifest beside it, and is read in no other.
 
     Args:
         path: ``.csv`` (separated by commas, semicolons or tabs), ``.tsv``, ``.parquet``, ``.json``
@@ -62,7 +62,7 @@ def read_labels(
             declares another encoding, names an image or a class twice, contradicts itself, or
             breaks another rule of the layout.
     """
-    content = _read(path, encoding, array, layout)
+    content = read_content(path, encoding, array=array, layout=layout)
     images, count = content.labels.shape
     ids = content.ids if content.ids is not None else [str(i) for i in range(images)]
     classes = content.classes if content.classes is not None else [str(i) for i in range(count)]
@@ -97,7 +97,7 @@ def with_mask(table: LabelTable, path: Path) -> LabelTable:
     Raises:
         LabelError: If the file cannot be read, or has other images or classes.
     """
-    mask = _read(path, "binary", "mask", WIDE, "mask")
+    mask = read_content(path, "binary", array="mask", what="mask")
     known = mask.labels.values
     if known.shape != table.labels.shape and (mask.ids is None or mask.classes is None):
         raise LabelError(
@@ -134,10 +134,26 @@ def _order(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [at[key] for key in keys]
 
 
-def _read(
-    path: Path, encoding: Encoding, array: str, layout: Layout, what: str = "label file"
+def read_content(
+    path: Path,
+    encoding: Encoding,
+    *,
+    array: str = "labels",
+    layout: Layout = WIDE,
+    what: str = "label file",
 ) -> Content:
-    """Content of a label file or a mask, checked."""
+    """Content of a label file or a mask, checked, without names that the file does not have.
+
+    Args:
+        path: As of [read_labels][labelattack.labels.files.read_labels], like all others.
+        encoding: Encoding of its values.
+        array: Name of the matrix in an ``.npz``.
+        layout: Meaning of its columns.
+        what: Kind of file, for messages.
+
+    Raises:
+        LabelError: As of ``read_labels``.
+    """
     check_encoding(encoding)
     kind = path.suffix.lower()
     if kind not in (*RECORD_KINDS, *ARRAY_KINDS):
@@ -225,7 +241,7 @@ def check_names(
 
 
 def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:
-    """Writes a label file that [read_labels][labelattack.labels.read_labels] reads back.
+    """Writes a label file that [read_labels][labelattack.labels.files.read_labels] reads back.
 
     The write is atomic. The file declares its encoding: in the first header field of a CSV
     (``image_id (signed)``; a plain ``image_id`` means ``binary``), under ``encoding`` in an
