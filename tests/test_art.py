@@ -153,7 +153,7 @@ def test_without_art_it_says_so(tmp_path, there):
 # Poisoning
 
 
-@pytest.mark.parametrize("name", attacks.registry.names())
+@pytest.mark.parametrize("name", sorted({*attacks.registry.names()} - {"mask"}))
 @pytest.mark.parametrize("encoding", ["missing", "signed", "nan"])
 def test_every_attack_is_a_poisoning_attack(name, encoding, data):
     x, y = data

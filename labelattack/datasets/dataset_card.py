@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,15 +60,10 @@ class Finding(NamedTuple):
 
 
 def checksum(labels: PartialLabels) -> str:
-    """SHA-256 of labels: their shape, then their bits row by row.
-
-    Bits of the positives; where some entries are unknown, bits of the known ones follow.
-    """
+    """SHA-256 of a label matrix: its shape, then a bit for each entry, 1 if it is positive."""
     parts = hashlib.sha256(f"{labels.shape[0]} x {labels.shape[1]}\n".encode())
-    names: tuple[Literal["values", "observed"], ...] = ("values", "observed")
-    for name in names[: 1 if labels.is_complete else 2]:
-        for part in labels.packed(name):
-            parts.update(part)
+    for part in labels.packed("values"):
+        parts.update(part)
     return parts.hexdigest()
 
 
