@@ -69,6 +69,17 @@ def smooth(epsilon):
     )
 
 
+def reference(epsilon):
+    """Smoothed where known; unknown entries count as negative only where no negative is known."""
+    return lambda z, step, loss: cell_mean(
+        z,
+        step,
+        lambda x, s: (
+            0.0 if loss.leaves_out and s == 0 else soft(x, 1 - epsilon if s == 1 else epsilon)
+        ),
+    )
+
+
 def role(z, step, loss):
     theta = loss.estimates.detach()[step.index].tolist()
     total = cell_mean(z, step, known) + cell_mean(theta, step, known)
@@ -103,8 +114,8 @@ def pseudo_history(z, step, loss, stack=()):
 
 
 FORMULAS = {
-    "bce": smooth(0.0),
-    "bce-ls": smooth(0.1),
+    "bce": reference(0.0),
+    "bce-ls": reference(0.1),
     "an": smooth(0.0),
     "an-ls": smooth(0.1),
     "wan": lambda z, step, _: cell_mean(

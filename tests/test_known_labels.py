@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from labelattack import attacks
+from labelattack import attacks, defenses
 from labelattack.attacks.base import LabelAttack
 from labelattack.attacks.manifest import manifest
 from labelattack.benchmark.boards.leaderboard import boards
@@ -18,6 +19,7 @@ from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.report.tables import remarks
 from labelattack.datasets.base import Split, Splits
 from labelattack.datasets.images import ArrayImages
+from labelattack.defenses.base import Task, to_step
 from labelattack.errors import DatasetError, LabelError
 from labelattack.labels import PartialLabels
 from labelattack.labels.storage import Dense, Sparse
@@ -341,3 +343,24 @@ def test_a_run_on_known_labels_says_so(partial_digits):
     assert "mAP leaves out 1 class without a positive or without a negative in test: 9" in text
     reference = next(row for row in board.rows if row.defense == "bce")
     assert reference.notes == ["oracle: all known labels"]
+
+
+@pytest.mark.parametrize("spec", ["bce", "bce-ls"])
+@pytest.mark.parametrize("case", ["complete", "partial", "positive-only"])
+def test_the_reference_is_the_loss_on_all_that_is_known(spec, case):
+    """Against a loop; unknown entries count, as negatives, only where no negative is known."""
+    values, known = draw(6, 4, 0.5, 7)
+    observed = {"complete": np.ones_like(known), "partial": known, "positive-only": values}[case]
+    labels = PartialLabels(values, observed)
+    loss = defenses.create(spec)
+    loss.bind(Task(labels=labels))
+    logits = torch.from_numpy(np.random.default_rng(2).normal(size=values.shape))
+    found = loss(logits, to_step(labels, torch.arange(6)))
+    smooth, total = (0.1 if spec == "bce-ls" else 0.0), 0.0
+    for i in range(6):
+        for c in range(4):
+            if case == "positive-only" or observed[i, c]:
+                p = 1 / (1 + np.exp(-float(logits[i, c])))
+                target = 1 - smooth if values[i, c] and observed[i, c] else smooth
+                total -= target * np.log(p) + (1 - target) * np.log(1 - p)
+    assert float(found) == pytest.approx(total / 24, rel=1e-6)

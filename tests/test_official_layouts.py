@@ -177,7 +177,10 @@ def test_real_coco_labels_have_the_checksum_on_the_card(data_root):
     if not path.is_file():
         pytest.skip("needs the COCO label matrix")
     labels = np.load(path, allow_pickle=False)["labels"] == 1
-    assert checksum(PartialLabels.full(labels)) == datasets.create("coco").card().checksums["train2014"]
+    assert (
+        checksum(PartialLabels.full(labels))
+        == datasets.create("coco").card().checksums["train2014"]
+    )
 
 
 def test_loading_holds_names_and_labels_and_no_pixels(root):
