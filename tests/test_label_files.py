@@ -196,7 +196,7 @@ def test_split_files_are_read_in_every_dialect(table, content):
     [
         (SPLITS + "3.png,test\n", "'3.png' at line 5 and '3.png' at line 14 .1 such"),
         (SPLITS + ".//3.png,train\n", "'3.png' at line 5 and './/3.png' at line 14"),
-        (SPLITS.replace("4.png,val", "4.png,value"), "'value' for '4.png' .1 such., line 6"),
+        (SPLITS.replace("4.png,val", "4.png,value"), "'value' at line 6 for '4.png' .1 such"),
         (SPLITS.partition("\n")[2], "line 1 must be a header .*no column is 'image_id'"),
         (SPLITS.replace("split", "image_id"), "'image_id' is there 2 times"),
         ("", "must begin with a header"),

@@ -32,6 +32,11 @@ def test_defaults_are_filled_in_so_equal_specs_are_equal():
         ),
         ("targeted:rate=nan", ParameterError, "must be a finite number"),
         ("targeted:scope=all", ParameterError, "'dataset' or 'image'"),
+        (
+            "mask:file=a,encoding=b",
+            ParameterError,
+            "'positives', 'signed', 'missing' or 'nan', got",
+        ),
         ("targeted:rate", ParameterError, "name:key=value"),
         ("targeted:rate=0.1,rate=0.2", ParameterError, "once"),
         ("", ParameterError, "name:key=value"),

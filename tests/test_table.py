@@ -157,7 +157,7 @@ def test_what_is_wrong_with_splits_is_said(refused_as, folder):
     refused_as("an image must occur once, got '00.png' at line 2 and '00.png' at line 3 .1 such",
                "ignore=patient,splits=@/s.csv")  # fmt: skip
     (folder / "s.csv").write_text("image_id,split\n00.png,train\n01.png,test\n")
-    refused_as("train, val or test for every image, got None for '02.png' .58 such., no line",
+    refused_as("train, val or test for every image, got nothing for '02.png' .58 such",
                "ignore=patient,splits=@/s.csv")  # fmt: skip
     refused_as("split file '.*none.csv' must have the columns", "ignore=patient,splits=@/none.csv")
     refused_as("holdout_by must name a column of '.*y.csv', got 'x'", "ignore=patient,holdout_by=x")

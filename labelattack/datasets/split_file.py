@@ -67,11 +67,11 @@ class SplitFile:
         splits = [None if n is None else self._splits[n] for n in places]
         bad = [row for row, split in enumerate(splits) if split not in NAMES]
         if bad:
-            place = places[bad[0]]
+            place, split = places[bad[0]], splits[bad[0]]
+            got = "nothing" if place is None else f"{split!r} at {self._place(place)}"
             raise DatasetError(
-                f"{self._what} must give train, val or test for every image, got "
-                f"{splits[bad[0]]!r} for '{ids[bad[0]]}' ({len(bad)} such), "
-                f"{'no line' if place is None else self._place(place)}"
+                f"{self._what} must give train, val or test for every image, got {got} for "
+                f"'{ids[bad[0]]}' ({len(bad)} such)"
             )
         given = np.array(splits)
         return [np.flatnonzero(given == name) for name in NAMES]

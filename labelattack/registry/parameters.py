@@ -118,5 +118,7 @@ def broken_rule(detail: Mapping[str, Any]) -> str:
     own, sign, text = detail["msg"].partition("Value error, ")
     if sign and not own:
         return str(text)
-    rule = detail["msg"].replace("Input should be", "must be").partition(",")[0]
+    rule = detail["msg"].replace("Input should be", "must be")
+    if detail.get("type") != "literal_error":  # there commas part the choices
+        rule = rule.partition(",")[0]
     return f"{rule}, got {shown(detail['input'])}"
