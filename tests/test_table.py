@@ -308,3 +308,20 @@ def test_labels_of_a_known_few_are_not_made_dense():
     split = Split(ArrayImages(np.zeros((10_000, 2, 2), np.uint8)), labels, names)
     rows = drawn(split, 0.15, 0.25, 0, "x", stratify=True)
     assert [len(part) for part in rows] == pytest.approx([6000, 1500, 2500], abs=400)
+
+
+def test_boards_reports_and_cards_show_a_name_and_no_paths(folder, command):
+    spec = "table:labels=y.csv,images=x.npy,ignore=patient,name=my birds"
+    bench = (
+        "bench", "--dataset", spec, "--model", "tiny", "--protocol", "linear", "--epochs", "1",
+        "--lr", "0.01", "--seeds", "1", "--attack", "targeted:rate=0.5", "--defense", "an",
+    )  # fmt: skip
+    shown = command(*bench)
+    fingerprint = datasets.create(spec).load().fingerprint
+    assert f"my birds ({fingerprint})" in shown and str(folder) not in shown
+    command("report", "results", "--out", "report.html")
+    command("cards", "results", "--out", "cards")
+    texts = [p.read_text("utf-8") for p in (folder / "report.html", *(folder / "cards").glob("*"))]
+    assert len(texts) == 3
+    for text in (*texts, *(command("show", "results", "--format", f) for f in ("json", "csv", "markdown"))):
+        assert "my birds" in text and str(folder) not in text
