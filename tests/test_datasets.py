@@ -156,7 +156,7 @@ def test_table_takes_given_splits(table):
     splits = datasets.create(spec).load()
     assert splits.val.ids == [f"{i}.png" for i in range(1, 20, 3)]
     (table / "splits.csv").write_text("\n".join(lines[:-1]))
-    with pytest.raises(DatasetError, match=r"got None for '19.png' \(1 such\)"):
+    with pytest.raises(DatasetError, match=r"got nothing for '19.png' \(1 such\)"):
         datasets.create(spec).load()
 
 

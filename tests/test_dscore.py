@@ -84,7 +84,7 @@ def taught(network, split, inputs):
     (batch,) = inputs.stream([np.arange(len(inputs))])
     network.eval()(batch)
     handle.remove()
-    labels = torch.from_numpy(split.labels).float()
+    labels = torch.tensor(split.labels).float()
     have, lack = ((y.T @ seen[0]) / y.sum(0)[:, None].clamp_min(1) for y in (labels, 1 - labels))
     network.head.weight.copy_(have - lack)
     return network

@@ -222,7 +222,7 @@ def test_evasion_is_pgd_by_hand(objective):
     chosen = EvasionSettings(eps=0.03, steps=3, objective=objective)
     test = load(SMALL_DIGITS).test
     images = torch.stack([torch.from_numpy(i).permute(2, 0, 1) / 255 for i in test.images])
-    labels = torch.from_numpy(test.labels).float()
+    labels = torch.tensor(test.labels).float()
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     moved = images.clone()
     for _ in range(3):

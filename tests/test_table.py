@@ -323,5 +323,8 @@ def test_boards_reports_and_cards_show_a_name_and_no_paths(folder, command):
     command("cards", "results", "--out", "cards")
     texts = [p.read_text("utf-8") for p in (folder / "report.html", *(folder / "cards").glob("*"))]
     assert len(texts) == 3
-    for text in (*texts, *(command("show", "results", "--format", f) for f in ("json", "csv", "markdown"))):
+    for text in (
+        *texts,
+        *(command("show", "results", "--format", f) for f in ("json", "csv", "markdown")),
+    ):
         assert "my birds" in text and str(folder) not in text
