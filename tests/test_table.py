@@ -295,9 +295,11 @@ def test_a_data_set_may_have_a_name(folder):
     spec = f"table:labels={folder}/y.csv,images={folder}/x.npy,name="
     resolved = dict(datasets.registry.resolve(spec + "Ward 3").params)
     assert resolved["name"] == "Ward 3"
-    for name in ("a/b", "a\\b", "x" * 41, "a\tb"):
+    for name in ("a/b", "a\\b", "x" * 41, "a\tb", "voc:year", "a|b"):
         with pytest.raises(ParameterError, match="name.*at most 40 printable characters"):
             datasets.registry.resolve(spec + name)
+    with pytest.raises(ParameterError, match="must not be that of a registered dataset, got 'voc'"):
+        datasets.registry.resolve(spec + "voc")
 
 
 def test_labels_of_a_known_few_are_not_made_dense():

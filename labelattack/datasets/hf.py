@@ -16,6 +16,7 @@ from pydantic import Field
 
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.dataset_name import DatasetName
 from labelattack.datasets.decoding import DECODING, Pixels, decoded
 from labelattack.datasets.division import drawn, hold_out
 from labelattack.errors import DatasetError, shown, unknown
@@ -65,6 +66,7 @@ class HuggingFace(Dataset):
         stratify: Give drawn splits their share of each class, rarest first.
         expected_positives: Positives per image, for defenses that are told; not read from labels.
         split_seed: Seed of the draw.
+        name: Name of the data set on boards and in reports.
     """
 
     source: ClassVar[str] = "yours"
@@ -85,6 +87,7 @@ class HuggingFace(Dataset):
     stratify: bool = False
     expected_positives: Annotated[float, Field(gt=0)] | None = None
     split_seed: Annotated[int, Field(ge=0)] = 0
+    name: DatasetName = ""
 
     def load(self) -> Splits:
         """Reads the labels; decodes no image."""

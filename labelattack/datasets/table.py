@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits
 from labelattack.datasets.dataset_card import Finding, counted
+from labelattack.datasets.dataset_name import DatasetName
 from labelattack.datasets.division import check_groups, drawn
 from labelattack.datasets.image_folders import images_in
 from labelattack.datasets.images import ArrayImages, Images
@@ -23,17 +24,6 @@ from labelattack.files.records import RECORD_KINDS, open_records
 from labelattack.files.storage import FilePath, absolute
 from labelattack.labels import Encoding, LabelTable, Layout, read_labels, with_mask
 from labelattack.labels.files import read_classes
-
-_LONGEST_NAME = 40
-
-
-def _as_name(text: str) -> str:
-    """Checks the name of a data set: it is shown on boards, and part of file names."""
-    if len(text) > _LONGEST_NAME or not text.isprintable() or {"/", "\\"} & set(text):
-        raise ValueError(
-            f"must have at most {_LONGEST_NAME} printable characters, none of them / or \\"
-        )
-    return text
 
 
 def _as_paths(text: str) -> str:
@@ -98,7 +88,7 @@ class Table(Dataset):
     test: Annotated[float, Field(gt=0, lt=1)] = 0.25
     expected_positives: Annotated[float, Field(gt=0)] | None = None
     split_seed: Annotated[int, Field(ge=0)] = 0
-    name: Annotated[str, AfterValidator(_as_name)] = ""
+    name: DatasetName = ""
 
     def load(self) -> Splits:
         """Reads labels and locates images."""

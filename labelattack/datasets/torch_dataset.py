@@ -51,7 +51,7 @@ def from_torch(
         val: The same to choose recipe and epoch on; None to hold out a share of train.
         test: The same for the reported numbers.
         classes: Name of each class.
-        encoding: Encoding of the numbers, see [Encoding][labelattack.labels.Encoding].
+        encoding: Encoding of the numbers, see [Encoding][labelattack.labels.encoding.Encoding].
         holdout: Share of train that is held out.
         seed: Seed of that draw.
         expected_positives: Declared mean number of positives per image, for defenses that use it.
