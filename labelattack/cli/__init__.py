@@ -107,7 +107,7 @@ def about(
     """Measures what remains of a multi-label classifier when training labels disappear.
 
     Crosses **attacks** (which labels go) with **defenses** (which loss learns from the rest) and
-    reports test mAP against a reference that saw every label.
+    reports test mAP against a reference that saw every known label.
 
     Try it, with no download:
 

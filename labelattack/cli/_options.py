@@ -78,7 +78,7 @@ class Crossing:
     reference: Annotated[
         bool | None,
         typer.Option(
-            "--reference/--no-reference", help="Add the reference that sees every clean label."
+            "--reference/--no-reference", help="Add the reference that sees every known label."
         ),
     ] = None
     d_score: DScoreOption = None
