@@ -104,7 +104,7 @@ class Split:
         """Entries that are known, bool ``[images, labels]``; None if all are."""
         return None if self.partial.is_complete else self.partial.observed
 
-    @property
+    @cached_property
     def positive_only(self) -> bool:
         """Whether positives are known and no negative is: labels as users and tags give them."""
         positives = self.partial.per_class("positives")
