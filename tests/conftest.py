@@ -102,6 +102,19 @@ def refused(monkeypatch, capsys):
 
 
 @pytest.fixture
+def told(monkeypatch, capsys, tmp_path):
+    """Exit code, standard output and standard error of a command in this process, as one line each."""
+
+    def run(*arguments):
+        code = exit_code(monkeypatch, tmp_path, arguments)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err and "internal error" not in err
+        return code, " ".join(out.split()), " ".join(err.split())
+
+    return run
+
+
+@pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     """Runs the command line in this process, in the temporary folder."""
 

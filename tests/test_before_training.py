@@ -19,7 +19,7 @@ from labelattack.errors import DatasetError, LabelAttackError, StoreError
 from labelattack.measures.evasion import EvasionSettings
 from labelattack.measures.request import MeasureRequest
 from labelattack.training.protocols import base as protocol_module
-from tests.conftest import SMALL_DIGITS, exit_code
+from tests.conftest import SMALL_DIGITS
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -39,19 +39,6 @@ def photos(tmp_path):
     (tmp_path / "splits.csv").write_text("\n".join(splits))
     spec = f"table:labels={tmp_path}/labels.csv,images={folder},splits={tmp_path}/splits.csv"
     return SimpleNamespace(root=tmp_path, folder=folder, spec=spec)
-
-
-@pytest.fixture
-def told(monkeypatch, capsys, tmp_path):
-    """Exit code, standard output and standard error of a command in this process."""
-
-    def run(*arguments):
-        code = exit_code(monkeypatch, tmp_path, arguments)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and "internal error" not in err
-        return code, out, " ".join(err.split())
-
-    return run
 
 
 TINY = ("--model", "tiny", "--epochs", "1", "--seeds", "1", "--jobs", "1", "--d-score", "none")

@@ -10,7 +10,6 @@ from labelattack import datasets
 from labelattack.datasets import number_lines
 from labelattack.errors import DatasetError, ParameterError
 from labelattack.testing import dataset_checks
-from tests.conftest import exit_code
 from tests.official import picture
 from tests.official_birds_and_chests import (
     NIH_FINDINGS,
@@ -42,19 +41,6 @@ def made(request, root):
     make, parameters, images, size = SETS[request.param]
     make(root)
     return request.param, f"{request.param}:root={root},{parameters}", images, size
-
-
-@pytest.fixture
-def told(monkeypatch, capsys, tmp_path):
-    """Exit code and output of a command in this process."""
-
-    def run(*arguments):
-        code = exit_code(monkeypatch, tmp_path, arguments)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and "internal error" not in err
-        return code, " ".join(out.split()), " ".join(err.split())
-
-    return run
 
 
 def load(name, root, parameters=""):

@@ -81,6 +81,12 @@ def test_a_list_of_entries_is_the_matrix(images, labels, share, seed):
         for labels_ in (dense, entries):
             assert np.array_equal(labels_.per_image(given_), counted.sum(1))
             assert np.array_equal(labels_.per_class(given_), counted.sum(0))
+    for labels_ in (dense, entries):
+        assert np.array_equal(labels_.at_known(~values), ~values[observed])
+        columns = rng.permutation(labels)
+        expected = PartialLabels(values[:, columns], observed[:, columns])
+        assert labels_.take_classes(columns) == expected
+        assert labels_.known_positives == (values & observed).sum()
     spread = np.zeros_like(observed)
     spread[observed] = which
     assert np.array_equal(entries.per_class(which), spread.sum(0))

@@ -12,7 +12,6 @@ from labelattack.datasets import verified_labels as verified_file
 from labelattack.datasets.verified_labels import verified_labels
 from labelattack.errors import DatasetError
 from labelattack.testing import dataset_checks
-from tests.conftest import exit_code
 from tests.official_objects import (
     LVIS_CATEGORIES,
     NO_LABEL,
@@ -41,19 +40,6 @@ def spec(request, root):
     """A dataset with its miniature."""
     SPECS[request.param](root)
     return with_root(request.param, root)
-
-
-@pytest.fixture
-def told(monkeypatch, capsys, tmp_path):
-    """Exit code, standard output and standard error of a command in this process."""
-
-    def run(*arguments):
-        code = exit_code(monkeypatch, tmp_path, arguments)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and "internal error" not in err
-        return code, " ".join(out.split()), " ".join(err.split())
-
-    return run
 
 
 def with_root(name, root):

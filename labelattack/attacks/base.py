@@ -62,8 +62,8 @@ class LabelAttack(ABC):
         Returns:
             bool ``[known]``, image by image, True where the label stays known.
         """
-        mask = self._checked("observe", self.observe(labels.positives, rng), labels.shape)
-        return mask.reshape(-1) if labels.is_complete else mask[labels.observed]
+        mask = self.observe(labels.positives, rng)
+        return labels.at_known(self._checked("observe", mask, labels.shape))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Derives ``observe`` for an attack that implements ``keep``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ from labelattack.files.storage import FilePath
 from labelattack.files.text import written_lines
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.labels.encoding import Encoding
-from labelattack.labels.files import read_content
+from labelattack.labels.files import order_of, read_content
 
 MaskEncoding = Literal["mask", "positives", "signed", "missing", "nan"]
 
@@ -69,8 +68,7 @@ class MaskAttack(LabelAttack):
                 _check_agreement(found, labels)
         except LabelError as error:
             raise LabelError(f"mask file '{self.file}': {error}") from error
-        observed = found.observed
-        return observed.reshape(-1) if labels.is_complete else observed[labels.observed]
+        return labels.at_known(found.observed)
 
 
 def _digest(path: str) -> str:
@@ -102,8 +100,7 @@ def _read(attack: MaskAttack, digest: str, of_images: str, classes: int) -> Part
     ):
         if wanted != got:
             raise LabelError(f"mask file '{path}' must have {wanted} {what}, got {got}")
-    mask.ids, mask.classes = ids, content.classes
-    return mask
+    return mask.named(ids, content.classes)
 
 
 def _names(path: Path) -> list[str]:
@@ -142,7 +139,9 @@ def _read_positives(path: Path, encoding: str, classes: int) -> PartialLabels:
 def _fitted(mask: PartialLabels, labels: PartialLabels) -> PartialLabels:
     """Rows and columns of a mask in the order of the labels."""
     if mask.ids is not None:
-        fitted = mask.take(_rows(mask.ids, labels.ids))
+        if labels.ids is None:
+            raise LabelError("its rows have names, so the images must have names, got none")
+        fitted = mask.take(_rows(tuple(mask.ids), tuple(labels.ids)))
     elif len(mask) == len(labels):
         fitted = mask
     else:
@@ -152,12 +151,10 @@ def _fitted(mask: PartialLabels, labels: PartialLabels) -> PartialLabels:
         )
     if mask.classes is None or labels.classes is None:
         return fitted
-    column = {name: number for number, name in enumerate(mask.classes)}
-    lost = next((name for name in labels.classes if name not in column), None)
-    if lost is not None:
-        raise LabelError(f"it must have the classes of the labels, got no '{lost}'")
-    order = [column[name] for name in labels.classes]
-    return PartialLabels(fitted.values[:, order], fitted.observed[:, order])
+    try:
+        return fitted.take_classes(order_of("class", mask.classes, labels.classes))
+    except LabelError as error:
+        raise LabelError(f"it {error}") from error
 
 
 def _stem(name: str) -> str:
@@ -169,14 +166,13 @@ def _number(name: str) -> str:
     return digits.group().lstrip("0") if digits else name
 
 
-def _rows(names: Sequence[str], ids: Sequence[str] | None) -> NDArray[np.int64]:
-    """Row of each image in a mask.
+@lru_cache(maxsize=4)
+def _rows(names: tuple[str, ...], ids: tuple[str, ...]) -> NDArray[np.int64]:
+    """Row of each image in a mask; every run asks for the same.
 
     Raises:
         LabelError: If no rule matches every image with one row.
     """
-    if ids is None:
-        raise LabelError("its rows have names, so the images must have names, got none")
     if twice := repeated("an image", names, "row {}".format):
         raise LabelError(twice)
     fewest = list(ids)

@@ -120,10 +120,10 @@ class Splits:
                 )
             elif not split.partial.is_complete:
                 share = 100 * split.known_share
-                positive = split.class_counts[0].sum() / max(split.partial.known, 1)
+                of_known = split.partial.known_positives / max(split.partial.known, 1)
                 warnings.append(
                     f"{share:.3g} % of the entries of {name} are known, "
-                    f"{100 * positive:.3g} % of these positive"
+                    f"{100 * of_known:.3g} % of these positive"
                 )
         return tuple(warnings)
 

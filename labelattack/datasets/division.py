@@ -158,7 +158,7 @@ def _stratified(
 ) -> NDArray[np.bool_]:
     """Groups to set aside, bool ``[groups]``: of each class's positives, rarest first, a share."""
     positive = split.partial.known_values
-    rows = np.repeat(np.arange(len(split)), split.partial.per_image(positive))
+    rows = np.repeat(np.arange(len(split)), split.partial.per_image("positives"))
     columns = split.partial.known_columns[positive]
     labels = split.partial.shape[1]
     counts = np.bincount(columns, minlength=labels)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import DatasetError
-from labelattack.files.text import UTF8_BOM, Line, check_utf8_mark
+from labelattack.files.text import Line, skip_utf8_mark
 
 _CHUNK = 1 << 22  # bytes that are parsed at a time
 _DIGITS = 9  # of the largest number
@@ -45,11 +45,8 @@ def leading_numbers(path: Path, count: int) -> NumberLines:
     bad, before = 0, 0
     try:
         with path.open("rb") as file:
-            if file.read(len(UTF8_BOM)) != UTF8_BOM:
-                file.seek(0)
+            skip_utf8_mark(file)
             while content := file.read(_CHUNK) + file.readline():
-                if not before:
-                    check_utf8_mark(content)
                 part, illegal = _parsed(content, count)
                 if len(illegal) and first is None:
                     text = content.split(b"\n")[illegal[0]].decode("utf-8", "replace").strip()

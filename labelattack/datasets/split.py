@@ -107,9 +107,7 @@ class Split:
     @cached_property
     def positive_only(self) -> bool:
         """Whether positives are known and no negative is: labels as users and tags give them."""
-        positives = self.partial.per_class("positives")
-        every = np.array_equal(positives, self.partial.per_class())
-        return every and not self.partial.is_complete
+        return not self.partial.is_complete and self.partial.known_positives == self.partial.known
 
     @property
     def counted(self) -> BoolArray | None:

@@ -127,11 +127,10 @@ class Table(Dataset):
             if part.groups is not None:
                 groups = len(set(part.groups))
                 findings.append(counted(f"{name}: groups by {self.holdout_by}", None, groups))
-            positive = part.partial.known_values
             partly = f" ({100 * part.known_share:.3g} % of all)"
-            labels = counted(f"{name}: known labels", None, len(positive))
+            labels = counted(f"{name}: known labels", None, part.partial.known)
             share = "" if part.partial.is_complete else partly
-            about = f"{labels.found}{share}, {np.count_nonzero(positive):,} positive"
+            about = f"{labels.found}{share}, {part.partial.known_positives:,} positive"
             findings.append(labels._replace(found=about))
         return findings
 

@@ -31,8 +31,7 @@ class BinaryCrossEntropy(PartialLabelLoss):
     def bind(self, task: Task) -> None:
         """Sees whether there are labels to leave out, and negatives without them."""
         labels = task.labels
-        negatives = labels.known - int(labels.per_class("positives").sum())
-        self.leaves_out = negatives > 0 and not labels.is_complete
+        self.leaves_out = labels.known > labels.known_positives and not labels.is_complete
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Sum over known entries, divided by batch size times number of labels."""

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from labelattack.files.text import UTF8_BOM, check_utf8_mark
+from labelattack.files.text import skip_utf8_mark
 
 DEEPEST = 100
 """Deepest nesting of arrays and objects; COCO has seven levels."""
@@ -75,19 +75,11 @@ def _opened(path: Path) -> Iterator[_Shallow]:
     import ijson
 
     with path.open("rb") as file:
-        _skip_mark(file)
+        skip_utf8_mark(file)
         try:
             yield _Shallow(file)
         except (OverflowError, ijson.JSONError) as error:
             raise ValueError(str(error)) from error
-
-
-def _skip_mark(file: BinaryIO) -> None:
-    """Skips a byte-order mark."""
-    start = file.read(len(UTF8_BOM))
-    check_utf8_mark(start)
-    if start != UTF8_BOM:
-        file.seek(0)
 
 
 class _Shallow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 UTF8_BOM = codecs.BOM_UTF8
 _OTHER_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -76,6 +76,18 @@ def check_utf8_mark(raw: bytes) -> None:
     """Raises ValueError if the content begins with the byte-order mark of UTF-16."""
     if raw.startswith(_OTHER_BOMS):
         raise ValueError("it must be UTF-8, got UTF-16 at line 1; save it as UTF-8")
+
+
+def skip_utf8_mark(file: BinaryIO) -> None:
+    """Skips the byte-order mark of a file that was just opened, if it has one.
+
+    Raises:
+        ValueError: If it is that of UTF-16.
+    """
+    start = file.read(len(UTF8_BOM))
+    check_utf8_mark(start)
+    if start != UTF8_BOM:
+        file.seek(0)
 
 
 def line_of(before: str) -> int:

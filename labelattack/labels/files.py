@@ -106,16 +106,25 @@ def with_mask(table: LabelTable, path: Path) -> LabelTable:
         )
     try:
         if mask.ids is not None:
-            known = known[_order("image", mask.ids, table.ids)]
+            known = known[order_of("image", mask.ids, table.ids)]
         if mask.classes is not None:
-            known = known[:, _order("class", mask.classes, table.classes)]
+            known = known[:, order_of("class", mask.classes, table.classes)]
     except LabelError as error:
         raise LabelError(f"mask '{path}' {error}") from error
-    return table._replace(labels=table.labels.keep(known[table.labels.observed]))
+    return table._replace(labels=table.labels.keep(table.labels.at_known(known)))
 
 
-def _order(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Position of each wanted name; raises LabelError unless there are these and no others."""
+def order_of(what: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Position of each wanted name among others.
+
+    Args:
+        what: Kind of thing that is named, for the message.
+        names: The names.
+        wanted: The same, in another order.
+
+    Raises:
+        LabelError: If one is lacking or one too many; names it.
+    """
     at = {canonical(name): n for n, name in enumerate(names)}
     keys = [canonical(name) for name in wanted]
     lacking = [name for name, key in zip(wanted, keys, strict=True) if key not in at]
@@ -163,7 +172,7 @@ def read_content(
     read = _read_array if kind in ARRAY_KINDS else _read_records
     try:
         layout.check()
-        content = _in_order(read(path, encoding, array, layout), layout.classes)
+        content = _inorder_of(read(path, encoding, array, layout), layout.classes)
         ids, classes = content.ids, content.classes
         images, count = content.labels.shape
         named = (
@@ -205,19 +214,16 @@ def _read_array(path: Path, encoding: Encoding, array: str, layout: Layout) -> C
     return Content(decode(raw.matrix, encoding), raw.ids, raw.classes)
 
 
-def _in_order(content: Content, wanted: Sequence[str] | None) -> Content:
+def _inorder_of(content: Content, wanted: Sequence[str] | None) -> Content:
     """Content with its classes in the given order; without names of its own, it gets these."""
     if wanted is None or content.classes == list(wanted):
         return content
     if content.classes is not None:
         try:
-            order = _order("class", content.classes, wanted)
+            order = order_of("class", content.classes, wanted)
         except LabelError as error:
             raise LabelError(f"it {error}") from error
-        labels = content.labels
-        content = content._replace(
-            labels=PartialLabels(labels.values[:, order], labels.observed[:, order])
-        )
+        content = content._replace(labels=content.labels.take_classes(order))
     return content._replace(classes=list(wanted))
 
 

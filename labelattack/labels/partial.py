@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
 from labelattack.labels.storage import BoolArray as BoolArray
-from labelattack.labels.storage import Dense, IntArray, Sparse, Which, frozen
+from labelattack.labels.storage import Dense, IntArray, Sparse, Which, class_numbers, frozen
 
 
 class PartialLabels:
@@ -44,15 +44,12 @@ class PartialLabels:
             raise LabelError(
                 f"values and observed must have one shape, got {values.shape} and {observed.shape}"
             )
-        self._fill(Dense(frozen(values & observed), frozen(observed.copy())))
-
-    def _fill(self, entries: Dense | Sparse) -> None:
-        self._entries = entries
+        self._entries: Dense | Sparse = Dense(frozen(values & observed), frozen(observed.copy()))
 
     @classmethod
     def _of(cls, entries: Dense | Sparse) -> PartialLabels:
         made = cls.__new__(cls)
-        made._fill(entries)
+        made._entries = entries
         return made
 
     @classmethod
@@ -100,18 +97,18 @@ class PartialLabels:
             rows = places // labels
         starts = np.zeros(images + 1, dtype=np.int64)
         np.cumsum(np.bincount(rows, minlength=images), out=starts[1:])
-        narrow = np.min_scalar_type(max(labels - 1, 0))
-        sparse = Sparse(
-            shape, starts, frozen(columns.astype(narrow)), frozen(positive.astype(np.bool_))
-        )
+        narrow = columns.astype(class_numbers(labels).dtype)
+        sparse = Sparse(shape, starts, frozen(narrow), frozen(positive.astype(np.bool_)))
         # Where most entries are known, a list of them takes more than the matrix.
         takes = starts.nbytes + sparse.columns.nbytes + sparse.known_values.nbytes
         if takes < 2 * images * labels:
             return cls._of(sparse)
         return cls._of(Dense(frozen(sparse.dense("values")), frozen(sparse.dense("observed"))))
 
-    def named(self, ids: Sequence[str], classes: Sequence[str] | None = None) -> PartialLabels:
-        """The same labels with names of their images and perhaps classes."""
+    def named(
+        self, ids: Sequence[str] | None, classes: Sequence[str] | None = None
+    ) -> PartialLabels:
+        """The same labels with names of their images and classes, as far as there are any."""
         made = PartialLabels._of(self._entries)
         made.ids, made.classes = ids, classes
         return made
@@ -160,6 +157,11 @@ class PartialLabels:
         return self._entries.known
 
     @property
+    def known_positives(self) -> int:
+        """Number of known positives."""
+        return int(self.per_class("positives").sum())
+
+    @property
     def known_values(self) -> BoolArray:
         """Values of the known entries, image by image, bool ``[known]``."""
         return self._entries.known_values
@@ -176,13 +178,26 @@ class PartialLabels:
             kept: Which of the known entries stay known, image by image, bool ``[known]``; it cannot
                 be written any more.
         """
-        made = PartialLabels._of(self._entries.keep(kept))
-        made.ids, made.classes = self.ids, self.classes
-        return made
+        return PartialLabels._of(self._entries.keep(kept)).named(self.ids, self.classes)
 
     def take(self, rows: NDArray[np.int64] | slice) -> PartialLabels:
         """Labels of the given images, in that order, without names."""
         return PartialLabels._of(self._entries.take(rows))
+
+    def take_classes(self, columns: Sequence[int] | IntArray) -> PartialLabels:
+        """Labels of the given classes, in that order, without names."""
+        return PartialLabels(self.values[:, columns], self.observed[:, columns])
+
+    def at_known(self, matrix: BoolArray) -> BoolArray:
+        """Elements of a matrix at the known entries, image by image.
+
+        Args:
+            matrix: bool ``[images, labels]``.
+
+        Returns:
+            bool ``[known]``.
+        """
+        return self._entries.at_known(matrix)
 
     def per_image(self, which: Which = None) -> IntArray:
         """Number of known entries of each image, int64 ``[images]``.
@@ -226,7 +241,7 @@ class PartialLabels:
 
     def __repr__(self) -> str:
         images, labels = self.shape
-        known, positive = self.known, int(self.per_class("positives").sum())
+        known, positive = self.known, self.known_positives
         return (
             f"PartialLabels({images} images x {labels} labels: {positive} positive, "
             f"{known - positive} negative, {images * labels - known} hidden)"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
+T = TypeVar("T", bound=np.generic)
 Which = BoolArray | Literal["positives"] | None
 """Which of the known entries are counted: those of a mask ``[known]``, the positives, or all."""
 _CELLS = 1 << 24  # of a list of entries that are made dense at a time; a multiple of 8
@@ -43,13 +44,16 @@ class Dense:
     @property
     def known_values(self) -> BoolArray:
         """Values of the known entries, image by image, bool ``[known]``."""
-        return self._values.reshape(-1) if self._complete else self._values[self._observed]
+        return self.at_known(self._values)
 
     @property
     def columns(self) -> NDArray[np.integer[Any]]:
         """Class of each known entry, image by image, int ``[known]``."""
-        every = np.broadcast_to(np.arange(self.shape[1]), self.shape)
-        return every.reshape(-1) if self._complete else every[self._observed]
+        return self.at_known(np.broadcast_to(class_numbers(self.shape[1]), self.shape))
+
+    def at_known(self, matrix: NDArray[T]) -> NDArray[T]:
+        """Elements of ``[images, labels]`` at the known entries, image by image, ``[known]``."""
+        return matrix.reshape(-1) if self._complete else matrix[self._observed]
 
     def keep(self, kept: BoolArray) -> Dense:
         """With those of the known entries hidden that are not kept."""
@@ -115,9 +119,16 @@ class Sparse:
     def dense(self, name: str) -> BoolArray:
         """The ``values`` or the ``observed`` ones, bool ``[images, labels]``."""
         made = np.zeros(self.shape, dtype=np.bool_)
-        rows = np.repeat(np.arange(self.shape[0]), self.per_image(None))
-        made[rows, self.columns] = self.known_values if name == "values" else True
+        made[self._rows, self.columns] = self.known_values if name == "values" else True
         return frozen(made)
+
+    def at_known(self, matrix: NDArray[T]) -> NDArray[T]:
+        """Elements of ``[images, labels]`` at the known entries, image by image, ``[known]``."""
+        return np.asarray(matrix[self._rows, self.columns])
+
+    @property
+    def _rows(self) -> IntArray:
+        return np.asarray(np.repeat(np.arange(self.shape[0]), self.per_image(None)))
 
     def keep(self, kept: BoolArray) -> Sparse:
         """With those of the known entries hidden that are not kept."""
@@ -170,6 +181,11 @@ class Sparse:
         rows = max(_CELLS // max(self.shape[1], 1) // 8 * 8, 8)
         for first in range(0, self.shape[0], rows):
             yield np.packbits(self.take(slice(first, first + rows)).dense(name)).tobytes()
+
+
+def class_numbers(labels: int) -> NDArray[np.integer[Any]]:
+    """Number of each class, in the narrowest type that holds them, int ``[labels]``."""
+    return np.arange(labels, dtype=np.min_scalar_type(max(labels - 1, 0)))
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -43,13 +43,13 @@ def validation_labels(
         Under an attack that leaves observed negatives, the observed entries; otherwise all entries,
         hidden ones as negatives.
     """
-    every = "known" if split.known is not None else "clean"
+    every = "clean" if split.partial.is_complete else "known"
     if selection == "clean":
         return ValidationLabels(split.labels, split.counted, f"{every} validation labels")
     attacked = attack(split.partial, seed=stream_seed(seed, "validation"))
     if attacked.known == split.partial.known:
         return ValidationLabels(split.labels, split.counted, "nothing hidden")
-    if attacked.known > attacked.per_class("positives").sum():
+    if attacked.known > attacked.known_positives:
         return ValidationLabels(attacked.values, attacked.observed, "observed cells")
     return ValidationLabels(attacked.values, None, "hidden as negative")
 

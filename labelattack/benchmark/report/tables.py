@@ -99,25 +99,20 @@ def remarks(board: Board) -> list[str]:
     return found
 
 
+_GAPS = {
+    "known_share": "{:.3g} % of the training labels are known to begin with: attacks act on these, "
+    "removed shares are of these, and the reference sees all of these",
+    "counted_share": "mAP counts the {:.3g} % of the test labels that are known",
+    "assumed_share": "no negative is known in test: mAP counts the unknown {:.3g} % of its labels "
+    "as negatives; do not compare it with mAP on complete labels",
+}
+
+
 def _gaps(board: Board) -> list[str]:
     """Remarks on labels that are not known to begin with."""
-    known = next((row.known_share for row in board.rows if row.known_share is not None), None)
-    counted = next((row.counted_share for row in board.rows if row.counted_share is not None), None)
-    found = []
-    if known is not None:
-        found.append(
-            f"{100 * known:.3g} % of the training labels are known to begin with: attacks act on "
-            "these, removed shares are of these, and the reference sees all of these"
-        )
-    if counted is not None:
-        found.append(f"mAP counts the {100 * counted:.3g} % of the test labels that are known")
-    assumed = next((row.assumed_share for row in board.rows if row.assumed_share is not None), None)
-    if assumed is not None:
-        found.append(
-            f"no negative is known in test: mAP counts the unknown {100 * assumed:.3g} % of its "
-            "labels as negatives; do not compare it with mAP on complete labels"
-        )
-    return found
+    shares = {name: [getattr(row, name) for row in board.rows] for name in _GAPS}
+    known = {name: [s for s in of if s is not None] for name, of in shares.items()}
+    return [_GAPS[name].format(100 * of[0]) for name, of in known.items() if of]
 
 
 def to_markdown(found: list[Board]) -> str:
