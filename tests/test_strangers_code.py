@@ -27,7 +27,7 @@ from labelattack.training import optimizer
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized.heads import HeadRun, fit_heads
-from tests.test_before_training import SMALL_DIGITS, grid_of, told  # noqa: F401
+from tests.test_before_training import SMALL_DIGITS, grid_of
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 LOSS = """
