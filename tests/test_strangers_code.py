@@ -80,7 +80,7 @@ def test_a_cell_of_a_notebook_may_be_run_again():
 
 
 @pytest.mark.parametrize("line", ["import sys; sys.exit(0)", "exit()", "raise SystemExit", "import argparse; argparse.ArgumentParser().parse_args(['-h'])"])  # fmt: skip
-def test_a_plugin_that_ends_the_program_is_told(tmp_path, told, line):  # noqa: F811
+def test_a_plugin_that_ends_the_program_is_told(tmp_path, told, line):
     plugin(tmp_path, line)
     code, _, err = told("bench", "--plugin", "plug.py", "--dry-run")
     assert code == 2 and "plug.py" in err and "ended the program" in err
