@@ -1,6 +1,6 @@
 """Every loss against a loop written from its formula, with gradient, on every attack's output."""
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,11 @@ from labelattack.defenses.base import Step, Task, to_step
 from labelattack.errors import DefenseError, ParameterError
 from labelattack.labels import PartialLabels
 from labelattack.testing import example_labels
+from labelattack.testing.defenses import example_task
+from tests.formulas import basic, stateful
+from tests.formulas import logits as logits_alone
+from tests.formulas.basic import K, pseudo_history
+from tests.formulas.terms import plus
 
 ATTACKS = [
     "none",
@@ -22,117 +27,14 @@ ATTACKS = [
     "random:rate=0.8",
     "targeted:rate=1",
 ]
-K = 1.7
 
 
-def sigmoid(z):
-    return 1 / (1 + math.exp(-z))
-
-
-def cell_mean(z, step, term):
-    """Mean over all cells of term(z, state), state +1, -1 or 0 for hidden."""
-    total = 0.0
-    for i in range(len(z)):
-        for j in range(len(z[0])):
-            total += term(z[i][j], state(step, i, j))
-    return total / (len(z) * len(z[0]))
-
-
-def state(step, i, j):
-    return int(step.positives[i, j]) - int(step.negatives[i, j])
-
-
-def plus(z):
-    return -math.log(sigmoid(z))
-
-
-def minus(z):
-    return -math.log(1 - sigmoid(z))
-
-
-def soft(z, t):
-    return t * plus(z) + (1 - t) * minus(z)
-
-
-def known(z, s):
-    return plus(z) if s == 1 else minus(z) if s == -1 else 0.0
-
-
-def penalty(rows, k):
-    counts = [sum(row) for row in rows]
-    return ((sum(counts) / len(counts) - k) / len(rows[0])) ** 2
-
-
-def smooth(epsilon):
-    return lambda z, step, _: cell_mean(
-        z, step, lambda x, s: soft(x, 1 - epsilon if s == 1 else epsilon)
-    )
-
-
-def reference(epsilon):
-    """Smoothed where known; unknown entries count as negative only where no negative is known."""
-    return lambda z, step, loss: cell_mean(
-        z,
-        step,
-        lambda x, s: (
-            0.0 if loss.leaves_out and s == 0 else soft(x, 1 - epsilon if s == 1 else epsilon)
-        ),
-    )
-
-
-def role(z, step, loss):
-    theta = loss.estimates.detach()[step.index].tolist()
-    total = cell_mean(z, step, known) + cell_mean(theta, step, known)
-    cross = 0.0
-    for zi, ti in zip(z, theta, strict=True):
-        for x, t in zip(zi, ti, strict=True):
-            cross += soft(x, sigmoid(t)) + soft(t, sigmoid(x))
-    total += cross / (len(z) * len(z[0]))
-    for rows in (z, theta):
-        total += penalty([[sigmoid(x) for x in row] for row in rows], K)
-    return total / 2
-
-
-def pseudo_history(z, step, loss, stack=()):
-    weights = (0.5, 0.3, 0.2)
-    total = 0.0
-    labels = len(z[0])
-    for i, row in enumerate(z):
-        observed = hidden = square = 0.0
-        for j, x in enumerate(row):
-            s = state(step, i, j)
-            used = [(w, past[i][j]) for w, past in zip(weights, stack, strict=False)]
-            target = sum(w * p for w, p in used) / sum(w for w, _ in used) if used else 1.0
-            if s == 0:
-                hidden += soft(x, target)
-            else:
-                observed += known(x, s)
-            square += (sigmoid(x) - 1) ** 2
-        total += observed / labels + math.exp(step.epoch - step.epochs) * hidden / labels
-        total += 1 - math.sqrt(square / labels)
-    return total / len(z)
-
-
-FORMULAS = {
-    "bce": reference(0.0),
-    "bce-ls": reference(0.1),
-    "an": smooth(0.0),
-    "an-ls": smooth(0.1),
-    "wan": lambda z, step, _: cell_mean(
-        z, step, lambda x, s: known(x, s) if s else minus(x) / (len(z[0]) - 1)
-    ),
-    "iu": lambda z, step, _: cell_mean(z, step, known),
-    "epr": lambda z, step, _: (
-        cell_mean(z, step, known) + penalty([[sigmoid(x) for x in row] for row in z], K)
-    ),
-    "role": role,
-    "pseudo-history": pseudo_history,
-}
+FORMULAS = basic.FORMULAS | logits_alone.FORMULAS | stateful.FORMULAS
 
 
 def bound(name, labels):
     loss = defenses.create(name)
-    loss.bind(Task(labels=labels, seed=0, expected_positives=K))
+    loss.bind(replace(example_task(name, labels, seed=0), expected_positives=K))
     return loss
 
 
@@ -157,30 +59,15 @@ def test_value_and_gradient_match_the_formula(name, attack):
     value.backward()
     formula = FORMULAS[name]
     fixed = bound(name, labels)  # the loop reads state as it was before the step
-    assert value.item() == pytest.approx(formula(z.tolist(), step, fixed), rel=1e-6)
+    assert value.item() == pytest.approx(formula(z.tolist(), z.tolist(), step, fixed), rel=1e-6)
     nudge = 1e-5
     for i, j in [(0, 0), (1, 3), (2, 6), (4, 2), (5, 5)]:
         sides = []
         for sign in (1, -1):
             moved = z.detach().clone()
             moved[i, j] += sign * nudge
-            if name == "role":  # what is held fixed must stay so in the difference
-                sides.append(role_detached(moved.tolist(), z.tolist(), step, fixed))
-            else:
-                sides.append(formula(moved.tolist(), step, fixed))
+            sides.append(formula(moved.tolist(), z.tolist(), step, fixed))
         assert z.grad[i, j].item() == pytest.approx((sides[0] - sides[1]) / (2 * nudge), abs=1e-6)
-
-
-def role_detached(moved, still, step, loss):
-    """ROLE as a function of the logits alone, with the targets of the estimates held fixed."""
-    theta = loss.estimates.detach()[step.index].tolist()
-    cross = sum(
-        soft(x, sigmoid(t))
-        for zi, ti in zip(moved, theta, strict=True)
-        for x, t in zip(zi, ti, strict=True)
-    ) / (len(moved) * len(moved[0]))
-    total = cell_mean(moved, step, known) + cross
-    return (total + penalty([[sigmoid(x) for x in row] for row in moved], K)) / 2
 
 
 def test_pseudo_labels_follow_three_epochs():
@@ -191,7 +78,7 @@ def test_pseudo_labels_follow_three_epochs():
     for epoch in range(1, 6):
         z = logits(3, seed=epoch)
         step = to_step(labels, index, epoch=epoch, epochs=5)
-        expected = pseudo_history(z.tolist(), step, None, stack=past[:3])
+        expected = pseudo_history(z.tolist(), None, step, None, stack=past[:3])
         assert loss(z, step).item() == pytest.approx(expected, rel=1e-6)
         past.insert(0, z.detach().sigmoid().tolist())
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from labelattack.errors import DefenseError
-from labelattack.labels import PartialLabels
+from labelattack.labels import NO_SIDE_TABLES, PartialLabels, SideTables
 from labelattack.registry.torch_defaults import torch_defaults_kept
 
 
@@ -22,15 +22,19 @@ class Task:
     """Public facts of a training run, known before it starts.
 
     Attributes:
-        labels: Attacked training labels, ``[images, labels]``.
+        labels: Attacked training labels, ``[images, labels]``, with ids and class names if known.
         seed: Seed for whatever the loss initialises at random.
         expected_positives: Mean number of positives per image as the dataset declares it;
             privileged knowledge, None where the dataset declares none.
+        side: Side tables of the dataset, of the kinds that the loss declares.
+        known: Labels before the attack, for an oracle that declares ``sees_attack``; else None.
     """
 
     labels: PartialLabels
     seed: int = 0
     expected_positives: float | None = None
+    side: SideTables = NO_SIDE_TABLES
+    known: PartialLabels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,13 @@ class PartialLabelLoss(nn.Module, ABC):
         version: Raise it whenever the loss's value changes; results of two versions never mix.
         source: Where the loss comes from.
         oracle: Whether it must be given the clean labels; it is then a reference, not a defense.
+        sees_attack: Whether an oracle trains on attacked labels, told the clean ones beside them
+            (``task.known``); otherwise it trains on the clean ones.
         privileged: Whether it uses the dataset's declared number of positives per image.
+        side_tables: Kinds of [side tables][labelattack.labels.side_tables.SideTables] that it uses.
+            A parameter of that name is the path of a file that has it.
+        reduction: Native reduction: ``mean`` over batch and labels, or ``sum``.
+        as_mean: Whether a sum is divided by the number of entries, as a recipe may ask.
         lr_scale: Learning rate of the loss's own parameters, as a multiple of the network's.
         uses_epoch: Whether ``loss`` reads the step's epoch; None where that is not declared and
             must be found out. Declared False, reading it is an error.
@@ -124,7 +134,11 @@ class PartialLabelLoss(nn.Module, ABC):
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
     oracle: ClassVar[bool] = False
+    sees_attack: ClassVar[bool] = False
     privileged: ClassVar[bool] = False
+    side_tables: ClassVar[tuple[str, ...]] = ()
+    reduction: ClassVar[Literal["mean", "sum"]] = "mean"
+    as_mean: bool = False
     lr_scale: float = 1.0
     uses_epoch: ClassVar[bool | None] = None
     per_image_state: ClassVar[bool | None] = None
@@ -156,6 +170,22 @@ class PartialLabelLoss(nn.Module, ABC):
         Returns:
             Scalar, differentiable in ``logits``.
         """
+
+    def end_epoch(self, logits: Tensor, step: Step) -> None:
+        """Updates state after an epoch; a loss that does not override it costs no predictions.
+
+        Called without gradients. What it changes must be a buffer or a parameter.
+
+        Args:
+            logits: Of all training images, in their order, from the network in evaluation mode and
+                without augmentation; float32 ``[images, labels]``.
+            step: All training images, and the epoch that has ended.
+        """
+
+    @classmethod
+    def ends_epochs(cls) -> bool:
+        """Whether ``end_epoch`` wants predictions."""
+        return cls.end_epoch is not PartialLabelLoss.end_epoch
 
     @final  # type: ignore[misc]  # torch declares it as an attribute
     def forward(self, logits: Tensor, step: Step) -> Tensor:
@@ -198,7 +228,7 @@ class PartialLabelLoss(nn.Module, ABC):
                 f"{name}.loss must return what can be differentiated in the logits, got a "
                 f"{value.dtype} without a graph, as of .item(), .detach() or .numpy()"
             )
-        return value
+        return value / logits.numel() if self.as_mean and self.reduction == "sum" else value
 
 
 def _noted(bind: Callable[..., None]) -> Callable[..., None]:
@@ -208,6 +238,19 @@ def _noted(bind: Callable[..., None]) -> Callable[..., None]:
         self._bound = True
 
     return noted
+
+
+def chosen_settings(
+    presets: Mapping[str, Mapping[str, float]], preset: str, **given: float | None
+) -> dict[str, float]:
+    """Settings of a loss: those that are given, and those of a named preset for the rest.
+
+    Args:
+        presets: Settings of each preset.
+        preset: Name of one.
+        **given: Values by name; None where the preset decides.
+    """
+    return {k: presets[preset][k] if value is None else value for k, value in given.items()}
 
 
 def positive_term(logits: Tensor) -> Tensor:

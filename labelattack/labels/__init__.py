@@ -13,3 +13,5 @@ from labelattack.labels.layouts import Layout as Layout
 from labelattack.labels.partial import BoolArray as BoolArray
 from labelattack.labels.partial import PartialLabels as PartialLabels
 from labelattack.labels.partial import check_matrix as check_matrix
+from labelattack.labels.side_tables import NO_SIDE_TABLES as NO_SIDE_TABLES
+from labelattack.labels.side_tables import SideTables as SideTables

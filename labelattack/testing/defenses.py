@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, to_step
-from labelattack.labels import PartialLabels
+from labelattack.labels import PartialLabels, SideTables
 from labelattack.registry.spec import Spec
 from labelattack.testing.check import EXPECTED_POSITIVES, Kind, example_labels, require
 
@@ -20,9 +20,35 @@ ATTACKS = (
 )  # fmt: skip
 
 
+def example_task(spec: str, labels: PartialLabels, *, seed: int = 1) -> Task:
+    """A task with all that the loss of a spec declares to use.
+
+    Args:
+        spec: Spec of a defense.
+        labels: Attacked labels, as of [example_labels][labelattack.testing.check.example_labels].
+        seed: Seed of the loss.
+    """
+    cls = defenses.registry.get(Spec.parse(spec).name)
+    images, classes = labels.shape
+    draw = np.random.Generator(np.random.PCG64(2))
+    side = SideTables(
+        scores=draw.random((images, classes), dtype=np.float32),
+        priors=draw.random(classes),
+        groups=tuple(str(row // 4) for row in range(images)),
+        parents=np.arange(-1, classes - 1),
+    )
+    return Task(
+        labels=labels,
+        seed=seed,
+        expected_positives=EXPECTED_POSITIVES,
+        side=side.only(cls.side_tables),
+        known=PartialLabels.full(example_labels()) if cls.oracle and cls.sees_attack else None,
+    )
+
+
 def _bound(spec: str, labels: PartialLabels) -> PartialLabelLoss:
     loss = defenses.create(spec)
-    loss.bind(Task(labels=labels, seed=1, expected_positives=EXPECTED_POSITIVES))
+    loss.bind(example_task(spec, labels))
     return loss
 
 
@@ -56,6 +82,8 @@ def accepts_every_attack(spec: str) -> None:
                     finite and bool(torch.isfinite(z.grad).all()),  # type: ignore[arg-type]
                     f"loss and gradient must be finite, got {value.item()}",
                 )
+            everything = to_step(labels, torch.arange(len(labels)), epoch=epoch, epochs=3)
+            loss.end_epoch(_logits(len(labels)).detach(), everything)
 
 
 def is_finite_at_extremes(spec: str) -> None:
@@ -88,6 +116,7 @@ def resumes_from_checkpoint(spec: str) -> None:
     loss, fresh = _bound(spec, labels), _bound(spec, labels)
     for step in steps[:2]:
         loss(_logits(40), step)
+        loss.end_epoch(_logits(40).detach() + step.epoch, step)
     fresh.load_state_dict(copy.deepcopy(loss.state_dict()))
     pair = [x(_logits(40), steps[2]).item() for x in (loss, fresh)]
     require(pair[0] == pair[1], f"must go on from its state_dict, got {pair}")

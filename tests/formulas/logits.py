@@ -1,0 +1,3 @@
+"""Formulas of losses that need logits alone."""
+
+FORMULAS = {}
