@@ -34,7 +34,8 @@ FORMULAS = basic.FORMULAS | logits_alone.FORMULAS | stateful.FORMULAS
 
 def bound(name, labels):
     loss = defenses.create(name)
-    loss.bind(replace(example_task(name, labels, seed=0), expected_positives=K))
+    task = example_task(type(loss), labels, example_labels(), seed=0)
+    loss.bind(replace(task, expected_positives=K))
     return loss
 
 

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from labelattack import attacks, defenses
-from labelattack.defenses.base import PartialLabelLoss, Step, Task, positive_term
+from labelattack.defenses.base import PartialLabelLoss, Step, positive_term
 from labelattack.labels import encode
 from labelattack.metrics.average_precision import mean_average_precision
+from labelattack.testing.defenses import example_task
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, epochs, fit, predict
@@ -30,9 +31,9 @@ TRAIN, VAL = FeatureInputs(X, CPU), FeatureInputs(X[:20] + 0.1, CPU)
 
 
 def bound(loss, attack="targeted", seed=0):
-    oracle = loss.oracle
+    oracle = loss.oracle and not loss.sees_attack
     labels = attacks.create("none" if oracle else attack)(CLEAN, seed=seed)
-    loss.bind(Task(labels=labels, seed=seed, expected_positives=1.2))
+    loss.bind(replace(example_task(type(loss), labels, CLEAN, seed=seed), expected_positives=1.2))
     return loss, labels
 
 
@@ -61,8 +62,10 @@ def some_runs(make, batch_size=16, kind="", **recipe):
 
 
 def checked(runs):
-    signs = torch.from_numpy(np.stack([encode(run.labels, "signed")[:16] for run in runs]))
-    return vectorize([run.loss for run in runs], range(len(runs)), signs)
+    signs = torch.from_numpy(np.stack([encode(run.labels, "signed") for run in runs]))
+    return vectorize(
+        [r.loss for r in runs], range(len(runs)), signs[:, :16], lambda run: signs[run]
+    )
 
 
 def is_batched(runs):
@@ -119,6 +122,77 @@ class KeepsPython(PartialLabelLoss):
 
     def loss(self, logits, step):
         return positive_term(logits).mean() * self.share
+
+
+class EndsEpochs(PartialLabelLoss):
+    """Aims at the last predictions, written into a buffer, and at their mean, assigned to one."""
+
+    def __init__(self, assigned=True):
+        super().__init__()
+        self.assigned = assigned
+
+    def bind(self, task):
+        self.register_buffer("aims", torch.zeros(task.labels.shape))
+        self.register_buffer("mean", torch.zeros(4))
+
+    def loss(self, logits, step):
+        aim = self.aims[step.index] + self.mean
+        return (logits - aim + step.positives).square().mean()
+
+    def end_epoch(self, logits, step):
+        self.aims.mul_(0.5).add_(logits * step.epoch / step.epochs * ~step.negatives)
+        mean = logits[step.positives.any(1)].mean(0)
+        if self.assigned:
+            self.mean = mean
+        else:
+            self.mean.copy_(mean)
+
+
+@pytest.mark.parametrize("assigned", [True, False])
+def test_epochs_end_in_a_group_as_alone(assigned):
+    runs = some_runs(lambda: EndsEpochs(assigned))
+    assert is_batched(runs)
+    singles = [alone(copy.deepcopy(run)) for run in runs]
+    for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):
+        assert_equal_fits(mine, theirs)
+
+
+def test_the_end_of_an_epoch_gets_predictions_in_evaluation_mode():
+    seen = []
+
+    class Sees(PartialLabelLoss):
+        def loss(self, logits, step):
+            return logits.square().mean()
+
+        def end_epoch(self, logits, step):
+            seen.append((logits.clone(), step, torch.is_grad_enabled()))
+
+    (run, *_) = some_runs(Sees)
+    network = nn.Sequential(nn.Dropout(0.5), run.head)
+    fit(
+        network, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=0, device=CPU,
+        validate=lambda scores: 0.0,
+    )  # fmt: skip
+    assert [step.epoch for _, step, _ in seen] == [1, 2, 3, 4]
+    logits, step, records = seen[-1]
+    assert not records
+    torch.testing.assert_close(logits, torch.from_numpy(predict(network, TRAIN)))
+    assert torch.equal(step.index, torch.arange(70))
+    assert torch.equal(step.positives, torch.from_numpy(run.labels.positives.copy()))
+
+
+class EndsInPython(PartialLabelLoss):
+    """Changes an attribute at the end of an epoch, which runs of a group would share."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = 1.0
+
+    def loss(self, logits, step):
+        return logits.square().mean() * self.factor
+
+    def end_epoch(self, logits, step):
+        self.factor = 1.0 + step.epoch
 
 
 class Fails(PartialLabelLoss):
@@ -389,10 +463,10 @@ def test_a_loss_that_fails_late_fails_its_runs_and_nothing_else():
     assert [str(failure) for failure in found] == ["no more"] * len(runs)
 
 
-@pytest.mark.parametrize("make", [Branches, KeepsPython])
+@pytest.mark.parametrize("make", [Branches, KeepsPython, EndsInPython])
 def test_losses_that_cannot_be_batched_are_called_apart(make):
     runs = some_runs(make)
-    if make is KeepsPython:
+    if make is not Branches:
         assert not is_batched(runs)
     singles = [alone(copy.deepcopy(run)) for run in runs]
     for mine, theirs in zip(fit_heads(runs, TRAIN, VAL), singles, strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, to_step
-from labelattack.labels import PartialLabels, SideTables
+from labelattack.labels import BoolArray, PartialLabels, SideTables
 from labelattack.registry.spec import Spec
 from labelattack.testing.check import EXPECTED_POSITIVES, Kind, example_labels, require
 
@@ -20,15 +20,17 @@ ATTACKS = (
 )  # fmt: skip
 
 
-def example_task(spec: str, labels: PartialLabels, *, seed: int = 1) -> Task:
-    """A task with all that the loss of a spec declares to use.
+def example_task(
+    loss: type[PartialLabelLoss], labels: PartialLabels, clean: BoolArray, *, seed: int = 1
+) -> Task:
+    """A task with all that a loss declares to use; side tables are made up.
 
     Args:
-        spec: Spec of a defense.
-        labels: Attacked labels, as of [example_labels][labelattack.testing.check.example_labels].
+        loss: Class of the loss.
+        labels: Attacked labels.
+        clean: Labels before the attack.
         seed: Seed of the loss.
     """
-    cls = defenses.registry.get(Spec.parse(spec).name)
     images, classes = labels.shape
     draw = np.random.Generator(np.random.PCG64(2))
     side = SideTables(
@@ -41,14 +43,14 @@ def example_task(spec: str, labels: PartialLabels, *, seed: int = 1) -> Task:
         labels=labels,
         seed=seed,
         expected_positives=EXPECTED_POSITIVES,
-        side=side.only(cls.side_tables),
-        known=PartialLabels.full(example_labels()) if cls.oracle and cls.sees_attack else None,
+        side=side.only(loss.side_tables),
+        known=PartialLabels.full(clean) if loss.sees_attack else None,
     )
 
 
 def _bound(spec: str, labels: PartialLabels) -> PartialLabelLoss:
     loss = defenses.create(spec)
-    loss.bind(example_task(spec, labels))
+    loss.bind(example_task(type(loss), labels, example_labels()))
     return loss
 
 

@@ -185,6 +185,10 @@ def epochs(
             optimizer.zero_grad(set_to_none=True)
             values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
+        if loss.ends_epochs():
+            logits = torch.from_numpy(predict(network, train)).to(device)
+            with torch.no_grad():
+                loss.end_epoch(logits, step_of(np.arange(len(train)), epoch))
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
 
 

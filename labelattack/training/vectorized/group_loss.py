@@ -19,12 +19,14 @@ class GroupLoss(ABC):
     Attributes:
         runs: Positions of these runs among all that train together.
         lr_scale: Learning rate of the losses' own parameters, as a multiple of the network's.
+        ends_epochs: Whether they want predictions after each epoch.
         fallbacks: Reasons why faster ways of calling them were given up, one line each.
     """
 
     def __init__(self, losses: Sequence[PartialLabelLoss], runs: range) -> None:
         self.runs = runs
         self.lr_scale = losses[0].lr_scale
+        self.ends_epochs = losses[0].ends_epochs()
         self.fallbacks: list[str] = []
 
     def places(self, runs: range) -> slice:
@@ -49,6 +51,17 @@ class GroupLoss(ABC):
 
         Returns:
             The value for each run, float ``[runs]``, and its gradient at the logits.
+        """
+
+    @abstractmethod
+    def end_epoch(self, run: int, logits: Tensor, step: Step, failed: dict[int, Exception]) -> None:
+        """Ends an epoch of one run.
+
+        Args:
+            run: Which run.
+            logits: Of all training images, float ``[images, labels]``.
+            step: All training images of the run.
+            failed: As of a call.
         """
 
 
@@ -93,3 +106,11 @@ class SequentialLoss(GroupLoss):
         for leaf, slope in zip(self.leaves, slopes, strict=True):
             leaf.grad = slope
         return stacked.detach(), at_logits
+
+    def end_epoch(self, run: int, logits: Tensor, step: Step, failed: dict[int, Exception]) -> None:
+        """Calls that of the run's loss."""
+        try:
+            with torch.no_grad():
+                self.losses[run - self.runs.start].end_epoch(logits, step)
+        except Exception as error:
+            failed.setdefault(run, error)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from labelattack.defenses.base import PartialLabelLoss, Step
 from labelattack.errors import TrainingDivergedError
@@ -25,7 +24,8 @@ from labelattack.training.loop import BestEpoch, Fit, mean_loss
 from labelattack.training.optimizer import AdamSettings, adam_step, kernel_fault
 from labelattack.training.recipe import Recipe
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
-from labelattack.training.vectorized.vectorize import vectorize
+from labelattack.training.vectorized.stacked_heads import StackedHeads, stretches
+from labelattack.training.vectorized.vectorize import vectorize, whole_step
 
 _log = logging.getLogger("labelattack")
 _PROBE_IMAGES = 16
@@ -122,7 +122,7 @@ def fit_heads(
     signs, whose = _signs(ordered, train.features.device)
     parts = [
         ([run.loss.to(signs.device) for run in ordered[part.start : part.stop]], part)
-        for part in _parts(ordered, lambda run: run.kind)
+        for part in stretches(ordered, lambda run: run.kind)
     ]
     fits: list[Fit | Exception]
     try:
@@ -131,6 +131,7 @@ def fit_heads(
                 losses,
                 part,
                 signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
+                partial(_signs_of, (signs, whose), part),
                 calls=len(train) // runs[0].recipe.batch_size,
             )
             for losses, part in parts
@@ -144,13 +145,6 @@ def fit_heads(
     return [found[row] for row in range(len(runs))]
 
 
-def _parts(runs: list[HeadRun], key: Callable[[HeadRun], Hashable]) -> list[range]:
-    """Stretches of neighbours that are alike."""
-    lengths = [len(list(members)) for _, members in groupby(runs, key=key)]
-    ends = accumulate(lengths, initial=0)
-    return [range(*part) for part in pairwise(ends)]
-
-
 def _fit_ordered(
     runs: list[HeadRun],
     train: FeatureInputs,
@@ -159,7 +153,7 @@ def _fit_ordered(
     kinds: Sequence[GroupLoss],
 ) -> list[Fit | Exception]:
     device, recipe = labels[0].device, runs[0].recipe
-    heads = _Heads(runs, device)
+    heads = StackedHeads([run.head for run in runs], [run.seed for run in runs], device)
     step_all = _stepped(runs, heads, kinds)
     best = [BestEpoch() for _ in runs]
     failed: dict[int, Exception] = {}
@@ -186,6 +180,9 @@ def _fit_ordered(
             step_all()
             seen.append(torch.cat(values))
             sizes.append(batch.index.shape[1])
+        for losses in kinds:
+            if losses.ends_epochs:
+                _end_epoch(losses, heads, train.features, labels, (epoch, recipe.epochs), failed)
         losses_seen = torch.stack(seen).T.tolist()
         for row, score in enumerate(_validated(runs, heads, val)):
             if row in failed:
@@ -201,6 +198,24 @@ def _fit_ordered(
             break
     reasons = _fallbacks(kinds, device)
     return [failed.get(row) or best[row].fit(reasons[row]) for row in range(len(runs))]
+
+
+def _end_epoch(
+    losses: GroupLoss,
+    heads: StackedHeads,
+    features: Tensor,
+    labels: tuple[Tensor, Tensor],
+    epochs: tuple[int, int],
+    failed: dict[int, Exception],
+) -> None:
+    """Gives each run's loss the logits of all training images at the end of an epoch."""
+    signs, whose = labels
+    at_once = max(1, _SCORES_AT_ONCE // signs[0].numel())
+    for start in range(losses.runs.start, losses.runs.stop, at_once):
+        some = range(start, min(start + at_once, losses.runs.stop))
+        for run, logits in zip(some, heads.scores(some, features), strict=True):
+            if run not in failed:
+                losses.end_epoch(run, logits, whole_step(signs[whose[run]], *epochs), failed)
 
 
 def _fallbacks(kinds: Sequence[GroupLoss], device: torch.device) -> dict[int, list[str]]:
@@ -244,59 +259,9 @@ def _batches(
             yield _Batch(*parts)
 
 
-class _Heads:
-    """Parameters of linear heads, and their gradients, all labels of all heads as rows.
-
-    Attributes:
-        orders: Neighbours that see the images in one order.
-        pairs: Parameters with their gradients, ``[heads, ...]``.
-    """
-
-    def __init__(self, runs: list[HeadRun], device: torch.device) -> None:
-        self.weight = torch.cat([run.head.weight.detach() for run in runs]).to(device)
-        self.bias = torch.cat([run.head.bias.detach() for run in runs]).to(device)
-        self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
-        self.labels = len(self.bias) // len(runs)
-        self.orders = _parts(runs, lambda run: run.seed)
-        self.pairs = [
-            (value.view(len(runs), -1), slope.view(len(runs), -1))
-            for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
-        ]
-
-    def logits(self, batches: list[Tensor]) -> Tensor:
-        """``[heads, batch, labels]``, given ``[batch, channels]`` for each order."""
-        return torch.cat(
-            [
-                linear(batch, self.weight[rows], self.bias[rows])
-                .view(len(batch), -1, self.labels)
-                .transpose(0, 1)
-                for batch, rows in zip(batches, map(self._rows, self.orders), strict=True)
-            ]
-        )
-
-    def differentiate(self, batches: list[Tensor], at_logits: list[Tensor]) -> None:
-        """Puts the parameters' gradients in place, given those of the logits, part by part."""
-        rows = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in at_logits])
-        for batch, share in zip(batches, map(self._rows, self.orders), strict=True):
-            torch.mm(rows[share], batch, out=self.at_weight[share])
-        torch.sum(rows, 1, out=self.at_bias)
-
-    def state(self, row: int) -> dict[str, Tensor]:
-        """Parameters of one head, as a linear layer names them."""
-        (weight, _), (bias, _) = self.pairs
-        return {"weight": weight[row].view(self.labels, -1), "bias": bias[row]}
-
-    def scores(self, heads: range, features: Tensor) -> Tensor:
-        """Logits of some heads for all images, ``[heads, images, labels]``."""
-        rows = self._rows(heads)
-        found = torch.addmm(self.bias[rows, None], self.weight[rows], features.T)
-        return found.view(len(heads), self.labels, -1).transpose(1, 2)
-
-    def _rows(self, heads: range) -> slice:
-        return slice(heads.start * self.labels, heads.stop * self.labels)
-
-
-def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterator[float | None]:
+def _validated(
+    runs: list[HeadRun], heads: StackedHeads, val: FeatureInputs
+) -> Iterator[float | None]:
     """Validation mAP of each head, NaN where undefined; None if it has gone out of bounds."""
     at_once = max(1, _SCORES_AT_ONCE // runs[0].val_labels.size)
     for first in range(0, len(runs), at_once):
@@ -314,6 +279,12 @@ def _validated(runs: list[HeadRun], heads: _Heads, val: FeatureInputs) -> Iterat
         yield from (float(v) if fine else None for v, fine in zip(found, finite, strict=True))
 
 
+def _signs_of(labels: tuple[Tensor, Tensor], part: range, place: int) -> Tensor:
+    """Training labels of the run at a place within a part."""
+    signs, whose = labels
+    return signs[whose[part[place]]]
+
+
 def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
     """Training labels as 1, -1 and 0 for hidden, each matrix once; and whose is which."""
     digests = [run.labels.digest() for run in runs]
@@ -325,13 +296,13 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _stepped(
-    runs: list[HeadRun], heads: _Heads, kinds: Sequence[GroupLoss]
+    runs: list[HeadRun], heads: StackedHeads, kinds: Sequence[GroupLoss]
 ) -> Callable[[], object]:
     """A step of Adam on all that is learned, one call for each of its settings."""
     parameters: dict[AdamSettings, list[Tensor]] = defaultdict(list)
     for losses in kinds:
         mine = runs[losses.runs.start : losses.runs.stop]
-        for part in _parts(mine, lambda run: (run.seed, run.adam)):
+        for part in stretches(mine, lambda run: (run.seed, run.adam)):
             run = mine[part.start]
             share = range(losses.runs.start + part.start, losses.runs.start + part.stop)
             for values, slopes in heads.pairs:

@@ -79,6 +79,14 @@ def _copied(tensors: Tensors) -> list[Tensor]:
     return [tensor.clone() for tensor in tensors]
 
 
+def attributes_told(module: nn.Module) -> bytes:
+    """Python attributes of a module, for comparison; empty where they cannot be compared."""
+    try:
+        return pickle.dumps(_python_state(module))
+    except Exception:  # such a module is not recorded either
+        return b""
+
+
 def _python_state(module: nn.Module) -> list[dict[str, Any]]:
     """Attributes of the modules beside parameters, buffers and submodules."""
     known = "_parameters", "_buffers", "_modules"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,7 +20,12 @@ _PROBE_STEPS = 3
 
 
 def vectorize(
-    losses: Sequence[PartialLabelLoss], runs: range, signs: Tensor, *, calls: int = 0
+    losses: Sequence[PartialLabelLoss],
+    runs: range,
+    signs: Tensor,
+    all_signs: Callable[[int], Tensor],
+    *,
+    calls: int = 0,
 ) -> GroupLoss:
     """One call for all losses if it gives the values and gradients of a call for each.
 
@@ -29,6 +34,7 @@ def vectorize(
         runs: Positions of their runs among all that train together.
         signs: Labels of the first training images of each run, 1, -1 and 0 for hidden, int8
             ``[runs, images, labels]``; the calls are compared on them.
+        all_signs: Gives those of all training images of a run, int8 ``[images, labels]``.
         calls: Expected number of calls in an epoch.
 
     Returns:
@@ -39,7 +45,7 @@ def vectorize(
     reason: Exception | None = None
     for by_rows in _ways(losses[0]):
         try:
-            _require_agreement(losses, signs, by_rows)
+            _require_agreement(losses, signs, all_signs, by_rows)
             batched = VmappedLoss(losses, runs, by_rows=by_rows, calls=calls)
             if reason is not None:
                 what = f"tables of {_name(losses[0])} differentiated whole, not by rows"
@@ -64,8 +70,13 @@ def _name(loss: PartialLabelLoss) -> str:
     return type(loss).__name__
 
 
-def _require_agreement(losses: Sequence[PartialLabelLoss], signs: Tensor, by_rows: bool) -> None:
-    """Compares a few steps on the same images both ways, on copies, state included.
+def _require_agreement(
+    losses: Sequence[PartialLabelLoss],
+    signs: Tensor,
+    all_signs: Callable[[int], Tensor],
+    by_rows: bool,
+) -> None:
+    """Compares a few steps and ends of epochs both ways, on copies, state included.
 
     Raises:
         Exception: What the loss raises.
@@ -87,10 +98,21 @@ def _require_agreement(losses: Sequence[PartialLabelLoss], signs: Tensor, by_row
         for number, leaf in enumerate(learned[0]):
             each = learned[1][number :: len(learned[0])]
             pairs.append((_slope(leaf), torch.stack([_slope(one) for one in each])))
+        for run in runs if ways[0].ends_epochs else ():
+            whole = whole_step(all_signs(run), epoch, _PROBE_STEPS)
+            logits = torch.randn(whole.positives.shape, generator=generator).to(signs.device)
+            for way in ways:
+                way.end_epoch(run, logits, whole, failed)
         if failed:
             raise next(iter(failed.values()))
         if not all(torch.allclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
             raise DefenseError("several calls mapped to one must give what they give alone")
+
+
+def whole_step(signs: Tensor, epoch: int, epochs: int) -> Step:
+    """Step of all training images, given their labels as 1, -1 and 0, int8 ``[images, labels]``."""
+    index = torch.arange(len(signs), device=signs.device)
+    return Step(positives=signs > 0, negatives=signs < 0, index=index, epoch=epoch, epochs=epochs)
 
 
 def _slope(leaf: Tensor) -> Tensor:

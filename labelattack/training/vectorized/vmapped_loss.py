@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
@@ -17,7 +17,7 @@ from labelattack.defenses.base import EpochlessStep, PartialLabelLoss, Step
 from labelattack.errors import DefenseError
 from labelattack.training.fallbacks import told
 from labelattack.training.vectorized.group_loss import GroupLoss
-from labelattack.training.vectorized.tracing import recorded
+from labelattack.training.vectorized.tracing import attributes_told, recorded
 
 # Calls that a recording must serve to save more time than it takes: of a run, and of an epoch.
 _OF_A_RUN, _OF_AN_EPOCH = 1_000, 400
@@ -87,6 +87,21 @@ class VmappedLoss(GroupLoss):
                 view.grad = found[name][part]
         return values, at_logits
 
+    def end_epoch(self, run: int, logits: Tensor, step: Step, failed: dict[int, Exception]) -> None:
+        """Calls that of the first run's loss on the state of this one."""
+        place = run - self.runs.start
+        own = {k: stack[place] for k, stack in (*self.tables.items(), *self.buffers.items())}
+        after = {f"loss.{name}": value for name, value in own.items()}
+        attributes = attributes_told(self.loss)
+        with torch.no_grad():
+            functional_call(_EndOfEpoch(self.loss), after, (logits, step))
+            for name, value in own.items():
+                # A buffer that was assigned, not written into, is another tensor afterwards.
+                if (changed := after[f"loss.{name}"]) is not value:
+                    value.copy_(changed)
+        if attributes_told(self.loss) != attributes:
+            raise DefenseError("the end of an epoch must change buffers only, not attributes")
+
     def _played(self, step: Step, inputs: list[Tensor]) -> Callable[..., list[Tensor]]:
         """Function that computes a step: a recording, where enough calls make up for making one."""
         mapped = partial(self._mapped, step.epoch, step.epochs)
@@ -146,6 +161,17 @@ class VmappedLoss(GroupLoss):
         if self.loss.uses_epoch:
             return Step(**named, epoch=epoch, epochs=epochs)
         return _SpiedStep(**named, epoch=epoch, epochs=epochs, asked=self.asked)
+
+
+class _EndOfEpoch(nn.Module):
+    """A loss's end of an epoch as a module's forward pass."""
+
+    def __init__(self, loss: PartialLabelLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: Tensor, step: Step) -> None:
+        self.loss.end_epoch(logits, step)
 
 
 @dataclass(frozen=True, kw_only=True)
