@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from labelattack.api.results import PathLike, Results, path_of
@@ -56,7 +57,10 @@ def bench(
     epochs: int = 10,
     lrs: Sequence[float] = (),
     batch_sizes: Sequence[int] = (),
-    selection: Literal["attacked", "clean"] = "attacked",
+    search: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    trials: int | None = None,
+    selection: Literal["attacked", "clean", "last"] = "attacked",
+    reduction: Literal["native", "mean"] = "native",
     reference: bool = True,
     d_score: str = "default",
     robustness: Sequence[str] = (),
@@ -95,7 +99,12 @@ def bench(
         epochs: Passes over the training set.
         lrs: Learning rates searched; empty for the protocol's own.
         batch_sizes: Batch sizes searched; empty for the protocol's own.
-        selection: Whose validation labels choose epoch and recipe; ``clean`` is privileged.
+        search: Values of parameters of losses to search, by ``defense.parameter``.
+        trials: Trials of each defense; None for as many as the one with the fewest settings has.
+        selection: Whose validation labels choose epoch and recipe; ``clean`` is privileged, and
+            ``last`` takes the last epoch, which needs a single recipe.
+        reduction: ``native``: losses sum or average as their authors have it; ``mean``: all
+            average.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, such as ``grid=4,evidence=map``; ``none`` for none.
         robustness: Specs of measures on perturbed test images: ``evasion``, ``corruption``.

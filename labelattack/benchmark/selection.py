@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from labelattack.benchmark.store.record import Record
-from labelattack.training.recipe import SEARCHED
+from labelattack.training.recipe import CHOSEN
 
 
 def best_on_validation(records: Iterable[Record]) -> Record | None:
@@ -22,5 +22,5 @@ def selected_runs(records: Iterable[Record]) -> list[Record]:
     """For each attack, defense, seed and setting, the recipe that validation chooses."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.cell.model_dump_json(exclude={"recipe": set(SEARCHED)})].append(record)
+        groups[record.cell.model_dump_json(exclude={"recipe": set(CHOSEN)})].append(record)
     return [best for group in groups.values() if (best := best_on_validation(group)) is not None]

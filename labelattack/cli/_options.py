@@ -13,7 +13,8 @@ import typer
 
 from labelattack.cli._console import AsJson, Device, DScoreOption, Jobs, Plugins, one_of
 
-Selection = Literal["attacked", "clean"]
+Selection = Literal["attacked", "clean", "last"]
+Reduction = Literal["native", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,34 @@ class Training:
         Selection | None,
         typer.Option(
             "--selection",
-            help="Validation labels that choose epoch and recipe; clean is privileged.",
+            help="Validation labels that choose epoch and recipe; clean is privileged, last takes "
+            "the last epoch and needs a single recipe.",
             **one_of("selection", Selection),
+        ),
+    ] = None
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            metavar="DEFENSE.PARAMETER=VALUE,...",
+            help="Values of a loss's own parameter to search, e.g. large-loss.delta=0.002,0.004; "
+            "repeatable. Every defense gets the same number of trials.",
+        ),
+    ] = None
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="Trials of each defense; by default as many as the one with the fewest has.",
+        ),
+    ] = None
+    reduction: Annotated[
+        Reduction | None,
+        typer.Option(
+            "--reduction",
+            help="native: losses sum or average as their authors have it; mean: all average.",
+            **one_of("reduction", Reduction),
         ),
     ] = None
     micro_batch: Annotated[

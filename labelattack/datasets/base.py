@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from labelattack.datasets.split import check_once as check_once
 from labelattack.datasets.split import saturated as saturated
 from labelattack.errors import DatasetError
 from labelattack.files.storage import expanded
+from labelattack.labels import NO_SIDE_TABLES, SideTables
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,6 +42,7 @@ class Splits:
         expected_positives: Declared mean number of positives per image, None if undeclared. It is
             a published figure or a parameter, never counted from the labels under attack.
         notes: Notes to the user on this copy, such as missing images.
+        side: Side tables of the training images and classes, for losses that declare them.
     """
 
     classes: Sequence[str]
@@ -49,6 +51,7 @@ class Splits:
     test: Split
     expected_positives: float | None = None
     notes: tuple[str, ...] = ()
+    side: SideTables = NO_SIDE_TABLES
 
     def __post_init__(self) -> None:
         twice = next((c for c, n in Counter(self.classes).items() if n > 1), None)
@@ -61,6 +64,7 @@ class Splits:
                     f"{split.partial.shape[1]}"
                 )
             split.partial = split.partial.named(split.ids, self.classes)
+        self.side.check(len(self.train.ids), len(self.classes))
         _check_apart(self.parts)
         positives, negatives = self.test.class_counts
         if not positives.any():
@@ -79,6 +83,13 @@ class Splits:
         """The splits by name: ``train``, ``val``, ``test``."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    @property
+    def side_tables(self) -> SideTables:
+        """Side tables, with the groups of the training images if these have any."""
+        if self.side.groups is not None or self.train.groups is None:
+            return self.side
+        return replace(self.side, groups=tuple(self.train.groups))
+
     def read_contents(self, progress: Progress = lambda what, done, total: None) -> None:
         """Hashes image files without a cached hash, so that fingerprints are quick.
 
@@ -95,6 +106,7 @@ class Splits:
     def fingerprint(self) -> str:
         """Hash of all three splits and the class names."""
         parts = [s.fingerprint for s in (self.train, self.val, self.test)] + list(self.classes)
+        parts += [side] if (side := self.side.digest()) else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @cached_property

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelattack.errors import LabelError
+
 
 @dataclass(frozen=True, eq=False)
 class SideTables:
@@ -30,6 +32,20 @@ class SideTables:
     def only(self, names: Collection[str]) -> SideTables:
         """The tables of these names; the others are absent."""
         return SideTables(**{name: value for name, value in self._given() if name in names})
+
+    def check(self, images: int, labels: int) -> None:
+        """Checks that there is a number for each image and label.
+
+        Raises:
+            LabelError: If a table has another shape, or a share is not in [0, 1].
+        """
+        shapes = {"scores": (images, labels), "priors": (labels,), "parents": (labels,)}
+        for name, value in self._given():
+            shape = (len(value),) if name == "groups" else value.shape
+            if shape != (wanted := shapes.get(name, (images,))):
+                raise LabelError(f"side table {name} must have shape {wanted}, got {shape}")
+            if name in ("scores", "priors") and not ((value >= 0) & (value <= 1)).all():
+                raise LabelError(f"side table {name} must have values in [0, 1], got others")
 
     def digest(self) -> str:
         """Hash of all tables; empty if there is none."""

@@ -39,7 +39,8 @@ class Fit:
 
     Attributes:
         epochs: Loss and validation mAP of each epoch.
-        selected: Epoch (from 1) with the best validation mAP; the last if it is never defined.
+        selected: Epoch (from 1) with the best validation mAP; the last if that is never defined or
+            nothing is selected.
         state: The network's state after that epoch.
         fallbacks: Reasons why fast paths were given up, one line each; numbers are the same.
     """
@@ -51,9 +52,14 @@ class Fit:
 
 
 class BestEpoch:
-    """Follows a run epoch by epoch and keeps the state that validates best."""
+    """Follows a run epoch by epoch and keeps the state that validates best.
 
-    def __init__(self) -> None:
+    Args:
+        last: Whether to keep that of the last epoch, whatever its score.
+    """
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
         self._epochs: list[Epoch] = []
         self._selected, self._score = 0, -math.inf
         self._state: dict[str, Tensor] = {}
@@ -62,7 +68,7 @@ class BestEpoch:
         """Takes the mean training loss of the next epoch, its validation mAP or NaN, its state."""
         undefined = math.isnan(score)
         self._epochs.append(Epoch(loss=loss, val_map=None if undefined else score))
-        if score > self._score or (undefined and self._score == -math.inf):
+        if self._last or score > self._score or (undefined and self._score == -math.inf):
             self._selected = len(self._epochs)
             self._score = self._score if undefined else score
             self._state = {name: tensor.detach().clone() for name, tensor in state.items()}
@@ -103,6 +109,7 @@ def fit(
     seed: int,
     device: torch.device,
     validate: Callable[[Scores], float],
+    last: bool = False,
 ) -> Fit:
     """Trains a network under a loss and keeps the epoch that validates best.
 
@@ -116,6 +123,7 @@ def fit(
         seed: Seed of shuffling and augmentation.
         device: Where to compute.
         validate: Gives the validation mAP of the validation images' logits; NaN where undefined.
+        last: Whether to keep the last epoch, whatever its validation mAP.
 
     Returns:
         History, the selected epoch, and the state at that epoch.
@@ -133,7 +141,7 @@ def fit(
         ],
         device,
     )
-    best = BestEpoch()
+    best = BestEpoch(last=last)
     for mean in epochs(network, loss, optimizer, train, labels, recipe, seed=seed, device=device):
         best.add(mean, validate(predict(network, val)), network.state_dict())
     return best.fit()
@@ -186,10 +194,14 @@ def epochs(
             values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
             optimizer.step()
         if loss.ends_epochs():
-            logits = torch.from_numpy(predict(network, train)).to(device)
-            with torch.no_grad():
-                loss.end_epoch(logits, step_of(np.arange(len(train)), epoch))
+            _end_epoch(loss, network, train, step_of(np.arange(len(train)), epoch))
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
+
+
+@torch.no_grad()
+def _end_epoch(loss: PartialLabelLoss, network: nn.Module, train: Inputs, step: Step) -> None:
+    """Gives a loss the logits of all training images at the end of an epoch."""
+    loss.end_epoch(torch.from_numpy(predict(network, train)).to(step.index.device), step)
 
 
 def _steps(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from labelattack.errors import ParameterError
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000_000)]
 WeightDecay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Selection = Literal["attacked", "clean"]
+Selection = Literal["attacked", "clean", "last"]
+Reduction = Literal["native", "mean"]
+Setting = bool | int | float | str
 
 
 class Recipe(BaseModel):
@@ -36,19 +39,32 @@ class Recipe(BaseModel):
     batch_size: BatchSize
     micro_batch: int | None = Field(default=None, ge=1)
     weight_decay: WeightDecay = Field(default=0.0, exclude_if=lambda decay: decay == 0)
+    reduction: Reduction = Field(default="native", exclude_if=lambda name: name == "native")
+    loss: tuple[tuple[str, Setting], ...] = Field(default=(), exclude_if=lambda of: not of)
 
-    def searched(self) -> dict[str, float]:
-        """Hyper-parameters that a search may vary, by name; without those that are not used."""
-        return self.model_dump(include=set(SEARCHED))
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _sorted(cls, loss: Any) -> Any:
+        return tuple(sorted(loss.items())) if isinstance(loss, Mapping) else loss
 
-    def further(self) -> dict[str, float]:
+    @field_serializer("loss")
+    def _by_name(self, loss: tuple[tuple[str, Setting], ...]) -> dict[str, Setting]:
+        return dict(loss)
+
+    def searched(self) -> dict[str, Setting]:
+        """Settings that tell runs of one cell apart, by name; without those that are not used."""
+        found: dict[str, Setting] = self.model_dump(include={*SEARCHED, "reduction"})
+        return found | dict(self.loss)
+
+    def further(self) -> dict[str, Setting]:
         """Those of them beyond learning rate and batch size, which every run has."""
         found = self.searched()
         return {name: found[name] for name in found if name not in ("lr", "batch_size")}
 
     def rate_text(self) -> str:
-        """Learning rate and further hyper-parameters, such as ``0.001 weight_decay=0.01``."""
-        return " ".join([f"{self.lr:g}", *(f"{k}={v:g}" for k, v in self.further().items())])
+        """Learning rate and further settings, such as ``0.001 weight_decay=0.01``."""
+        further = (f"{name}={setting_text(value)}" for name, value in self.further().items())
+        return " ".join([f"{self.lr:g}", *further])
 
 
 class SearchSpace(BaseModel):
@@ -98,8 +114,17 @@ class SearchSpace(BaseModel):
         ]
 
 
+def setting_text(value: Setting) -> str:
+    """Text of a setting: numbers with six digits, ``true``, ``false``, words as they are."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 SEARCHED = tuple(plural.removesuffix("s") for plural in SearchSpace.model_fields)
-"""Fields of a recipe that a search may vary."""
+"""Hyper-parameters of training that a search may vary."""
+CHOSEN = frozenset({*SEARCHED, "loss"})
+"""Fields of a recipe that validation chooses."""
 
 
 class Epoch(BaseModel):

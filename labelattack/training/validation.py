@@ -8,12 +8,16 @@ from typing import NamedTuple
 from labelattack.attacks.base import LabelAttack
 from labelattack.datasets.base import Split
 from labelattack.errors import ParameterError
-from labelattack.labels import BoolArray
+from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import stream_seed
 from labelattack.training.recipe import Selection
 
 NOT_CHOSEN = "nothing to choose by: no positive among them"
 """Rule of a run whose validation mAP is undefined in every epoch: the last one is taken."""
+
+
+LAST_EPOCH = "last epoch, nothing selected"
+"""Rule of a run whose last epoch is taken because it was asked for."""
 
 
 class ValidationLabels(NamedTuple):
@@ -23,8 +27,15 @@ class ValidationLabels(NamedTuple):
     scored: BoolArray | None
     rule: str
 
+    @property
+    def takes_last(self) -> bool:
+        """Whether the last epoch is taken, whatever its validation mAP."""
+        return self.rule == LAST_EPOCH
+
     def rule_for(self, scores: Iterable[float | None]) -> str:
         """The rule by which one of several epochs was chosen, given the validation mAP of each."""
+        if self.takes_last:
+            return self.rule
         return self.rule if any(score is not None for score in scores) else NOT_CHOSEN
 
 
@@ -36,7 +47,8 @@ def validation_labels(
     Args:
         attack: The attack on the training labels; it hits the validation labels too.
         split: The validation split.
-        selection: ``attacked``, or ``clean``, which is privileged.
+        selection: ``attacked``, ``clean``, which is privileged, or ``last``, which selects nothing
+            and has attacked labels for other uses.
         seed: Seed of the run.
 
     Returns:
@@ -47,6 +59,12 @@ def validation_labels(
     if selection == "clean":
         return ValidationLabels(split.labels, split.counted, f"{every} validation labels")
     attacked = attack(split.partial, seed=stream_seed(seed, "validation"))
+    found = _of_attacked(split, attacked)
+    return found._replace(rule=LAST_EPOCH) if selection == "last" else found
+
+
+def _of_attacked(split: Split, attacked: PartialLabels) -> ValidationLabels:
+    """Labels that an attack on a validation split leaves."""
     if attacked.known == split.partial.known:
         return ValidationLabels(split.labels, split.counted, "nothing hidden")
     if attacked.known > attacked.known_positives:
@@ -56,21 +74,29 @@ def validation_labels(
 
 def choice_text(rule: str) -> str:
     """Sentence on how epochs and recipes of a row were chosen, given its rules."""
+    if rule == LAST_EPOCH:
+        return rule
     if rule == NOT_CHOSEN:
         return f"last epoch and first recipe: the validation labels had {NOT_CHOSEN}"
     return f"epoch and recipe chosen on validation labels, {rule}"
 
 
-def check_choice(split: Split, recipes: int) -> None:
+def check_choice(split: Split, recipes: int, selection: Selection) -> None:
     """Checks that validation labels can choose among recipes.
 
     Args:
         split: The validation split.
         recipes: How many are searched.
+        selection: Whose validation labels choose.
 
     Raises:
-        ParameterError: If there are several and no label is positive.
+        ParameterError: If there are several and no label is positive, or nothing is to be selected.
     """
+    if recipes > 1 and selection == "last":
+        raise ParameterError(
+            f"selection 'last' selects nothing, so there must be one recipe, got {recipes}; give "
+            "one --lr and one --batch-size, or --trials 1"
+        )
     if recipes > 1 and not split.class_counts[0].any():
         raise ParameterError(
             f"validation labels must have a positive to choose among {recipes} recipes by, got "

@@ -88,7 +88,10 @@ def pair_key_of(record: Record) -> PairKey:
     named = (
         f"{of} {cell.versions[of]}" for of in ("attack", "defense", CODE) if of in cell.versions
     )
-    return PairKey(attack=cell.attack, defense=cell.defense, versions=", ".join(named))
+    # Another reduction is another row, too.
+    reduced = ("mean reduction",) if cell.recipe.reduction == "mean" else ()
+    versions = ", ".join((*named, *reduced))
+    return PairKey(attack=cell.attack, defense=cell.defense, versions=versions)
 
 
 def libraries_of(records: Iterable[Record]) -> dict[str, list[str]]:

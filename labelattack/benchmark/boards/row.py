@@ -20,6 +20,7 @@ from labelattack.benchmark.store.record import Record, points
 from labelattack.measures.request import derived_measures, known_measures, measure_named, place_of
 from labelattack.measures.summary import MetricSummary, Summary
 from labelattack.metrics.statistics import Estimate, estimate
+from labelattack.training.recipe import Setting
 
 # Format: fields of a row that are those of a summary; a summary without lies under its own name.
 # Summaries of all other measures lie in ``measures``.
@@ -63,7 +64,8 @@ class Row(BaseModel):
             known; None for none.
         learning_rates: Learning rate selected for each seed.
         batch_sizes: Batch size selected for each seed.
-        hyper_parameters: Of further ones that a seed uses, the value selected for each seed.
+        hyper_parameters: Of further settings that a seed uses, those of the loss among them, the
+            value selected for each seed.
         selection_rule: Validation cells that selection saw.
         recipes: Recipes searched for each seed.
         undefined_classes: Number of classes whose AP is undefined and left out.
@@ -94,7 +96,7 @@ class Row(BaseModel):
     requested_rate: float | None
     learning_rates: list[float]
     batch_sizes: list[int]
-    hyper_parameters: dict[str, list[float]] = Field(default={}, exclude_if=lambda of: not of)
+    hyper_parameters: dict[str, list[Setting]] = Field(default={}, exclude_if=lambda of: not of)
     selection_rule: str
     recipes: int
     undefined_classes: int
@@ -197,10 +199,7 @@ def row_of(
         requested_rate=removals[0].requested_rate if removals else None,
         learning_rates=[r.cell.recipe.lr for r in best],
         batch_sizes=[r.cell.recipe.batch_size for r in best],
-        hyper_parameters={
-            name: [getattr(r.cell.recipe, name) for r in best]
-            for name in dict.fromkeys(name for r in best for name in r.cell.recipe.further())
-        },
+        hyper_parameters=_selected_settings(best),
         selection_rule=", ".join(sorted({r.selection_rule for r in best})),
         recipes=len({r.cell.recipe for r in group}),
         **_counted(best),
@@ -208,6 +207,15 @@ def row_of(
         unreliable=reliability_warnings(group, best),
         notes=notes,
     )
+
+
+def _selected_settings(best: list[Record]) -> dict[str, list[Setting]]:
+    """Further settings that were selected, by name; of a default that is left out, its value."""
+    found = [record.cell.recipe for record in best]
+    return {
+        name: [recipe.further().get(name, getattr(recipe, name, "")) for recipe in found]
+        for name in dict.fromkeys(name for recipe in found for name in recipe.further())
+    }
 
 
 def _counted(best: list[Record]) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
+from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import Task
 from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreError
+from labelattack.labels import PartialLabels
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.models import registry as models
 from labelattack.process_cache import on_forget
 from labelattack.registry.spec import Spec
+from labelattack.seeding import stream_seed
 from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import frozen_network
 from labelattack.training.loop import Scores
@@ -49,6 +53,26 @@ def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
 
 for _cached in (load, prepared, frozen_network):
     on_forget(_cached.cache_clear)
+
+
+def task_of(loss: Spec, splits: Splits, attacked: PartialLabels, *, seed: int) -> Task:
+    """All that a loss may know of a run before it starts.
+
+    Args:
+        loss: Resolved spec; only an oracle gets the labels from before the attack, and side tables
+            are those of the kinds that the loss declares.
+        splits: The dataset.
+        attacked: Attacked training labels.
+        seed: Seed of the run.
+    """
+    cls = defenses.get(loss.name)
+    return Task(
+        labels=attacked,
+        seed=stream_seed(seed, "loss"),
+        expected_positives=splits.expected_positives,
+        side=splits.side_tables.only(cls.side_tables),
+        known=splits.train.partial if cls.oracle and cls.sees_attack else None,
+    )
 
 
 def setup_of(dataset: str, model: str, protocol: str, compute: Compute) -> Setup:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.context import load, task_of
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.defenses import registry as defenses
-from labelattack.defenses.base import Task
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.models import registry as models
@@ -38,18 +37,18 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
         by_dataset[cell.dataset].append(cell)
     for dataset, members in by_dataset.items():
         splits = load(dataset)
-        check_choice(splits.val, len({cell.recipe for cell in members}))
+        recipes = max(Counter((c.loss.name, c.attack, c.seed, c.defense) for c in members).values())
+        check_choice(splits.val, recipes, members[0].selection)
         attacked: dict[str, PartialLabels] = {}
         for attack in dict.fromkeys(cell.attack for cell in members):
             with _of(f"attack '{attack}'"):
                 attacked[attack] = attacks.create(attack)(splits.train.partial, seed=0)
         # No loss is shown more than it will train on.
-        shown = {cell.defense: attacked.get(cell.attack) for cell in reversed(members)}
-        for defense, labels in shown.items():
+        shown = {cell.loss: attacked.get(cell.attack) for cell in reversed(members)}
+        for loss, labels in shown.items():
             if labels is not None:
-                task = Task(labels=labels, expected_positives=splits.expected_positives)
-                with _of(f"defense '{defense}'"):
-                    defenses.create(defense).bind(task)
+                with _of(f"defense '{loss}'"):
+                    defenses.create(loss).bind(task_of(loss, splits, labels, seed=0))
         if build:
             for model, protocol in dict.fromkeys((c.model, c.protocol) for c in members):
                 with _of(f"model '{model}'"):

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
-from labelattack.benchmark.execution.context import load, prepared, rebuild, trained_run
+from labelattack.benchmark.execution.context import load, prepared, rebuild, task_of, trained_run
 from labelattack.benchmark.plan.cell import CODE, Cell
 from labelattack.benchmark.store.provenance import circumstances
 from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
-from labelattack.defenses.base import Task
 from labelattack.errors import DatasetError, PluginError
 from labelattack.measures.clean_scores import CleanScores, score
 from labelattack.measures.outcome import Outcome
@@ -194,14 +193,9 @@ def _begin(cell: Cell, device: str) -> _Run:
     before = splits.train.partial
     attacked = attack(before, seed=cell.seed)
     account = manifest(attack, cell.attack, cell.seed, before, attacked)
-    loss = defenses.create(cell.defense)
-    loss.bind(
-        Task(
-            labels=attacked,
-            seed=stream_seed(cell.seed, "loss"),
-            expected_positives=splits.expected_positives,
-        )
-    )
+    loss = defenses.create(cell.loss)
+    loss.as_mean = cell.recipe.reduction == "mean"
+    loss.bind(task_of(cell.loss, splits, attacked, seed=cell.seed))
     return _Run(
         cell=cell,
         removal=Removal(
@@ -220,7 +214,7 @@ def _begin(cell: Cell, device: str) -> _Run:
                 seed=stream_seed(cell.seed, "initialisation"),
             ),
             loss=loss,
-            defense=cell.defense,
+            kind=f"{cell.loss} {cell.recipe.reduction}",
             labels=attacked,
             validation=validation_labels(attack, splits.val, cell.selection, seed=cell.seed),
             recipe=cell.recipe,

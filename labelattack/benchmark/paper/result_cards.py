@@ -36,10 +36,11 @@ from labelattack.files.storage import saved
 from labelattack.hashing import digest
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
+from labelattack.training.recipe import Setting
 
 FORMAT: Literal[1] = 1
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
-Recipe = dict[str, int | float]
+Recipe = dict[str, Setting]
 _CONFIG = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -204,7 +205,7 @@ def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Resu
     return ResultCard(
         board=board_key_of(records[0]),
         pair=pair_key_of(records[0]),
-        searched=[dict(recipe) for recipe in sorted(recipes)],
+        searched=[dict(recipe) for recipe in sorted(recipes, key=_in_order)],
         selected={record.cell.seed: record.cell.recipe.searched() for record in chosen},
         selection_rule=row.selection_rule,
         measured=_measured(row),
@@ -213,6 +214,11 @@ def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Resu
         privileges=row.notes,
         provenance=_provenance(records),
     )
+
+
+def _in_order(recipe: tuple[tuple[str, Setting], ...]) -> list[tuple[str, bool, Setting]]:
+    """Key that sorts numbers before words."""
+    return [(name, isinstance(value, str), value) for name, value in recipe]
 
 
 def _measured(row: Row) -> Measured:

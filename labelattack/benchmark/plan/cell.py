@@ -6,8 +6,10 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelattack.defenses import registry as defenses
 from labelattack.hashing import digest
 from labelattack.registry.installation import edits_behind
+from labelattack.registry.spec import Spec
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.recipe import Recipe, Selection
 
@@ -28,7 +30,7 @@ class Cell(BaseModel):
         dataset: Resolved spec.
         model: Resolved spec.
         protocol: Resolved spec of the training protocol.
-        attack: Resolved spec; always ``none`` for an oracle, which sees the clean labels.
+        attack: Resolved spec; ``none`` for an oracle that trains on the clean labels.
         defense: Resolved spec.
         recipe: Hyper-parameters.
         seed: Seed of every random stream of the run.
@@ -55,6 +57,14 @@ class Cell(BaseModel):
     def key(self) -> str:
         """Hash of everything above: the name of the cell's record."""
         return digest(self.model_dump(mode="json", exclude_none=True))
+
+    @cached_property
+    def loss(self) -> Spec:
+        """Resolved spec of the loss that is trained: the defense with what the recipe searches."""
+        given = Spec.parse(self.defense)
+        if not self.recipe.loss:
+            return given
+        return defenses.resolve(Spec.of(given.name, dict(given.params) | dict(self.recipe.loss)))
 
 
 def code_behind(protocol: str) -> str:

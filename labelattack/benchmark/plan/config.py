@@ -22,6 +22,7 @@ from pydantic import (
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown, unknown
@@ -32,7 +33,7 @@ from labelattack.registry.parameters import broken_rule
 from labelattack.registry.source import PACKAGE, file_of
 from labelattack.registry.spec import Spec
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.recipe import SearchSpace, Selection
+from labelattack.training.recipe import Reduction, SearchSpace, Selection
 
 
 def _known(name: str) -> str:
@@ -72,10 +73,10 @@ class Reported(BaseModel):
         return self
 
 
-class Experiment(SearchSpace):
+class Experiment(Search):
     """Attacks crossed with defenses, recipes and seeds, on one or several datasets.
 
-    Fields of [SearchSpace][labelattack.training.recipe.SearchSpace] say what is searched.
+    Fields of [Search][labelattack.benchmark.plan.search.Search] say what is searched.
 
     Attributes:
         title: What it is.
@@ -86,7 +87,8 @@ class Experiment(SearchSpace):
         defenses: Specs.
         seeds: How many; seeds 0 to N-1.
         epochs: Passes over the training set.
-        selection: Whose validation labels choose epoch and recipe.
+        selection: Whose validation labels choose epoch and recipe; ``last`` takes the last epoch.
+        reduction: Whether losses that sum do so, or are divided by the number of entries.
         reference: Whether to add the clean full-label reference.
         d_score: How to measure the D-Score, as ``--d-score`` takes it; ``none`` for none.
         robustness: Specs of measures on perturbed test images: ``evasion``, ``corruption``; a
@@ -106,6 +108,7 @@ class Experiment(SearchSpace):
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
     epochs: _Count = 10
     selection: Selection = "attacked"
+    reduction: Reduction = Field(default="native", exclude_if=lambda name: name == "native")
     reference: bool = True
     d_score: str = "default"
     robustness: tuple[str, ...] = ()
@@ -132,8 +135,8 @@ class Experiment(SearchSpace):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "defenses", "epochs", "selection", "reference",
-                "micro_batch", *SearchSpace.model_fields,
+                "protocol", "attacks", "defenses", "epochs", "selection", "reduction", "reference",
+                "micro_batch", *Search.model_fields,
             }
         )  # fmt: skip
         found = []
@@ -152,9 +155,9 @@ class Experiment(SearchSpace):
 
 def _in_reading_order() -> tuple[str, ...]:
     """Keys of an experiment: hyper-parameters follow the epochs, though they are inherited."""
-    own = [name for name in Experiment.model_fields if name not in SearchSpace.model_fields]
+    own = [name for name in Experiment.model_fields if name not in Search.model_fields]
     place = own.index("epochs") + 1
-    return (*own[:place], *SearchSpace.model_fields, *own[place:])
+    return (*own[:place], *Search.model_fields, *own[place:])
 
 
 KEYS = _in_reading_order()

@@ -8,19 +8,21 @@ from pydantic import PositiveInt
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
+from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.models import registry as models
+from labelattack.registry.spec import Spec
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.recipe import SearchSpace, Selection
+from labelattack.training.recipe import Recipe, Reduction, Selection
 
 REFERENCE = "bce"
 
 
-class Grid(SearchSpace):
+class Grid(Search):
     """Attacks crossed with defenses, recipes and seeds on one dataset and model.
 
-    Fields of [SearchSpace][labelattack.training.recipe.SearchSpace] say what is searched.
+    Fields of [Search][labelattack.benchmark.plan.search.Search] say what is searched.
 
     Attributes:
         dataset: Spec.
@@ -31,6 +33,7 @@ class Grid(SearchSpace):
         seeds: Seeds; the same attacked labels reach every defense of one seed.
         epochs: Passes over the training set.
         selection: Whose validation labels choose epoch and recipe.
+        reduction: Whether losses that sum do so, or are divided by the number of entries.
         reference: Whether to add the clean full-label reference.
         micro_batch: Images per forward pass where the protocol divides batches; None for all.
     """
@@ -43,6 +46,7 @@ class Grid(SearchSpace):
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: PositiveInt = 10
     selection: Selection = "attacked"
+    reduction: Reduction = "native"
     reference: bool = True
     micro_batch: PositiveInt | None = None
 
@@ -74,27 +78,36 @@ class Grid(SearchSpace):
             **code,
         }
         resolved = [_resolved(attack, defense) for attack, defense in pairs]
+        trials = self.trials_of({defense.name for _, defense, _ in resolved}, recipes)
         found: dict[str, Cell] = {}
-        for seed, (attacked, defended, versions), recipe in product(self.seeds, resolved, recipes):
-            cell = Cell(
-                dataset=str(dataset),
-                model=str(model),
-                protocol=str(trained),
-                attack=attacked,
-                defense=defended,
-                recipe=recipe,
-                seed=seed,
-                selection=self.selection,
-                fingerprint=fingerprint,
-                versions=shared | versions,
-            )
-            found.setdefault(cell.key, cell)
+        for seed, (attacked, defended, versions) in product(self.seeds, resolved):
+            for recipe in trials[defended.name]:
+                cell = Cell(
+                    dataset=str(dataset),
+                    model=str(model),
+                    protocol=str(trained),
+                    attack=str(attacked),
+                    defense=str(defended),
+                    recipe=_reduced(recipe, defended, self.reduction),
+                    seed=seed,
+                    selection=self.selection,
+                    fingerprint=fingerprint,
+                    versions=shared | versions,
+                )
+                found.setdefault(cell.key, cell)
         return list(found.values())
 
 
-def _resolved(attack: str, defense: str) -> tuple[str, str, dict[str, str]]:
+def _resolved(attack: str, defense: str) -> tuple[Spec, Spec, dict[str, str]]:
     """A pair's resolved specs, and their versions."""
     defended = defenses.resolve(defense)
-    attacked = attacks.resolve("none" if defenses.get(defended.name).oracle else attack)
+    loss = defenses.get(defended.name)
+    attacked = attacks.resolve("none" if loss.oracle and not loss.sees_attack else attack)
     versions = {"attack": attacks.version(attacked), "defense": defenses.version(defended)}
-    return str(attacked), str(defended), versions
+    return attacked, defended, versions
+
+
+def _reduced(recipe: Recipe, defense: Spec, reduction: Reduction) -> Recipe:
+    """A recipe with a reduction, where it makes a difference to the loss."""
+    sums = defenses.get(defense.name).reduction == "sum"
+    return recipe.model_copy(update={"reduction": reduction if sums else "native"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from labelattack.benchmark.boards.text import rank_text, row_name, training_labe
 from labelattack.measures.request import derived_measures, taken_measures
 from labelattack.measures.summary import Column
 from labelattack.metrics.text import with_interval
+from labelattack.training.recipe import Setting, setting_text
 
 _IMAGES = " (images)"  # an interval over seeds goes without saying
 
@@ -127,9 +128,15 @@ _AFTER = (
 
 
 def _selected_rates(row: Row) -> str:
-    """Learning rates and further hyper-parameters selected, each value once."""
-    named = {"": row.learning_rates} | {f"{name}=": of for name, of in row.hyper_parameters.items()}
-    return " ".join(f"{name}{v:g}" for name, of in named.items() for v in sorted(set(of)))
+    """Learning rates and further settings selected, each value once."""
+    named: dict[str, Iterable[Setting]] = {"": row.learning_rates}
+    named |= {f"{name}=": of for name, of in row.hyper_parameters.items()}
+    texts = ((name, dict.fromkeys(sorted(of, key=_words_last))) for name, of in named.items())
+    return " ".join(f"{name}{setting_text(value)}" for name, of in texts for value in of)
+
+
+def _words_last(value: Setting) -> tuple[bool, Setting]:
+    return isinstance(value, str), value
 
 
 def _rates(curve: Curve) -> str:

@@ -41,7 +41,7 @@ class TrainingRun:
     Attributes:
         network: What [build][labelattack.training.protocols.base.TrainingProtocol.build] made.
         loss: A bound loss.
-        defense: Resolved spec of the loss.
+        kind: Runs of one kind have the same loss with the same parameters.
         labels: Attacked labels of the training images.
         validation: Validation labels that selection may see.
         recipe: Hyper-parameters.
@@ -50,7 +50,7 @@ class TrainingRun:
 
     network: nn.Module
     loss: PartialLabelLoss
-    defense: str
+    kind: str
     labels: PartialLabels
     validation: ValidationLabels
     recipe: Recipe
@@ -161,6 +161,7 @@ class TrainingProtocol(ABC):
                 seed=run.seed,
                 device=device,
                 validate=run.validate,
+                last=run.validation.takes_last,
             )
 
         return [attempt(alone, run) for run in runs]

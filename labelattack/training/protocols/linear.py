@@ -78,12 +78,13 @@ class Linear(TrainingProtocol):
             HeadRun(
                 head=_head(run.network),
                 loss=run.loss,
-                kind=run.defense,
+                kind=run.kind,
                 labels=run.labels,
                 recipe=run.recipe,
                 seed=run.seed,
                 val_labels=run.validation.labels,
                 val_scored=run.validation.scored,
+                last=run.validation.takes_last,
             )
             for run in runs
         ]

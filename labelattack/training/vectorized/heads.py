@@ -76,6 +76,7 @@ class HeadRun:
         seed: Seed of shuffling.
         val_labels: What validation mAP is computed on, bool ``[images, labels]``.
         val_scored: Cells of it that count, likewise; None for all.
+        last: Whether to keep the last epoch, whatever its validation mAP.
     """
 
     head: nn.Linear
@@ -86,6 +87,7 @@ class HeadRun:
     seed: int
     val_labels: BoolArray
     val_scored: BoolArray | None = None
+    last: bool = False
 
     @property
     def adam(self) -> AdamSettings:
@@ -155,7 +157,7 @@ def _fit_ordered(
     device, recipe = labels[0].device, runs[0].recipe
     heads = StackedHeads([run.head for run in runs], [run.seed for run in runs], device)
     step_all = _stepped(runs, heads, kinds)
-    best = [BestEpoch() for _ in runs]
+    best = [BestEpoch(last=run.last) for run in runs]
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
         seen: list[Tensor] = []
@@ -166,13 +168,7 @@ def _fit_ordered(
             values, at_logits = [], []
             for losses in kinds:
                 mine = slice(losses.runs.start, losses.runs.stop)
-                step = Step(
-                    positives=batch.positives[mine],
-                    negatives=batch.negatives[mine],
-                    index=batch.index[mine],
-                    epoch=epoch,
-                    epochs=recipe.epochs,
-                )
+                step = batch.step(mine, epoch, recipe.epochs)
                 value, slope = losses(logits[mine], step, failed)
                 values.append(value)
                 at_logits.append(slope)
@@ -180,9 +176,7 @@ def _fit_ordered(
             step_all()
             seen.append(torch.cat(values))
             sizes.append(batch.index.shape[1])
-        for losses in kinds:
-            if losses.ends_epochs:
-                _end_epoch(losses, heads, train.features, labels, (epoch, recipe.epochs), failed)
+        _end_epoch(kinds, heads, train.features, labels, (epoch, recipe.epochs), failed)
         losses_seen = torch.stack(seen).T.tolist()
         for row, score in enumerate(_validated(runs, heads, val)):
             if row in failed:
@@ -201,21 +195,22 @@ def _fit_ordered(
 
 
 def _end_epoch(
-    losses: GroupLoss,
+    kinds: Sequence[GroupLoss],
     heads: StackedHeads,
     features: Tensor,
     labels: tuple[Tensor, Tensor],
     epochs: tuple[int, int],
     failed: dict[int, Exception],
 ) -> None:
-    """Gives each run's loss the logits of all training images at the end of an epoch."""
+    """Gives losses that ask for them the logits of all training images at the end of an epoch."""
     signs, whose = labels
     at_once = max(1, _SCORES_AT_ONCE // signs[0].numel())
-    for start in range(losses.runs.start, losses.runs.stop, at_once):
-        some = range(start, min(start + at_once, losses.runs.stop))
-        for run, logits in zip(some, heads.scores(some, features), strict=True):
-            if run not in failed:
-                losses.end_epoch(run, logits, whole_step(signs[whose[run]], *epochs), failed)
+    for losses in (losses for losses in kinds if losses.ends_epochs):
+        for start in range(losses.runs.start, losses.runs.stop, at_once):
+            some = range(start, min(start + at_once, losses.runs.stop))
+            for run, logits in zip(some, heads.scores(some, features), strict=True):
+                if run not in failed:
+                    losses.end_epoch(run, logits, whole_step(signs[whose[run]], *epochs), failed)
 
 
 def _fallbacks(kinds: Sequence[GroupLoss], device: torch.device) -> dict[int, list[str]]:
@@ -238,6 +233,16 @@ class _Batch:
     index: Tensor
     positives: Tensor
     negatives: Tensor
+
+    def step(self, heads: slice, epoch: int, epochs: int) -> Step:
+        """Step of some neighbours among the heads."""
+        return Step(
+            positives=self.positives[heads],
+            negatives=self.negatives[heads],
+            index=self.index[heads],
+            epoch=epoch,
+            epochs=epochs,
+        )
 
 
 def _batches(

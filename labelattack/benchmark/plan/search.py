@@ -1,0 +1,139 @@
+"""Search over hyper-parameters and parameters of losses, with as many trials for each defense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from math import lcm
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from labelattack.defenses import registry as defenses
+from labelattack.errors import ParameterError, shown
+from labelattack.registry.spec import Spec, as_value
+from labelattack.training.recipe import SEARCHED, Recipe, SearchSpace, Setting
+
+Settings = tuple[tuple[str, Setting], ...]
+
+
+class Search(SearchSpace):
+    """What is searched, and with how many trials.
+
+    Fields of [SearchSpace][labelattack.training.recipe.SearchSpace] hold for every defense.
+
+    Attributes:
+        search: Values of parameters of losses, by ``defense.parameter``; as a mapping, or as texts
+            ``defense.parameter=value,value``. A hyper-parameter may stand here by its name, too.
+        trials: Trials of each defense; None for as many as the one with the fewest settings has.
+    """
+
+    search: dict[str, tuple[Setting, ...]] = Field(default={}, exclude_if=lambda of: not of)
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, exclude_if=lambda count: count is None
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """Moves hyper-parameters of training to fields of their own."""
+        search = given.get("search") if isinstance(given, Mapping) else None
+        if isinstance(search, Sequence) and not isinstance(search, str):
+            search = _parsed(search)
+        if not isinstance(search, Mapping):
+            return given
+        found = {key: value for key, value in given.items() if key != "search"}
+        own = _flat(search)
+        for name in [name for name in own if name in SEARCHED]:
+            if found.get(f"{name}s"):
+                raise ValueError(f"search.{name} and {name}s must not both be given")
+            found[f"{name}s"] = own.pop(name)
+        return found | {"search": own}
+
+    @field_validator("search")
+    @classmethod
+    def _known(cls, search: dict[str, tuple[Setting, ...]]) -> dict[str, tuple[Setting, ...]]:
+        for key, values in search.items():
+            parameter = key.partition(".")[2]
+            if not parameter:
+                raise ValueError(
+                    f"must name DEFENSE.PARAMETER or one of {', '.join(SEARCHED)}, got '{key}'"
+                )
+            if not values:
+                raise ValueError(f"must have values for '{key}', got none")
+            if parameter in SEARCHED:
+                raise ValueError(f"'{key}' has the name of a hyper-parameter of training")
+        return {key: tuple(_checked(key, value) for value in of) for key, of in search.items()}
+
+    def settings_of(self, defense: str) -> list[Settings]:
+        """Every combination of the searched parameters of a defense, by its name."""
+        own = {
+            key.partition(".")[2]: values
+            for key, values in self.search.items()
+            if key.partition(".")[0] == defense
+        }
+        return [tuple(zip(own, values, strict=True)) for values in product(*own.values())]
+
+    def trials_of(self, names: Iterable[str], recipes: Sequence[Recipe]) -> dict[str, list[Recipe]]:
+        """Recipes of each defense, as many for each.
+
+        Args:
+            names: Names of all defenses that are compared.
+            recipes: Recipes that all have in common.
+
+        Raises:
+            ParameterError: If a defense has fewer settings than there are to be trials.
+        """
+        own = {name: self.settings_of(name) for name in names}
+        most = {name: len(recipes) * len(of) for name, of in own.items()}
+        count = min(most.values()) if self.trials is None else self.trials
+        for name, number in most.items():
+            if number < count:
+                raise ParameterError(
+                    f"trials must be at most {number}, the number of settings of defense '{name}', "
+                    f"got {count}; give more values of lr, or of a parameter of its own"
+                )
+        return {name: _balanced(recipes, of, count) for name, of in own.items()}
+
+
+def _flat(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys with dots, also where TOML has read ``defense.parameter`` as a table in a table."""
+    found: dict[str, Any] = {}
+    for key, value in search.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        found |= {f"{key}.{name}" if name else key: values for name, values in inner}
+    return found
+
+
+def _checked(key: str, value: Setting) -> Any:
+    """A value as the defense's parameter has it."""
+    defense, _, parameter = key.partition(".")
+    return dict(defenses.resolve(Spec.of(defense, {parameter: value})).params)[parameter]
+
+
+def _parsed(texts: Sequence[Any]) -> dict[str, list[Any]]:
+    """Texts such as ``large-loss.delta=0.002,0.004`` as a mapping."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, sign, values = str(text).partition("=")
+        if not sign or not key or not values:
+            raise ValueError(f"must look like defense.parameter=value,value, got {shown(text)}")
+        if key in found:
+            raise ValueError(f"must give each parameter once, got '{key}' twice")
+        found[key] = [as_value(value) for value in values.split(",")]
+    return found
+
+
+def _balanced(recipes: Sequence[Recipe], own: Sequence[Settings], count: int) -> list[Recipe]:
+    """The first ``count`` pairs of a recipe and own settings, each used as often as any other.
+
+    Pairs run diagonally through the table of both, so that few trials still vary both; all trials
+    together are the whole table.
+    """
+    whole = lcm(len(recipes), len(own))
+    pairs = (
+        (recipes[n % len(recipes)], own[(n + n // whole) % len(own)])
+        for n in range(len(recipes) * len(own))
+    )
+    found = [recipe.model_copy(update={"loss": tuple(sorted(of))}) for recipe, of in pairs]
+    return found[:count]
