@@ -55,7 +55,7 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
         likeliest: K, ignored entries per image of a batch.
         eta: Largest prior of a class whose unknown entries count.
         priors: A file ``class,prior``; none means those of the dataset, else an estimate.
-        warmup: Epochs of the first phase. The source has no such number; 3 is the shortest warm-up
+        warmup: Epochs of the first phase, which a shorter training does not leave. The source has no such number; 3 is the shortest warm-up
             of entropy maximisation with pseudo-labels, and leaves most of ten epochs to the
             second phase.
     """

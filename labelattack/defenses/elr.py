@@ -24,7 +24,7 @@ class EarlyLearningRegularisation(PartialLabelLoss):
     gradient beyond, which this does not. The source adds up the classes of an image in the
     logarithm; one problem per label is our reading for several labels.
 
-    That of Kang et al. 2024 (IDMN) is another: it detaches p and has no gradient at all.
+    The regulariser that IDMN (2024) calls ELR is another: it detaches p, so has no gradient at all.
 
     Mean over batch and labels. State: 4 bytes per image and label, and 4 per image.
 
@@ -59,9 +59,9 @@ class EarlyLearningRegularisation(PartialLabelLoss):
         p = logits.sigmoid()
         seen = p.detach().clamp(1e-4, 1 - 1e-4)
         mean = torch.lerp(seen, self.mean[step.index].to(p.dtype), self.beta)
-        mass = self.beta * self.mass[step.index] + (1 - self.beta)
+        mass = self.beta * self.mass[step.index].to(p.dtype) + (1 - self.beta)
         self.mean[step.index] = mean.to(self.mean.dtype)
-        self.mass[step.index] = mass
+        self.mass[step.index] = mass.to(self.mass.dtype)
         # 1 - p t - (1 - p) s, as a sum of what is not negative.
         apart = p * (1 - mean) + (1 - p) * (1 - mass[:, None] + mean)
         return (assume_negative(logits, step) + self.weight * apart.log()).mean()

@@ -58,7 +58,7 @@ def robust_weights(
 def robust_term(
     positive: Tensor, negative: Tensor, k: Tensor, *, q_positive: float, q_negative: float
 ) -> Tensor:
-    """k (1 - p^q2) / q2 + (1 - k) (1 - (1 - p)^q3) / q3, per cell, of GR.
+    """Computes k (1 - p^q2) / q2 + (1 - k) (1 - (1 - p)^q3) / q3, per cell, of GR.
 
     Args:
         positive: -log p.
@@ -100,7 +100,7 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
         expected_positives: Positives per image; none means what the dataset declares.
     """
 
-    source: ClassVar[str] = "Tran et al. 2025, AEVLP; settings from its code"
+    source: ClassVar[str] = "AEVLP, ICCV 2025 (arXiv 2508.20381); settings from its code"
     privileged: ClassVar[bool] = True
     side_tables: ClassVar[tuple[str, ...]] = ("scores",)
     uses_epoch: ClassVar[bool | None] = True

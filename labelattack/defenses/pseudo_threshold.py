@@ -50,9 +50,7 @@ class PseudoThreshold(PartialLabelLoss):
         threshold: Whether the threshold is fixed, or a quantile of each class.
     """
 
-    source: ClassVar[str] = (
-        "Liu et al. 2024, Revisiting Pseudo-Label for SPML, pseudo-labels only; its code"
-    )
+    source: ClassVar[str] = "MIME (Liu et al.), its pseudo-labels only, from its code"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True
     pseudo: Tensor

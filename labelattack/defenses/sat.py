@@ -21,7 +21,7 @@ class SelfAdaptiveTraining(PartialLabelLoss):
     gradient goes through it.
 
     Mean over batch and labels. State: 4 bytes per image and label. The multi-label form, m and
-    the start are those of Kang et al. 2024 (IDMN), whose code lets a gradient through the target;
+    the start are those of IDMN's code (of 50 epochs), which lets a gradient through the target;
     Huang et al. do not, nor does this. ``hidden`` is our extension: only targets of U move.
 
     Args:
@@ -30,7 +30,7 @@ class SelfAdaptiveTraining(PartialLabelLoss):
         scope: Whether ``all`` targets move, or those of ``hidden`` entries only.
     """
 
-    source: ClassVar[str] = "Huang et al. 2020; multi-label form of Kang et al. 2024"
+    source: ClassVar[str] = "Huang et al. 2020; multi-label form of IDMN (2024)"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = True
     targets: Tensor

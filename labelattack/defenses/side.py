@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ def scores_for(name: str, path: str | None, task: Task) -> NDArray[np.float32]:
     needs = "scores of another model for each image and label"
     if path is not None:
         return _read(_scores, path, *_names(name, "scores", task, "ids", "classes"))
-    return _declared(name, "scores", needs, "csv, parquet or npz", task, task.labels.shape)
+    _check(name, "scores", needs, "csv, parquet or npz", task.side.scores, task.labels.shape)
+    return cast("NDArray[np.float32]", task.side.scores)
 
 
 def priors_for(name: str, path: str | None, task: Task) -> NDArray[np.float64]:
@@ -49,7 +50,8 @@ def priors_for(name: str, path: str | None, task: Task) -> NDArray[np.float64]:
     if path is not None:
         return _read(_priors, path, *_names(name, "priors", task, "classes"))
     needs = "the share of images that have each label"
-    return _declared(name, "priors", needs, "csv", task, task.labels.shape[1:])
+    _check(name, "priors", needs, "csv", task.side.priors, task.labels.shape[1:])
+    return cast("NDArray[np.float64]", task.side.priors)
 
 
 def groups_for(name: str, path: str | None, task: Task) -> tuple[str, ...]:
@@ -60,7 +62,9 @@ def groups_for(name: str, path: str | None, task: Task) -> tuple[str, ...]:
     """
     if path is not None:
         return _read(_groups, path, *_names(name, "groups", task, "ids"))
-    return _declared(name, "groups", "the group of each image", "csv", task, task.labels.shape[:1])
+    needs = "the group of each image"
+    _check(name, "groups", needs, "csv", task.side.groups, task.labels.shape[:1])
+    return cast("tuple[str, ...]", task.side.groups)
 
 
 def parents_for(name: str, path: str | None, task: Task) -> NDArray[np.int64]:
@@ -72,7 +76,8 @@ def parents_for(name: str, path: str | None, task: Task) -> NDArray[np.int64]:
     if path is not None:
         return _read(_parents, path, *_names(name, "parents", task, "classes"))
     needs = "the label that each label implies"
-    return _declared(name, "parents", needs, "csv", task, task.labels.shape[1:])
+    _check(name, "parents", needs, "csv", task.side.parents, task.labels.shape[1:])
+    return cast("NDArray[np.int64]", task.side.parents)
 
 
 def _names(name: str, kind: str, task: Task, *which: str) -> list[tuple[str, ...]]:
@@ -90,20 +95,17 @@ def _names(name: str, kind: str, task: Task, *which: str) -> list[tuple[str, ...
     return found
 
 
-def _declared(
-    name: str, kind: str, needs: str, files: str, task: Task, shape: tuple[int, ...]
-) -> Any:
-    """Table of the task."""
-    table = getattr(task.side, kind)
+def _check(
+    name: str, kind: str, needs: str, files: str, table: Any, shape: tuple[int, ...]
+) -> None:
+    """Raises DefenseError unless the task has a table, of this shape."""
     if table is None:
         raise DefenseError(
             f"defense '{name}' needs {needs}, got none; give them as {name}:{kind}=FILE ({files}) "
             "or declare them on the dataset"
         )
-    got = (len(table),) if isinstance(table, tuple) else table.shape
-    if got != shape:
+    if (got := np.shape(table)) != shape:
         raise DefenseError(f"{kind} for defense '{name}' must have shape {shape}, got {got}")
-    return table
 
 
 def _read(read: Callable[..., T], path: str, *names: tuple[str, ...]) -> T:
