@@ -351,7 +351,7 @@ def test_csl_with_fewer_unknown_entries_than_it_ignores():
     loss = bound_alone("csl:likeliest=7", labels, priors=np.full(LABELS, 0.1))
     z = logits()
     loss(z, step_of(labels, range(IMAGES), 1)).backward()
-    known = torch.from_numpy(labels.observed)
+    known = torch.tensor(labels.observed)
     assert torch.equal(z.grad != 0, known)
 
 
@@ -370,7 +370,7 @@ def test_csl_first_phase_is_known_only_unless_there_is_no_negative():
         for epoch in (1, 2):
             z = logits()
             loss(z, step_of(labels, range(IMAGES), epoch)).backward()
-            known = torch.from_numpy(labels.observed)
+            known = torch.tensor(labels.observed)
             assert torch.equal(z.grad != 0, known | torch.full_like(known, assumed))
             loss.end_epoch(predictions(epoch), step_of(labels, range(IMAGES), epoch))
         wanted = predictions(2).sigmoid().mean(0)
@@ -412,7 +412,7 @@ def test_gpr_presets_over_epochs(preset, epoch, epochs):
 
 def test_pseudo_positives_are_hidden_entries_above_the_threshold():
     labels = attacked("random")
-    hidden = torch.from_numpy(labels.hidden)
+    hidden = torch.tensor(labels.hidden)
     scores = np.random.default_rng(0).random((IMAGES, LABELS), dtype=np.float32)
     scores[:2] = np.float32(0.5)
     of = torch.from_numpy(scores)

@@ -55,9 +55,9 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
         likeliest: K, ignored entries per image of a batch.
         eta: Largest prior of a class whose unknown entries count.
         priors: A file ``class,prior``; none means those of the dataset, else an estimate.
-        warmup: Epochs of the first phase, which a shorter training does not leave. The source has no such number; 3 is the shortest warm-up
-            of entropy maximisation with pseudo-labels, and leaves most of ten epochs to the
-            second phase.
+        warmup: Epochs of the first phase, which a shorter training does not leave. The source has
+            no such number; 3 is the shortest warm-up of entropy maximisation with pseudo-labels,
+            and leaves most of ten epochs to the second phase.
     """
 
     source: ClassVar[str] = "Ben-Baruch et al. 2022; settings from its code"
@@ -101,7 +101,7 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
             no_negative = labels.known == labels.known_positives
             prior = torch.full(labels.shape[1:], _ASSUMED if no_negative else _IGNORED)
         else:
-            prior = torch.from_numpy(priors_for("csl", self.priors, task)).float()
+            prior = torch.tensor(priors_for("csl", self.priors, task), dtype=torch.float32)
         self.register_buffer("prior", prior)
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
