@@ -109,11 +109,8 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
         fixed, positives, unknown = logits.detach(), step.positives, step.hidden
         ignored = unknown & (self.prior > self.eta)
         if self.likeliest:
-            # 1 - p falls as the logit rises, and unlike it is not rounded to 0.
-            ranked = torch.where(unknown, fixed, -torch.inf).flatten()
-            first = ranked.argsort(descending=True, stable=True)[: self.likeliest * len(logits)]
-            top = torch.zeros_like(ranked, dtype=torch.bool).scatter(0, first, True)
-            ignored = ignored | (unknown & top.view_as(unknown) & (self.prior >= 0))
+            top = _likeliest(fixed, unknown, self.likeliest * len(logits))
+            ignored = ignored | (top & (self.prior >= 0))
         pos, neg, other = self.gammas.values()
         away = torch.where(positives, -fixed, fixed).sigmoid()
         weight = away ** torch.where(positives, pos, torch.where(unknown, other, neg))
@@ -123,3 +120,14 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
         """Estimates the priors at the end of the first phase."""
         if self.estimates and step.epoch == self.warmup:
             self.prior = logits.sigmoid().mean(dim=0).to(self.prior.dtype)
+
+
+def _likeliest(logits: Tensor, unknown: Tensor, number: int) -> Tensor:
+    """Marks the unknown entries with the highest logits; of equal ones, the first."""
+    # 1 - p falls as the logit rises, and unlike it is not rounded to 0.
+    ranked = torch.where(unknown, logits, -torch.inf).flatten()
+    number = min(number, len(ranked))
+    lowest = ranked.topk(number, sorted=False).values.amin()  # faster than a stable sort
+    above, equal = ranked > lowest, ranked == lowest
+    marked = above | (equal & (equal.cumsum(0) <= number - above.sum()))
+    return marked.view_as(unknown) & unknown
