@@ -46,7 +46,7 @@ def recorded(
 def _recorded(function: Function, inputs: Tensors, module: nn.Module) -> Function:
     try:
         before = copy.deepcopy(_python_state(module))
-        told = pickle.dumps(_python_state(module))
+        told = attributes_told(module)
     except Exception as error:  # a state that cannot be compared might change unnoticed
         raise NotRecordedError(f"its attributes cannot be compared: {error}") from error
     try:
@@ -68,7 +68,7 @@ def _recorded(function: Function, inputs: Tensors, module: nn.Module) -> Functio
 
 
 def _require_unchanged(module: nn.Module, told: bytes, before: list[dict[str, Any]]) -> None:
-    if pickle.dumps(_python_state(module)) == told:
+    if attributes_told(module) == told:
         return
     for part, held in zip(module.modules(), before, strict=True):
         vars(part).update(held)
@@ -80,11 +80,12 @@ def _copied(tensors: Tensors) -> list[Tensor]:
 
 
 def attributes_told(module: nn.Module) -> bytes:
-    """Python attributes of a module, for comparison; empty where they cannot be compared."""
-    try:
-        return pickle.dumps(_python_state(module))
-    except Exception:  # such a module is not recorded either
-        return b""
+    """Python attributes of a module, for comparison.
+
+    Raises:
+        Exception: If they cannot be compared.
+    """
+    return pickle.dumps(_python_state(module))
 
 
 def _python_state(module: nn.Module) -> list[dict[str, Any]]:
