@@ -30,6 +30,9 @@ class IgnoreUnobservedPositives(PartialLabelLoss):
     per_image_state: ClassVar[bool | None] = True
     true_negatives: Tensor
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def bind(self, task: Task) -> None:
         """Takes the true negatives from the labels before the attack.
 
