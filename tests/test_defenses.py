@@ -14,6 +14,8 @@ from labelattack.labels import PartialLabels
 from labelattack.testing import example_labels
 from labelattack.testing.check import example_partial_labels
 from labelattack.testing.defenses import example_task
+from labelattack.training.vectorized.vectorize import vectorize
+from labelattack.training.vectorized.vmapped_loss import VmappedLoss
 from tests.formulas import basic, stateful
 from tests.formulas import logits as logits_alone
 from tests.formulas.basic import K, pseudo_history
@@ -114,6 +116,24 @@ def test_large_float32_logits_give_what_float64_gives(name):
             assert all(torch.isfinite(each).all() for each in found)
             torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(found[1], found[3], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", logits_alone.VARIANTS)
+def test_runs_with_any_settings_share_one_recorded_call(name):
+    """The losses' defaults are covered where heads are trained in groups."""
+    of_runs = [attacks.create("random")(example_labels(), seed=seed) for seed in range(3)]
+    losses = [bound(name, labels) for labels in of_runs]
+    signs = np.stack([labels.positives.astype(np.int8) - labels.negatives for labels in of_runs])
+    together = vectorize(losses, range(3), torch.from_numpy(signs), calls=10_000)
+    assert isinstance(together, VmappedLoss)
+    for epoch in (1, 2, 2):
+        steps = [to_step(each, torch.arange(40), epoch=epoch, epochs=3) for each in of_runs]
+        parts = {k: torch.stack([getattr(s, k) for s in steps]) for k in ("positives", "negatives")}
+        step = Step(**parts, index=torch.arange(40).repeat(3, 1), epoch=epoch, epochs=3)
+        z = torch.randn(3, 40, 7, generator=torch.Generator().manual_seed(epoch))
+        alone = [loss(z[run], steps[run]) for run, loss in enumerate(losses)]
+        torch.testing.assert_close(together(z, step, {})[0], torch.stack(alone))
+    assert together.recording is not None and not together.fallbacks
 
 
 SUMS = [name for name in SPECS if defenses.create(name).reduction == "sum"]

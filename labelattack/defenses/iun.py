@@ -14,7 +14,7 @@ from labelattack.errors import DefenseError
 
 @register("iun")
 class IgnoreUnobservedPositives(PartialLabelLoss):
-    """Observed positives and all true negatives; unobserved positives are ignored.
+    """Observed positives and all true negatives; removed positives are ignored.
 
     P: -log p. True negatives, hidden or not: -log(1 - p). All else, which is the positives that the
     attack removed and labels that were never known: 0. Mean over batch and labels. An oracle: it is
