@@ -174,6 +174,14 @@ def test_splc_corrects_from_the_second_epoch_without_margin():
         assert value == pytest.approx(first + sum(negative[1:]))
 
 
+def test_asl_has_a_gradient_where_a_probability_is_the_clip():
+    labels = PartialLabels(np.zeros((1, 1), bool), np.zeros((1, 1), bool))
+    z = torch.zeros(1, 1, requires_grad=True)
+    loss = bound("asl:clip=0.5,gamma_neg=0.5,detach=false", labels)
+    loss(z, to_step(labels, torch.tensor([0]))).backward()
+    assert torch.isfinite(z.grad).all()
+
+
 def test_gr_schedules_over_three_epochs():
     x = 0.4
     p = sigmoid(x)

@@ -102,7 +102,7 @@ class LargeLoss(PartialLabelLoss):
         if epoch == 1:
             return 0
         share = self.delta if self.permanent else self.delta * (epoch - 1)
-        # Rounded first: the product 0.003 * 1000 must not become 4.
+        # Rounded first: 1000 * (0.003 * 3) is a little more than 9 and must not become 10.
         return math.ceil(round(entries * share, 6))
 
 
