@@ -47,7 +47,7 @@ def attacked(attack):
 
 def bound(spec, labels, *, side=True):
     loss = defenses.create(spec)
-    task = replace(example_task(spec, labels, seed=0), expected_positives=K)
+    task = replace(example_task(type(loss), labels, example_labels(), seed=0), expected_positives=K)
     loss.bind(task if side else replace(task, side=SideTables()))
     return loss
 
