@@ -10,7 +10,7 @@ import torch
 from labelattack import attacks, defenses
 from labelattack.defenses.base import Step, Task, to_step
 from labelattack.errors import DefenseError, ParameterError
-from labelattack.labels import PartialLabels
+from labelattack.labels import PartialLabels, encode
 from labelattack.testing import example_labels
 from labelattack.testing.check import example_partial_labels
 from labelattack.testing.defenses import example_task
@@ -124,8 +124,8 @@ def test_runs_with_any_settings_share_one_recorded_call(name):
     """The losses' defaults are covered where heads are trained in groups."""
     of_runs = [attacks.create("random")(example_labels(), seed=seed) for seed in range(3)]
     losses = [bound(name, labels) for labels in of_runs]
-    signs = np.stack([labels.positives.astype(np.int8) - labels.negatives for labels in of_runs])
-    together = vectorize(losses, range(3), torch.from_numpy(signs), calls=10_000)
+    signs = torch.from_numpy(np.stack([encode(labels, "signed") for labels in of_runs]))
+    together = vectorize(losses, range(3), signs, lambda run: signs[run], calls=10_000)
     assert isinstance(together, VmappedLoss)
     for epoch in (1, 2, 2):
         steps = [to_step(each, torch.arange(40), epoch=epoch, epochs=3) for each in of_runs]

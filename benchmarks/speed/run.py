@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = "grid", "average_precision", "attacks", "dscore", "features", "finetune"
+PARTS = "grid", "losses", "average_precision", "attacks", "dscore", "features", "finetune"
 ALL = (*PARTS, "growth")
 OUT = HERE.parent / "results" / "speed"
 

@@ -18,58 +18,16 @@ from labelattack.defenses.base import (
     count_penalty,
     expected_count,
 )
+from labelattack.defenses.gr import GeneralisedRobustLoss, robust_term
 from labelattack.defenses.side import TablePath, scores_for
 
-_OURS = ("threshold", "lambda_1", "lambda_2", "regulariser")
-_ROBUST = ("slope", "offset", "q_positive", "q_negative")
-_PRESETS: dict[str, dict[str, float]] = {
-    name: dict(zip((*_OURS, *_ROBUST), values, strict=True))
-    for name, values in {
-        "voc": (0.5, 0.7, 0.4, 0.05, 2.0, -2.0, 0.01, 1.0),
-        "coco": (0.5, 0.7, 0.5, 0.001, 10.0, -8.0, 0.01, 1.0),
-        "nus-wide": (0.6, 0.7, 0.5, 0.001, 10.0, -8.0, 0.01, 1.0),
-        "cub": (0.005, 0.8, 0.2, 0.01, 10.0, -8.0, 0.01, 1.5),
-    }.items()
+_PRESETS = {
+    "voc": {"threshold": 0.5, "lambda_1": 0.7, "lambda_2": 0.4, "regulariser": 0.05},
+    "coco": {"threshold": 0.5, "lambda_1": 0.7, "lambda_2": 0.5, "regulariser": 0.001},
+    "nus-wide": {"threshold": 0.6, "lambda_1": 0.7, "lambda_2": 0.5, "regulariser": 0.001},
+    "cub": {"threshold": 0.005, "lambda_1": 0.8, "lambda_2": 0.2, "regulariser": 0.01},
 }
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def robust_weights(
-    p: Tensor, epoch: int, epochs: int, *, slope: float, offset: float
-) -> tuple[Tensor, Tensor]:
-    """Chance k that an unknown entry is positive, and its weight v, of GR at an epoch.
-
-    k = sigmoid(w p + b), with w from 0 to ``slope`` and b from -2 to ``offset`` as (t - 1) / E;
-    v = exp(-(p - mu)^2 / 2 sigma^2), with mu from 0.5 to 0.8 and sigma from 2 to 0.5 as t / E.
-
-    Args:
-        p: Predictions, without gradient.
-        epoch: t, from 1.
-        epochs: E.
-        slope: End of w.
-        offset: End of b.
-    """
-    before, after = (epoch - 1) / epochs, epoch / epochs
-    k = (slope * before * p + (-2 + (offset + 2) * before)).sigmoid()
-    mu, sigma = 0.5 + 0.3 * after, 2 - 1.5 * after
-    return k, (-((p - mu) ** 2) / (2 * sigma**2)).exp()
-
-
-def robust_term(
-    positive: Tensor, negative: Tensor, k: Tensor, *, q_positive: float, q_negative: float
-) -> Tensor:
-    """Computes k (1 - p^q2) / q2 + (1 - k) (1 - (1 - p)^q3) / q3, per cell, of GR.
-
-    Args:
-        positive: -log p.
-        negative: -log(1 - p).
-        k: Weight of the first part, without gradient.
-        q_positive: q2.
-        q_negative: q3.
-    """
-    as_positive = (1 - (-q_positive * positive).exp()) / q_positive
-    as_negative = (1 - (-q_negative * negative).exp()) / q_negative
-    return torch.lerp(as_negative, as_positive, k)
 
 
 @register("gpr")
@@ -79,8 +37,8 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
     P: -log p. U with a score of at least the threshold:
     (1 - clip(v, 1 - lambda_1, 1 - lambda_2)) [-rho log p - (1 - rho) log(1 - p)]. Other U:
     v [k (1 - p^q2) / q2 + (1 - k) (1 - (1 - p)^q3) / q3]. v and k are those of GR, without
-    gradient: k = sigmoid(w p + b), v = exp(-(p - mu)^2 / 2 sigma^2), schedules in
-    ``robust_weights``. Mean over batch and labels, plus r ((batch mean of the number of predicted
+    gradient: k = sigmoid(w p + b), v = exp(-(p - mu)^2 / 2 sigma^2), with its schedules.
+    Mean over batch and labels, plus r ((batch mean of the number of predicted
     positives - expected) / labels)^2.
 
     The pseudo-negative branch of the released code is left out: no label reaches it there. The
@@ -121,13 +79,17 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
         expected_positives: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        given = threshold, lambda_1, lambda_2, regulariser
-        chosen = chosen_settings(_PRESETS, preset, **dict(zip(_OURS, given, strict=True)))
+        chosen = chosen_settings(
+            _PRESETS,
+            preset,
+            threshold=threshold,
+            lambda_1=lambda_1,
+            lambda_2=lambda_2,
+            regulariser=regulariser,
+        )
         self.threshold, self.regulariser = chosen["threshold"], chosen["regulariser"]
         self.bounds = 1 - chosen["lambda_1"], 1 - chosen["lambda_2"]
-        self.slope, self.offset, self.q_positive, self.q_negative = (
-            _PRESETS[preset][name] for name in _ROBUST
-        )
+        self.robust = GeneralisedRobustLoss(preset=preset)
         self.scores = scores
         self.rho = rho
         self.expected_positives = expected_positives
@@ -141,16 +103,8 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels, plus the penalty on the count."""
         p, negative, pseudo = logits.sigmoid(), softplus(logits), self.pseudo[step.index]
-        k, v = robust_weights(
-            p.detach(), step.epoch, step.epochs, slope=self.slope, offset=self.offset
-        )
-        robust = robust_term(
-            negative - logits,
-            negative,
-            k,
-            q_positive=self.q_positive,
-            q_negative=self.q_negative,
-        )
+        k, v = self.robust.weights(p.detach(), step)
+        robust = robust_term(logits, p, negative, k, self.robust.q2, self.robust.q3)
         weight = torch.where(pseudo, 1 - v.clamp(*self.bounds), 1.0)
         entropy = weight * (negative - (step.positives + self.rho * pseudo) * logits)
         terms = torch.where(step.hidden & ~pseudo, v * robust, entropy)

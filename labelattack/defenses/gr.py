@@ -28,20 +28,21 @@ def between(start: float, end: float, share: float) -> float:
 
 
 def robust_term(
-    logits: Tensor, minus_log_rest: Tensor, chance: Tensor, q2: float, q3: float
+    logits: Tensor, p: Tensor, minus_log_rest: Tensor, chance: Tensor, q2: float, q3: float
 ) -> Tensor:
     """Robust losses of both signs, mixed: k (1 - p^q2) / q2 + (1 - k) (1 - (1 - p)^q3) / q3.
 
     Args:
         logits: Of any shape.
+        p: Their sigmoid.
         minus_log_rest: -log(1 - p), which is their softplus.
         chance: That the label is positive, k.
         q2: Exponent of the loss of a positive.
         q3: Exponent of the loss of a negative.
     """
     positive = (1 - torch.exp(q2 * (logits - minus_log_rest))) / q2
-    negative = (1 - torch.exp(-q3 * minus_log_rest)) / q3
-    return negative + chance * (positive - negative)
+    negative = p if q3 == 1 else (1 - torch.exp(-q3 * minus_log_rest)) / q3
+    return torch.lerp(negative, positive, chance)
 
 
 @register("gr")
@@ -100,9 +101,9 @@ class GeneralisedRobustLoss(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
-        minus_log_rest = softplus(logits)
-        chance, confidence = self.weights(logits.detach().sigmoid(), step)
-        hidden = confidence * robust_term(logits, minus_log_rest, chance, self.q2, self.q3)
+        p, minus_log_rest = logits.sigmoid(), softplus(logits)
+        chance, confidence = self.weights(p.detach(), step)
+        hidden = confidence * robust_term(logits, p, minus_log_rest, chance, self.q2, self.q3)
         observed = minus_log_rest - step.positives * logits
         return torch.where(step.hidden, hidden, observed).mean()
 
