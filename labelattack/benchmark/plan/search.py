@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from math import lcm
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown
 from labelattack.registry.spec import Spec, as_value
+from labelattack.seeding import permutation
 from labelattack.training.recipe import SEARCHED, Recipe, SearchSpace, Setting
 
 Settings = tuple[tuple[str, Setting], ...]
@@ -93,7 +94,7 @@ class Search(SearchSpace):
                     f"trials must be at most {number}, the number of settings of defense '{name}', "
                     f"got {count}; give more values of lr, or of a parameter of its own"
                 )
-        return {name: _balanced(recipes, of, count) for name, of in own.items()}
+        return {name: _balanced(name, recipes, of, count) for name, of in own.items()}
 
 
 def _flat(search: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,16 +125,19 @@ def _parsed(texts: Sequence[Any]) -> dict[str, list[Any]]:
     return found
 
 
-def _balanced(recipes: Sequence[Recipe], own: Sequence[Settings], count: int) -> list[Recipe]:
-    """The first ``count`` pairs of a recipe and own settings, each used as often as any other.
+def _balanced(
+    name: str, recipes: Sequence[Recipe], own: Sequence[Settings], count: int
+) -> list[Recipe]:
+    """Trials of a defense: every recipe in turn, each with settings that change from turn to turn.
 
-    Pairs run diagonally through the table of both, so that few trials still vary both; all trials
-    together are the whole table.
+    Which settings a recipe begins with is drawn at random, each as often as any other. A turn that
+    is not whole takes recipes at equal distances.
     """
-    whole = lcm(len(recipes), len(own))
-    pairs = (
-        (recipes[n % len(recipes)], own[(n + n // whole) % len(own)])
-        for n in range(len(recipes) * len(own))
-    )
-    found = [recipe.model_copy(update={"loss": tuple(sorted(of))}) for recipe, of in pairs]
-    return found[:count]
+    first = permutation(len(recipes), 0, "trials", name) % len(own)
+    found = []
+    for turn in range(ceil(count / len(recipes))):
+        size = min(len(recipes), count - turn * len(recipes))
+        for place in (number * len(recipes) // size for number in range(size)):
+            settings = own[(int(first[place]) + turn) % len(own)]
+            found.append(recipes[place].model_copy(update={"loss": tuple(sorted(settings))}))
+    return found
