@@ -215,7 +215,7 @@ def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ParameterError(f"{where}{key} {broken_rule(first)}") from None
+        raise ParameterError(f"{where}{f'{key} ' if key else ''}{broken_rule(first)}") from None
 
 
 def resolved(given: Experiment) -> Experiment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
 from labelattack.benchmark.boards.ranking import ALONE, LEVEL
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.text import title
+from labelattack.benchmark.boards.text import row_name, title
 from labelattack.benchmark.report.columns import (
     CURVE_COLUMNS,
     headings,
@@ -62,7 +63,7 @@ def _flat(value: object) -> object:
 
 def remarks(board: Board) -> list[str]:
     """Remarks on a board beside its numbers."""
-    found = _gaps(board)
+    found = [*_gaps(board), *_trials(board)]
     ranked = {row.attack for row in board.rows if row.rank}
     if ranked:
         found.append(
@@ -113,6 +114,20 @@ def _gaps(board: Board) -> list[str]:
     shares = {name: [getattr(row, name) for row in board.rows] for name in _GAPS}
     known = {name: [s for s in of if s is not None] for name, of in shares.items()}
     return [_GAPS[name].format(100 * of[0]) for name, of in known.items() if of]
+
+
+def _trials(board: Board) -> list[str]:
+    """Remark on how many recipes were searched, where it is more than one."""
+    counts = {row.recipes for row in board.rows}
+    if counts == {1}:
+        return []
+    if len(counts) == 1:
+        return [f"{counts.pop()} trials of each defense, the same number for all"]
+    by_count = defaultdict(set)
+    for row in board.rows:
+        by_count[row.recipes].add(row_name(row))
+    told = (f"{count} of {', '.join(sorted(names))}" for count, names in sorted(by_count.items()))
+    return [f"unequal numbers of trials: {'; '.join(told)}"]
 
 
 def to_markdown(found: list[Board]) -> str:
