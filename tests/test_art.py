@@ -403,7 +403,25 @@ def test_fit_is_the_step_that_torch_makes(data):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", defenses.registry.names())
+TOLD_MORE = {"gpr", "iun", "vlpl"}  # scores, or labels from before the attack
+
+
+@pytest.mark.parametrize("name", sorted(TOLD_MORE))
+def test_losses_that_need_more_than_labels_say_so(name, data):
+    with pytest.raises(DefenseError, match=f"defense '{name}' needs"):
+        estimator(loss=f"{name}:expected_positives=2" if name == "gpr" else name).fit(*data)
+
+
+def test_epochs_of_a_loss_end(data):
+    x, y = data
+    loss = defenses.create("em-apl:warmup=1,theta=1")
+    _, poisoned = LabelRemoval("targeted:rate=0.3").poison(x, y)
+    estimator(loss=loss).fit(x, poisoned, nb_epochs=3)
+    hidden = torch.from_numpy(poisoned == -1)
+    assert ((loss.soft >= 0) == hidden).all()  # all are chosen by the end, and no other
+
+
+@pytest.mark.parametrize("name", sorted(set(defenses.registry.names()) - TOLD_MORE))
 def test_it_trains_with_every_defense(name, data):
     x, y = data
     declared = {

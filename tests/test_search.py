@@ -78,7 +78,7 @@ def test_seeds_and_attacks_try_the_same():
         ({"large-los.delta": [1]}, "unknown defense 'large-los'.*'large-loss'"),
         ({"large-loss.delt": [1]}, "unknown parameter of defense 'large-loss': 'delt'"),
         ({"large-loss.delta": [0.1, 2]}, "'delta' of defense 'large-loss' must be .* 1, got 2"),
-        ({"large-loss.delta": []}, "must have values for 'large-loss.delta', got none"),
+        ({"large-loss.delta": []}, "'large-loss.delta' must be a list of values, got"),
         ({"delta": [1]}, "must name DEFENSE.PARAMETER or one of lr, batch_size, weight_decay"),
         ({"lr": [1e-3]}, "search.lr and lrs must not both be given"),
         (["large-loss.delta"], "must look like defense.parameter=value,value, got"),

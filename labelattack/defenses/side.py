@@ -113,7 +113,9 @@ def _read(read: Callable[..., T], path: str, *names: tuple[str, ...]) -> T:
     try:
         digest = content_digest(Path(path))
     except OSError as error:
-        raise LabelError(f"side table '{path}' cannot be read: {error}") from error
+        raise LabelError(
+            f"side table '{path}' cannot be read: {error.strerror or error}"
+        ) from error
     return read(path, digest, *names)
 
 

@@ -7,7 +7,7 @@ from itertools import product
 from math import ceil
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown
@@ -37,34 +37,16 @@ class Search(SearchSpace):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, given: Any) -> Any:
-        """Moves hyper-parameters of training to fields of their own."""
-        search = given.get("search") if isinstance(given, Mapping) else None
-        if isinstance(search, Sequence) and not isinstance(search, str):
-            search = _parsed(search)
-        if not isinstance(search, Mapping):
+        """Checks what is searched, and moves hyper-parameters of training to fields of their own."""
+        if not isinstance(given, Mapping) or not given.get("search"):
             return given
         found = {key: value for key, value in given.items() if key != "search"}
-        own = _flat(search)
+        own = _flat(given["search"])
         for name in [name for name in own if name in SEARCHED]:
             if found.get(f"{name}s"):
                 raise ValueError(f"search.{name} and {name}s must not both be given")
             found[f"{name}s"] = own.pop(name)
-        return found | {"search": own}
-
-    @field_validator("search")
-    @classmethod
-    def _known(cls, search: dict[str, tuple[Setting, ...]]) -> dict[str, tuple[Setting, ...]]:
-        for key, values in search.items():
-            parameter = key.partition(".")[2]
-            if not parameter:
-                raise ValueError(
-                    f"must name DEFENSE.PARAMETER or one of {', '.join(SEARCHED)}, got '{key}'"
-                )
-            if not values:
-                raise ValueError(f"must have values for '{key}', got none")
-            if parameter in SEARCHED:
-                raise ValueError(f"'{key}' has the name of a hyper-parameter of training")
-        return {key: tuple(_checked(key, value) for value in of) for key, of in search.items()}
+        return found | {"search": {key: _checked(key, values) for key, values in own.items()}}
 
     def settings_of(self, defense: str) -> list[Settings]:
         """Every combination of the searched parameters of a defense, by its name."""
@@ -97,8 +79,12 @@ class Search(SearchSpace):
         return {name: _balanced(name, recipes, of, count) for name, of in own.items()}
 
 
-def _flat(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys with dots, also where TOML has read ``defense.parameter`` as a table in a table."""
+def _flat(search: Any) -> dict[str, Any]:
+    """Values by ``defense.parameter``, also where TOML has read that as a table in a table."""
+    if isinstance(search, Sequence) and not isinstance(search, str):
+        search = _parsed(search)
+    if not isinstance(search, Mapping):
+        raise ValueError(f"search must be a table of lists, got {shown(search)}")
     found: dict[str, Any] = {}
     for key, value in search.items():
         inner = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -106,10 +92,19 @@ def _flat(search: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _checked(key: str, value: Setting) -> Any:
-    """A value as the defense's parameter has it."""
+def _checked(key: str, values: Any) -> tuple[Any, ...]:
+    """Values of a parameter of a defense, as the parameter has them."""
     defense, _, parameter = key.partition(".")
-    return dict(defenses.resolve(Spec.of(defense, {parameter: value})).params)[parameter]
+    if not parameter:
+        raise ValueError(
+            f"search must name DEFENSE.PARAMETER or one of {', '.join(SEARCHED)}, got '{key}'"
+        )
+    if parameter in SEARCHED:
+        raise ValueError(f"search of '{key}' has the name of a hyper-parameter of training")
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise ValueError(f"search of '{key}' must be a list of values, got {shown(values)}")
+    specs = (Spec.of(defense, {parameter: value}) for value in values)
+    return tuple(dict(defenses.resolve(spec).params)[parameter] for spec in specs)
 
 
 def _parsed(texts: Sequence[Any]) -> dict[str, list[Any]]:
@@ -118,9 +113,11 @@ def _parsed(texts: Sequence[Any]) -> dict[str, list[Any]]:
     for text in texts:
         key, sign, values = str(text).partition("=")
         if not sign or not key or not values:
-            raise ValueError(f"must look like defense.parameter=value,value, got {shown(text)}")
+            raise ValueError(
+                f"search must look like defense.parameter=value,value, got {shown(text)}"
+            )
         if key in found:
-            raise ValueError(f"must give each parameter once, got '{key}' twice")
+            raise ValueError(f"search must give each parameter once, got '{key}' twice")
         found[key] = [as_value(value) for value in values.split(",")]
     return found
 
