@@ -1,0 +1,152 @@
+"""Mean and worst case of every loss over the attacks of a catalogue's board.
+
+    python benchmarks/which_loss.py benchmarks/results/catalogue/voc2007.csv
+
+Reads a board as `labelattack show STORE --format csv` writes it, and writes beside it NAME.md with
+the tables of docs/which-loss.md and NAME.png, the same as a picture. Mean and worst case are taken
+of each seed; ranks are those that paired tests leave open, Holm-corrected over all pairs.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from labelattack import attacks, defenses
+from labelattack.benchmark.boards.ranking import Run, rank
+from labelattack.benchmark.boards.text import rank_text
+from labelattack.metrics.statistics import estimate, rank_agreement
+from labelattack.metrics.text import with_interval
+
+
+def read(path):
+    """Test mAP by attack, defense and seed; which defenses are oracles, or are told more."""
+    maps, notes = {}, {}
+    for row in csv.DictReader(path.open(encoding="utf-8", newline="")):
+        seeds = dict(part.split("=") for part in row["maps"].split("; "))
+        attack = attacks.registry.short(row["attack"], keep=("rate",))
+        defense = defenses.registry.short(row["defense"])
+        maps.setdefault(attack, {})[defense] = {int(s): float(v) for s, v in seeds.items()}
+        notes.setdefault(defense, row["notes"])
+    return maps, notes
+
+
+def over_attacks(maps, names, summed):
+    """For each defense and seed, a summary of its mAPs under the attacks."""
+    found = {}
+    for name in names:
+        seeds = sorted(set.intersection(*(set(of[name]) for of in maps.values())))
+        found[name] = {s: summed([of[name][s] for of in maps.values()]) for s in seeds}
+    return found
+
+
+def ranks(by_name):
+    names = list(by_name)
+    rows = [(name, {s: Run(v, None) for s, v in by_name[name].items()}) for name in names]
+    found = rank("", rows)
+    assert not found.reason, found.reason
+    return dict(zip(names, found.ranks, strict=True))
+
+
+def text(values):
+    of = estimate(list(values.values()))
+    return with_interval(of.mean, of.half_width)
+
+
+def mean(values):
+    return sum(values.values()) / len(values)
+
+
+def table(headings, rows):
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def draw(path, names, columns, values):
+    """Differences from the best of each column."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    behind = values - values.max(axis=0)
+    figure, axis = plt.subplots(figsize=(1.1 * len(columns) + 3, 0.3 * len(names) + 1.6))
+    axis.imshow(np.maximum(behind, -15), cmap="RdYlGn", aspect="auto", vmin=-15, vmax=0)
+    for (row, column), value in np.ndenumerate(values):
+        axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8)
+    axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="left")
+    axis.xaxis.tick_top()
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.set_xlabel("mAP; colour: points behind the best of the column, red from 15", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main(path):
+    maps, notes = read(path)
+    clean = maps.pop("none")
+    hit = [name for name in next(iter(maps.values())) if all(name in of for of in maps.values())]
+    oracles = [name for name in hit if "oracle" in notes[name]]
+    names = [name for name in hit if name not in oracles]
+    of_mean = over_attacks(maps, hit, lambda each: sum(each) / len(each))
+    of_worst = over_attacks(maps, hit, min)
+    mean_ranks = ranks({name: of_mean[name] for name in names})
+    worst_ranks = ranks({name: of_worst[name] for name in names})
+    names.sort(key=lambda name: -mean(of_mean[name]))
+    marked = {n: n + " *" * ("told positives per image" in notes[n]) for n in hit}
+    rows = []
+    for name in names + oracles:
+        single = min(maps, key=lambda attack: mean(maps[attack][name]))
+        rows.append(
+            [
+                f"`{name}`" + marked[name].removeprefix(name) + " (oracle)" * (name in oracles),
+                text(of_mean[name]),
+                "-" if name in oracles else rank_text(mean_ranks[name]),
+                text(of_worst[name]),
+                "-" if name in oracles else rank_text(worst_ranks[name]),
+                single,
+            ]
+        )
+    headings = ["loss", "mean mAP", "rank", "worst mAP", "rank", "worst under"]
+    parts = [table(headings, rows)]
+    by_attack = {a: {n: of[n] for n in names} for a, of in maps.items()}
+    attack_ranks = {attack: ranks(of) for attack, of in by_attack.items()}
+    rows = []
+    for attack, of in by_attack.items():
+        best = sorted(of, key=lambda name: -mean(of[name]))
+        first = [name for name in best if attack_ranks[attack][name][0] == 1]
+        rows.append(
+            [
+                attack, text(of[best[0]]), ", ".join(f"`{name}`" for name in first),
+                f"{mean(of[best[len(best) // 2]]):.1f}", f"`{best[-1]}` {mean(of[best[-1]]):.1f}",
+            ]
+        )  # fmt: skip
+    parts.append(
+        table(["attack", "best", "not told apart from the best", "median loss", "last"], rows)
+    )
+    columns = list(maps)
+    values = np.array([[mean(maps[attack][name]) for attack in columns] for name in names])
+    seeds = range(len(next(iter(of_mean.values()))))
+    taus = []
+    for a, one in enumerate(columns):
+        line = [one]
+        for b, other in enumerate(columns):
+            matrix = np.array([[maps[other][name][s] for name in names] for s in seeds])
+            agreement = rank_agreement(list(values[:, a]), matrix)
+            line.append("1" if a == b else f"{agreement.tau:+.2f}")
+        taus.append(line)
+    parts.append(table(["order under", *columns], taus))
+    rows = [[f"`{name}`", *(text(maps[attack][name]) for attack in columns)] for name in names]
+    parts.append(table(["loss", *columns], rows))
+    reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
+    parts.append(f"Without attack: {reference}.\n")
+    path.with_suffix(".md").write_text("\n".join(parts), encoding="utf-8")
+    shown = [attack.replace(":rate=", " ") for attack in columns]
+    draw(path.with_suffix(".png"), [marked[name] for name in names], shown, values)
+    print("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
