@@ -62,6 +62,19 @@ class PooledReadout:
         return {"features": pool(backbone(batch))}
 
 
+@dataclass(frozen=True)
+class MapReadout:
+    """The whole map of the last stage."""
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing but its name."""
+        return {"readout": "map"}
+
+    def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        """``map``, ``[batch, channels, height, width]``."""
+        return {"map": backbone(batch)}
+
+
 def features(
     split: Split,
     model: Spec,
