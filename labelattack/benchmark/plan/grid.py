@@ -64,7 +64,7 @@ class Grid(Search):
             UnknownNameError: If a component is unknown.
             ParameterError: If a parameter is.
         """
-        protocol = protocols.create(asked(self.protocol))
+        protocol = protocols.create(_asked(self.protocol))
         dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
         recipes = self.recipes(
             protocol.search_space(models.create(model)),
@@ -101,7 +101,7 @@ class Grid(Search):
         return list(found.values())
 
 
-def asked(protocol: str) -> Spec:
+def _asked(protocol: str) -> Spec:
     """Resolved spec of a protocol that may be asked for.
 
     Raises:

@@ -18,14 +18,13 @@ from labelattack.training.protocols.base import TrainingProtocol
 from labelattack.training.protocols.finetune import Finetune
 from labelattack.training.protocols.linear import Linear
 
-SOURCE = "Kim et al. 2023 (BoostLU)"
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @register("linear-boosted")
 @dataclass(frozen=True, kw_only=True)
 class LinearBoosted(Linear):
-    """``linear`` with activations scaled; chosen by a loss, not by hand.
+    """As linear, with scaled class activations; chosen by a loss alone.
 
     Trains an [ActivationHead][labelattack.models.activation_head.ActivationHead] on the maps of the
     frozen backbone, each run alone. Maps are height x width times as large as pooled features: for
@@ -36,7 +35,7 @@ class LinearBoosted(Linear):
         scale: Factor of positive class activations.
     """
 
-    source: ClassVar[str] = SOURCE
+    source: ClassVar[str] = "Kim et al. 2023 (BoostLU)"
     on_features: ClassVar[bool] = False
     readout: ClassVar[Readout] = MapReadout()
     board_name: ClassVar[str] = "linear"
@@ -65,13 +64,13 @@ class LinearBoosted(Linear):
 @register("finetune-boosted")
 @dataclass(frozen=True, kw_only=True)
 class FinetuneBoosted(Finetune):
-    """``finetune`` with activations scaled; chosen by a loss, not by hand.
+    """As finetune, with scaled class activations; chosen by a loss alone.
 
     Args:
         scale: Factor of positive class activations.
     """
 
-    source: ClassVar[str] = SOURCE
+    source: ClassVar[str] = "Kim et al. 2023 (BoostLU)"
     board_name: ClassVar[str] = "finetune"
 
     scale: Scale = 5.0
