@@ -66,8 +66,8 @@ def protocol(request):
     return protocols.create(request.param)
 
 
-def test_both_are_found_with_what_they_are():
-    assert NAMES == ["finetune", "linear"]
+def test_all_are_found_with_what_they_are():
+    assert NAMES == ["finetune", "finetune-boosted", "linear", "linear-boosted"]
     assert all(d.summary and d.source for d in protocols.registry.declarations())
 
 
@@ -108,7 +108,7 @@ def test_the_whole_network_gives_what_was_trained_gives(protocol, splits):
 
 
 def test_weights_of_no_protocol_are_an_error():
-    with pytest.raises(StoreError, match=r"\(finetune, linear\), got tensors conv.weight$"):
+    with pytest.raises(StoreError, match=r"linear, linear-boosted\), got tensors conv.weight$"):
         protocol_of_state({"conv.weight": torch.zeros(1)})
     with pytest.raises(StoreError, match="got tensors none"):
         protocol_of_state({})
@@ -139,7 +139,10 @@ def test_flags_decide_what_names_did(monkeypatch):
 
 
 def test_an_unknown_protocol_is_named_before_anything_is_read():
-    for name, hint in (("linar", "did you mean 'linear'"), ("x", "known: finetune, linear")):
+    for name, hint in (
+        ("linar", "did you mean 'linear'"),
+        ("x", "known: finetune, finetune-boosted, linear"),
+    ):
         with pytest.raises(UnknownNameError, match=f"unknown protocol '{name}'; {hint}"):
             grid(name, dataset="voc:root=/nowhere").cells("")
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from labelattack.benchmark.store.record import Record
+from labelattack.training.protocols import asked_protocol
 from labelattack.training.recipe import CHOSEN
 
 
@@ -22,5 +23,8 @@ def selected_runs(records: Iterable[Record]) -> list[Record]:
     """For each attack, defense, seed and setting, the recipe that validation chooses."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.cell.model_dump_json(exclude={"recipe": set(CHOSEN)})].append(record)
+        cell = record.cell
+        # A searched parameter of a loss may have it trained by another protocol.
+        same = cell.model_copy(update={"protocol": asked_protocol(cell.protocol)})
+        groups[same.model_dump_json(exclude={"recipe": set(CHOSEN)})].append(record)
     return [best for group in groups.values() if (best := best_on_validation(group)) is not None]

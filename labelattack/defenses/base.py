@@ -123,6 +123,9 @@ class PartialLabelLoss(nn.Module, ABC):
         reduction: Native reduction: ``mean`` over batch and labels, or ``sum``.
         as_mean: Whether a sum is divided by the number of entries, as a recipe may ask.
         lr_scale: Learning rate of the loss's own parameters, as a multiple of the network's.
+        activation_scale: Factor of positive class activations, which are the head's outputs at each
+            location of the backbone's last map, before they are averaged into logits. The training
+            protocol builds the network so; 1 leaves it as it is.
         uses_epoch: Whether ``loss`` reads the step's epoch; None where that is not declared and
             must be found out. Declared False, reading it is an error.
         per_image_state: Whether buffers or parameters have a row for each training image, read at
@@ -140,6 +143,7 @@ class PartialLabelLoss(nn.Module, ABC):
     reduction: ClassVar[Literal["mean", "sum"]] = "mean"
     as_mean: bool = False
     lr_scale: float = 1.0
+    activation_scale: float = 1.0
     uses_epoch: ClassVar[bool | None] = None
     per_image_state: ClassVar[bool | None] = None
     _bound: bool = False

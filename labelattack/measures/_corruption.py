@@ -128,8 +128,9 @@ _INPUTS: ProcessCache[Inputs] = ProcessCache(1)
 
 def corrupted_run(run: TrainedRun, settings: CorruptionSettings) -> Corrupted:
     """Outcome of a trained network under corruptions."""
-    trained = run.trained.to(run.compute.torch_device)
-    scores = predict(trained, corrupted_inputs(run, settings), alone=True)
+    target = run.compute.torch_device
+    network = run.trained.to(target) if run.training.on_features else run.network
+    scores = predict(network, corrupted_inputs(run, settings), alone=True)
     test = run.subset(settings.images, settings.seed)
     side = run.model.preprocessing.size or min(test.images[0].shape[:2])
     return corrupted(scores, test, side, settings)

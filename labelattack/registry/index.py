@@ -81,14 +81,18 @@ class SourceIndex:
         """
         cls = self.registered[name]
         summary = cls.docstring.value.partition("\n")[0] if cls.docstring else ""
-        source, parameters = self._source(cls), tuple(self._parameters(cls).values())
+        source, parameters = self._text(cls, "source"), tuple(self._parameters(cls).values())
         return Declaration(name, origin, summary, source, parameters)
 
-    def _source(self, cls: griffe.Class) -> str:
-        source = cls.members.get("source")
-        if isinstance(source, griffe.Attribute):
-            return unquoted(str(source.value))
-        return next(filter(None, map(self._source, self._bases(cls))), "")
+    def text_constant(self, name: str, attribute: str) -> str:
+        """Text that a registered class has as an attribute; empty if there is none of either."""
+        return self._text(self.registered[name], attribute) if name in self.registered else ""
+
+    def _text(self, cls: griffe.Class, attribute: str) -> str:
+        found = cls.members.get(attribute)
+        if isinstance(found, griffe.Attribute):
+            return unquoted(str(found.value))
+        return next(filter(None, (self._text(base, attribute) for base in self._bases(cls))), "")
 
     def _bases(self, cls: griffe.Class) -> list[griffe.Class]:
         names = (str(base).rpartition(".")[2].partition("[")[0] for base in cls.bases)

@@ -133,6 +133,15 @@ class Registry(Generic[T]):
                 return name
         raise PluginError(f"{self.kind} '{cls.__name__}' must be registered, but is not")
 
+    def text_constant(self, name: str, attribute: str) -> str:
+        """Text that a component's class has as an attribute; imports nothing.
+
+        Empty if it has none, or is of a plug-in that is not loaded.
+        """
+        if name in self._classes:
+            return str(getattr(self._classes[name], attribute, ""))
+        return self._builtin.text_constant(name, attribute)
+
     def resolve(self, spec: str | Spec) -> Spec:
         """Validates a spec and fills in all defaults: equal components have equal resolved specs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,19 @@ class PooledReadout:
     def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         """``features``, ``[batch, channels]``."""
         return {"features": pool(backbone(batch))}
+
+
+@dataclass(frozen=True)
+class MapReadout:
+    """The whole map of the last stage."""
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing but its name."""
+        return {"readout": "map"}
+
+    def __call__(self, backbone: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        """``map``, ``[batch, channels, height, width]``."""
+        return {"map": backbone(batch)}
 
 
 def features(
@@ -235,6 +249,7 @@ def _write(path: Path, key: str, images: int, parts: Iterable[dict[str, Features
             with _caching(path):
                 for name, values in part.items():
                     if name not in files:
+                        _require_room(path.parent, images * values[0].nbytes)
                         array = _array(_array_file(path, name), (images, *values.shape[1:]))
                         files[name] = opened.enter_context(array)
                     files[name].write(values.tobytes())
@@ -243,6 +258,18 @@ def _write(path: Path, key: str, images: int, parts: Iterable[dict[str, Features
             contents = _contents(key, {name: _array_file(path, name) for name in files})
             with written_whole(path) as unfinished:
                 unfinished.write_text(contents.model_dump_json(), encoding="utf-8")
+
+
+def _require_room(folder: Path, size: int) -> None:
+    """Refuses to begin what the disk cannot hold: maps of many images take hundreds of GB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = size / 1e9, shutil.disk_usage(folder).free / 1e9
+    _log.info("features of %.1f GB are written to '%s', %.1f GB free", needed, folder, free)
+    if needed > free:
+        raise StoreError(
+            f"'{folder}' must have room for features of {needed:.1f} GB, got {free:.1f}; set "
+            "LABELATTACK_CACHE to a folder on a larger disk"
+        )
 
 
 def _write_unchanged(

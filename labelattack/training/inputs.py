@@ -38,10 +38,22 @@ class Inputs(Protocol):
 
 
 class FeatureInputs:
-    """Pooled features, float32 ``[images, channels]``; on the CPU they are not copied."""
+    """Features, float32 ``[images, ...]``; on the CPU they are not copied.
 
-    def __init__(self, features: NDArray[np.float32], device: torch.device) -> None:
-        self.features = torch.from_numpy(features).to(device)
+    Args:
+        features: Pooled, or maps.
+        device: Where batches are wanted.
+        resident: Whether all of them are held there; else they stay where they are, such as in a
+            mapped file, and batches are copied.
+    """
+
+    def __init__(
+        self, features: NDArray[np.float32], device: torch.device, *, resident: bool = True
+    ) -> None:
+        self.device = device
+        self.features = torch.from_numpy(features)
+        if resident:
+            self.features = self.features.to(device)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -51,9 +63,9 @@ class FeatureInputs:
         del seed
         for rows in batches:
             if len(rows) and (np.diff(rows) == 1).all():
-                yield self.features[rows[0] : rows[0] + len(rows)]
+                yield self.features[rows[0] : rows[0] + len(rows)].to(self.device)
             else:
-                yield self.features[torch.from_numpy(rows)]
+                yield self.features[torch.from_numpy(rows)].to(self.device)
 
 
 class ImageInputs:

@@ -186,6 +186,7 @@ FORMULAS = {
     "iun": iun,
     "pu-mlc": pu_mlc(0.85, 2),
     "large-loss": large_loss("reject", "0.002"),
+    "boostlu": large_loss("reject", "0.005"),
 }
 
 VARIANTS = {
@@ -210,6 +211,8 @@ VARIANTS = {
     "pu-mlc:alpha=0.1,gamma=0": pu_mlc(0, 0.1),
     "large-loss:mode=correct": large_loss("correct", "0.002"),
     "large-loss:mode=correct-permanently": large_loss("correct-permanently", "0.001"),
+    "boostlu:mode=correct": large_loss("correct", "0.002"),
+    "boostlu:mode=correct-permanently": large_loss("correct-permanently", "0.001"),
     "large-loss:delta=0.2": large_loss("reject", "0.2"),
     "large-loss:delta=0.2,mode=correct": large_loss("correct", "0.2"),
     "large-loss:delta=0.2,mode=correct-permanently": large_loss("correct-permanently", "0.2"),

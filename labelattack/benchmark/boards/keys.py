@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from labelattack.benchmark.plan.cell import CODE
 from labelattack.benchmark.store.record import Record
 from labelattack.registry.spec import Spec
+from labelattack.training.protocols import asked_protocol
 
 
 class BoardKey(BaseModel):
@@ -20,7 +21,7 @@ class BoardKey(BaseModel):
         dataset: Resolved spec, or the name that it gives.
         fingerprint: Hash of the dataset's images and labels.
         model: Resolved spec.
-        protocol: What was trained.
+        protocol: Training protocol that was asked for.
         epochs: Passes over the training set.
         selection: Whose validation labels chose epoch and recipe.
         versions: Versions of dataset and model.
@@ -75,7 +76,7 @@ def board_key_of(record: Record) -> BoardKey:
         dataset=dataset_name(cell.dataset),
         fingerprint=cell.fingerprint,
         model=cell.model,
-        protocol=cell.protocol,
+        protocol=asked_protocol(cell.protocol),
         epochs=cell.recipe.epochs,
         selection=cell.selection,
         versions=f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",

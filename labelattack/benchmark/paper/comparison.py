@@ -19,6 +19,7 @@ from labelattack.metrics.statistics import estimate, rank_agreement
 from labelattack.metrics.text import with_interval
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
+from labelattack.training.protocols import asked_protocol
 
 
 class Entry(BaseModel):
@@ -114,7 +115,8 @@ def compare(
     settings: dict[tuple[str, str, str, int, str], list[Record]] = defaultdict(list)
     for record in selected_runs(records):
         cell = record.cell
-        key = cell.dataset, cell.model, cell.protocol, cell.recipe.epochs, cell.fingerprint
+        protocol = asked_protocol(cell.protocol)
+        key = cell.dataset, cell.model, protocol, cell.recipe.epochs, cell.fingerprint
         settings[key].append(record)
     found = []
     for (dataset, model, protocol, epochs, _), runs in settings.items():

@@ -61,10 +61,14 @@ class Cell(BaseModel):
     @cached_property
     def loss(self) -> Spec:
         """Resolved spec of the loss that is trained: the defense with what the recipe searches."""
-        given = Spec.parse(self.defense)
-        if not self.recipe.loss:
-            return given
-        return defenses.resolve(Spec.of(given.name, dict(given.params) | dict(self.recipe.loss)))
+        return loss_of(Spec.parse(self.defense), self.recipe)
+
+
+def loss_of(defense: Spec, recipe: Recipe) -> Spec:
+    """Resolved spec of a defense, with what a recipe searches of its parameters."""
+    if not recipe.loss:
+        return defense
+    return defenses.resolve(Spec.of(defense.name, dict(defense.params) | dict(recipe.loss)))
 
 
 def code_behind(protocol: str) -> str:

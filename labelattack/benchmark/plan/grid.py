@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from itertools import product
 
 from pydantic import PositiveInt
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
+from labelattack.benchmark.plan.cell import CODE, Cell, code_behind, loss_of
 from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
+from labelattack.errors import ParameterError
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
+from labelattack.training.isolation import attempt
+from labelattack.training.protocols import asked_protocol
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.recipe import Recipe, Reduction, Selection
 
@@ -60,42 +64,72 @@ class Grid(Search):
             UnknownNameError: If a component is unknown.
             ParameterError: If a parameter is.
         """
-        protocol, trained = protocols.create(self.protocol), protocols.resolve(self.protocol)
+        protocol = protocols.create(_asked(self.protocol))
         dataset, model = datasets.resolve(self.dataset), models.resolve(self.model)
         recipes = self.recipes(
             protocol.search_space(models.create(model)),
             epochs=self.epochs,
             micro_batch=self.micro_batch if protocol.uses_micro_batches else None,
         )
-        edits = code_behind(str(trained))
-        code = {CODE: edits} if edits else {}
         pairs = list(product(self.attacks, self.defenses))
         if self.reference:
             pairs.insert(0, ("none", REFERENCE))
         shared = {
             "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
             "model": models.version(model),
-            **code,
         }
         resolved = [_resolved(attack, defense) for attack, defense in pairs]
         trials = self.trials_of({defense.name for _, defense, _ in resolved}, recipes)
+        trained_by = cache(partial(_trained_by, self.protocol))
         found: dict[str, Cell] = {}
         for seed, (attacked, defended, versions) in product(self.seeds, resolved):
             for recipe in trials[defended.name]:
+                trained, code = trained_by(loss_of(defended, recipe))
                 cell = Cell(
                     dataset=str(dataset),
                     model=str(model),
-                    protocol=str(trained),
+                    protocol=trained,
                     attack=str(attacked),
                     defense=str(defended),
                     recipe=_reduced(recipe, defended, self.reduction),
                     seed=seed,
                     selection=self.selection,
                     fingerprint=fingerprint,
-                    versions=shared | versions,
+                    versions=shared | code | versions,
                 )
                 found.setdefault(cell.key, cell)
         return list(found.values())
+
+
+def _asked(protocol: str) -> Spec:
+    """Resolved spec of a protocol that may be asked for.
+
+    Raises:
+        UnknownNameError: If it is unknown.
+        ParameterError: If a parameter is, or only a loss may choose it.
+    """
+    spec = protocols.resolve(protocol)
+    if (other := asked_protocol(str(spec))) != str(spec):
+        raise ParameterError(
+            f"protocol must be one that suits every loss, got '{spec.name}', which a loss such as "
+            f"boostlu chooses for itself; give {other}"
+        )
+    return spec
+
+
+def _trained_by(protocol: str, loss: Spec) -> tuple[str, dict[str, str]]:
+    """Resolved spec of what trains a loss where a protocol is asked for, and its code's version.
+
+    Raises:
+        ParameterError: If the loss needs one that the other does not offer.
+    """
+    # One that cannot be made scales nothing; what is wrong with it is said where it is trained.
+    scale = getattr(attempt(defenses.create, loss), "activation_scale", 1.0)
+    given = protocols.resolve(protocol)
+    if scale != 1:
+        given = protocols.resolve(protocols.create(given).boosted(scale))
+    edits = code_behind(str(given))
+    return str(given), {CODE: edits} if edits else {}
 
 
 def _resolved(attack: str, defense: str) -> tuple[Spec, Spec, dict[str, str]]:

@@ -37,7 +37,7 @@ class Search(SearchSpace):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, given: Any) -> Any:
-        """Checks what is searched, and moves hyper-parameters of training to fields of their own."""
+        """Checks what is searched, and moves hyper-parameters of training to their fields."""
         if not isinstance(given, Mapping) or not given.get("search"):
             return given
         found = {key: value for key, value in given.items() if key != "search"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from labelattack.errors import StoreError
 from labelattack.registry.registry import Registry
+from labelattack.registry.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,15 @@ register = registry.register
 create = registry.create
 
 _SHOWN = 3
+
+
+def asked_protocol(spec: str) -> str:
+    """Protocol that was asked for where a run trains by one that its loss chose; else that itself.
+
+    Args:
+        spec: Resolved spec of what a run trains by. A plug-in's that is not loaded is unchanged.
+    """
+    return registry.text_constant(Spec.parse(spec).name, "board_name") or spec
 
 
 def protocol_of_state(state: Mapping[str, Tensor]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Splits
 from labelattack.defenses.base import PartialLabelLoss
+from labelattack.errors import ParameterError
 from labelattack.labels import PartialLabels
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.models.base import Model
@@ -21,6 +22,7 @@ from labelattack.training.compute import Compute
 from labelattack.training.inputs import Inputs
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit, Scores, fit
+from labelattack.training.protocols import registry
 from labelattack.training.recipe import Recipe, SearchSpace
 from labelattack.training.validation import ValidationLabels
 
@@ -78,6 +80,8 @@ class TrainingProtocol(ABC):
         on_features: Whether it trains a linear head on the pooled features of the frozen backbone,
             so that a measure may use cached features.
         data_parallel: Whether several processes that ``torchrun`` started may train one network.
+        board_name: Protocol on whose boards its runs stand, where a loss chooses this one in its
+            place; empty for its own.
     """
 
     version: ClassVar[int] = 1
@@ -86,6 +90,13 @@ class TrainingProtocol(ABC):
     reads_images: ClassVar[bool] = True
     on_features: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    board_name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Leaves out ``boosted`` of a base class, which trains something else."""
+        super().__init_subclass__(**kwargs)
+        if "boosted" not in vars(cls):
+            cls.boosted = TrainingProtocol.boosted  # type: ignore[method-assign]
 
     @abstractmethod
     def search_space(self, model: Model) -> SearchSpace:
@@ -117,6 +128,23 @@ class TrainingProtocol(ABC):
     @abstractmethod
     def owns(cls, state: Mapping[str, Tensor]) -> bool:
         """Whether a state dict has the entries of what this protocol trains."""
+
+    def boosted(self, scale: float) -> Spec:
+        """Protocol that trains the same with positive class activations multiplied by a factor.
+
+        A subclass does not inherit it.
+
+        Args:
+            scale: The factor, not 1.
+
+        Raises:
+            ParameterError: If the protocol does not offer it.
+        """
+        raise ParameterError(
+            f"protocol '{registry.name_of(type(self))}' must expose the map of the backbone for a "
+            f"loss that multiplies class activations (here by {scale}), but does not; use finetune "
+            "or linear"
+        )
 
     def group_key(self, recipe: Recipe) -> Hashable | None:
         """Key that runs on one dataset and model must share to train together; None: alone."""

@@ -51,6 +51,10 @@ class Finetune(TrainingProtocol):
         """The trained network itself."""
         return trained
 
+    def boosted(self, scale: float) -> Spec:
+        """``finetune-boosted``."""
+        return Spec.of("finetune-boosted", {"scale": scale})
+
     @classmethod
     def owns(cls, state: Mapping[str, Tensor]) -> bool:
         """Whether there is a head within a network."""

@@ -14,7 +14,7 @@ from labelattack.models.base import Model, Network
 from labelattack.models.weights import without_prefixes
 from labelattack.registry.spec import Spec
 from labelattack.training.compute import Compute
-from labelattack.training.feature_cache import features
+from labelattack.training.feature_cache import PooledReadout, Readout, features
 from labelattack.training.inputs import FeatureInputs, Inputs
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit
@@ -27,11 +27,16 @@ from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_o
 @register("linear")
 @dataclass(frozen=True, kw_only=True)
 class Linear(TrainingProtocol):
-    """Trains a linear head on the pooled features of the frozen backbone."""
+    """Trains a linear head on the pooled features of the frozen backbone.
+
+    Attributes:
+        readout: The one array that is kept of the backbone's output.
+    """
 
     source: ClassVar[str] = "Cole et al. 2021"
     reads_images: ClassVar[bool] = False
     on_features: ClassVar[bool] = True
+    readout: ClassVar[Readout] = PooledReadout()
 
     def search_space(self, model: Model) -> SearchSpace:
         """Three learning rates and one batch size, whatever the model."""
@@ -42,8 +47,9 @@ class Linear(TrainingProtocol):
         device = compute.torch_device
 
         def inputs(split: str) -> Inputs:
-            found = features(splits.parts[split], model, compute=compute)
-            return FeatureInputs(found["features"], device)
+            part = splits.parts[split]
+            (found,) = features(part, model, readout=self.readout, compute=compute).values()
+            return FeatureInputs(found, device, resident=self.on_features)
 
         return Prepared(inputs("train"), inputs("val"), inputs("test"))
 
@@ -54,6 +60,10 @@ class Linear(TrainingProtocol):
     def whole(self, model: Model, trained: nn.Module) -> nn.Module:
         """The head on the frozen backbone."""
         return Network(model.frozen(), _head(trained))
+
+    def boosted(self, scale: float) -> Spec:
+        """``linear-boosted``."""
+        return Spec.of("linear-boosted", {"scale": scale})
 
     @classmethod
     def owns(cls, state: Mapping[str, Tensor]) -> bool:
