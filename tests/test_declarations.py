@@ -20,6 +20,7 @@ from labelattack.defenses.base import (
     to_step,
 )
 from labelattack.errors import DefenseError
+from labelattack.labels import PartialLabels
 from labelattack.testing.defenses import example_task
 from labelattack.training import fallbacks, optimizer, vectorized
 from labelattack.training.vectorized import vmapped_loss
@@ -107,7 +108,7 @@ def test_declared_state_per_image_is_what_its_shapes_and_reading_show(spec):
     for images in (70, 50):
         loss = defenses.create(spec)
         labels = attacks.create("random")(CLEAN[:images], seed=0)
-        loss.bind(example_task(cls, labels, CLEAN[:images]))
+        loss.bind(example_task(cls, labels, PartialLabels.full(CLEAN[:images])))
         rows.append([tensor.shape[:1] == (images,) for tensor in loss.state_dict().values()])
     assert rows[0] == rows[1] and any(rows[0]) == cls.per_image_state
     runs = some_runs(lambda: defenses.create(spec))

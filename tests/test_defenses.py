@@ -52,7 +52,7 @@ ODD_BATCHES = {
 
 def bound(name, labels):
     loss = defenses.create(name)
-    task = example_task(type(loss), labels, example_labels(), seed=0)
+    task = example_task(type(loss), labels, PartialLabels.full(example_labels()), seed=0)
     loss.bind(replace(task, expected_positives=K))
     return loss
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Step, positive_term
-from labelattack.labels import encode
+from labelattack.labels import PartialLabels, encode
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.testing.defenses import example_task
 from labelattack.training.hardware import free_memory, last_level_cache
@@ -33,7 +33,12 @@ TRAIN, VAL = FeatureInputs(X, CPU), FeatureInputs(X[:20] + 0.1, CPU)
 def bound(loss, attack="targeted", seed=0):
     oracle = loss.oracle and not loss.sees_attack
     labels = attacks.create("none" if oracle else attack)(CLEAN, seed=seed)
-    loss.bind(replace(example_task(type(loss), labels, CLEAN, seed=seed), expected_positives=1.2))
+    loss.bind(
+        replace(
+            example_task(type(loss), labels, PartialLabels.full(CLEAN), seed=seed),
+            expected_positives=1.2,
+        )
+    )
     return loss, labels
 
 

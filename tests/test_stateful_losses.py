@@ -10,7 +10,7 @@ import torch
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import to_step
-from labelattack.labels import SideTables, encode
+from labelattack.labels import PartialLabels, SideTables, encode
 from labelattack.testing import example_labels
 from labelattack.testing.defenses import example_task
 from labelattack.training.vectorized import vmapped_loss
@@ -47,7 +47,10 @@ def attacked(attack):
 
 def bound(spec, labels, *, side=True):
     loss = defenses.create(spec)
-    task = replace(example_task(type(loss), labels, example_labels(), seed=0), expected_positives=K)
+    task = replace(
+        example_task(type(loss), labels, PartialLabels.full(example_labels()), seed=0),
+        expected_positives=K,
+    )
     loss.bind(task if side else replace(task, side=SideTables()))
     return loss
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Task, to_step
-from labelattack.labels import BoolArray, PartialLabels, SideTables
+from labelattack.labels import PartialLabels, SideTables
 from labelattack.registry.spec import Spec
 from labelattack.testing.check import EXPECTED_POSITIVES, Kind, example_labels, require
 
@@ -21,14 +21,14 @@ ATTACKS = (
 
 
 def example_task(
-    loss: type[PartialLabelLoss], labels: PartialLabels, clean: BoolArray, *, seed: int = 1
+    loss: type[PartialLabelLoss], labels: PartialLabels, known: PartialLabels, *, seed: int = 1
 ) -> Task:
     """A task with all that a loss declares to use; side tables are made up.
 
     Args:
         loss: Class of the loss.
         labels: Attacked labels.
-        clean: Labels before the attack.
+        known: Labels before the attack.
         seed: Seed of the loss.
     """
     images, classes = labels.shape
@@ -44,13 +44,13 @@ def example_task(
         seed=seed,
         expected_positives=EXPECTED_POSITIVES,
         side=side.only(loss.side_tables),
-        known=PartialLabels.full(clean) if loss.sees_attack else None,
+        known=known if loss.sees_attack else None,
     )
 
 
 def _bound(spec: str, labels: PartialLabels) -> PartialLabelLoss:
     loss = defenses.create(spec)
-    loss.bind(example_task(type(loss), labels, example_labels()))
+    loss.bind(example_task(type(loss), labels, PartialLabels.full(example_labels())))
     return loss
 
 
