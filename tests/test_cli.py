@@ -409,6 +409,27 @@ def test_the_papers_protocol_runs_on_official_layouts(miniatures, tmp_path):
     assert "nus-wide" in wide.stdout and "computed 3 of 3 cells" in wide.stderr
 
 
+def test_ranges_of_several_papers_stand_beside_measured_numbers(miniatures, tmp_path):
+    command = [
+        "reproduce", "single-positive", "--scale", "paper", "--dataset", "voc:year=2012", *FAST,
+        "--model", "tiny", "--protocol", "linear",
+    ]  # fmt: skip
+    env = {"LABELATTACK_DATA": str(miniatures)}
+    first = run(*command, cwd=tmp_path, **env)
+    text = " ".join(first.stdout.split())
+    assert "VOC 2012" in text and "measured on voc:year=2012 · tiny · linear · 1 epochs" in text
+    assert "clean validation labels" in text and "84.7 to 85.9 (4 papers)" in text
+    assert "CRISP, NeurIPS 2024, Table 1" in text and "computed 13 of 13 cells" in first.stderr
+    marked = run(*command, "--format", "markdown", cwd=tmp_path, **env)
+    assert "| crisp | 89.8 (1 paper) | clean | " in marked.stdout
+    (found,) = json.loads(run(*command, "--json", cwd=tmp_path, **env).stdout)
+    assert len(found["entries"]) == 13
+    for entry in found["entries"]:
+        values = [claim["value"] for claim in entry["reported"]]
+        assert (min(values), max(values)) == (entry["low"], entry["high"])
+        assert entry["measured"] is not None and all(c["source"] for c in entry["reported"])
+
+
 def test_paper_scale_without_data_says_what_to_place_before_computing(tmp_path):
     result = run(
         "reproduce",

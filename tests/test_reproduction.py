@@ -6,10 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelattack.benchmark.boards.leaderboard import boards
-from labelattack.benchmark.paper.comparison import compare, lines, to_markdown, verdict
-from labelattack.benchmark.plan.config import Reported, experiment, paper_folder, read_experiment
+from labelattack.benchmark.paper import ranges
+from labelattack.benchmark.paper.comparison import compare, lines, verdict
+from labelattack.benchmark.paper.measured import to_markdown
+from labelattack.benchmark.plan.config import (
+    Reported,
+    experiment,
+    paper_folder,
+    read_experiment,
+    resolved,
+)
 from labelattack.benchmark.report.plots import draw_curves
 from labelattack.benchmark.store.record import Removal
+from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, StoreError, UnknownNameError
 from labelattack.metrics.statistics import rank_agreement
 from tests.test_benchmark import diagnosis, fake
@@ -99,7 +108,7 @@ def test_comparison_by_hand():
     assert "holds in 1 of 2 columns" in verdict(comparison)
     table = lines(comparison)
     assert len(table) == 4 and table[0][3:6] == ["70.0", "70.5 ± 6.4", "+0.5"]
-    assert to_markdown([comparison]).count("\n| ") == 6
+    assert to_markdown([comparison.table()]).count("\n| ") == 6
 
 
 def test_less_robustness_is_better_and_absent_values_are_not_invented():
@@ -128,12 +137,163 @@ def test_less_robustness_is_better_and_absent_values_are_not_invented():
 @pytest.mark.parametrize("scale", [None, "small"])
 def test_specs_of_the_paper_are_whole(name, scale):
     found = experiment(read_experiment(paper_folder() / f"{name}.toml", scale))
-    assert found.seeds >= 5 and len(found.lrs) == 4 and found.batch_sizes == (8, 16)
+    seeds = 3 if name == "single-positive" else 5  # as in those papers
+    assert found.seeds == seeds and len(found.lrs) == 4 and found.batch_sizes == (8, 16)
+    ran = {}
     for grid in found.grids():
-        assert grid.cells("x")
+        cells = grid.cells("x")
+        ran[grid.dataset.partition(":")[0]] = {cell.defense for cell in cells}
     for table in found.reported:
-        assert not {table.dataset} - {spec.partition(":")[0] for spec in found.datasets} or scale
-        assert set(table.values) <= set(found.defenses) and set(table.attacks) <= set(found.attacks)
+        assert table.dataset in ran or scale
+        reported = {str(defenses.resolve(spec)) for spec in table.values}
+        assert reported <= ran.get(table.dataset, reported)
+        assert set(table.attacks) <= set(found.attacks)
+
+
+# --- numbers of several papers
+
+
+def sourced(source, values, **changes):
+    attacks = ("single-positive",)
+    table = {"dataset": "digits", "attacks": attacks, "source": source, "selection": "clean"}
+    return Reported(**table | {"values": values} | changes)
+
+
+FIELD = (
+    sourced("First", {"an": (70.0,), "wan": (60.0,), "bce": (90.0,)}),
+    sourced("Second", {"an": (72.0,), "role": (80.0,)}, selection="test"),
+    sourced("Third", {"an": (71.0,)}, selection="not stated"),
+    sourced("Elsewhere", {"an": (1.0,)}, dataset="voc"),
+)
+
+
+def field_runs(an=0.715, wan=0.55, **changes):
+    """Two seeds half a point on either side of each mean."""
+    means = (("none", "bce", 0.93), ("single-positive", "an", an), ("single-positive", "wan", wan))
+    return [
+        fake(mean + side, 0.5, seed=seed, attack=attack, defense=defense, **changes)
+        for attack, defense, mean in means
+        for seed, side in enumerate((-0.005, 0.005))
+    ]
+
+
+def test_range_over_papers_by_hand():
+    (found,) = ranges.compare("T", FIELD, field_runs(selection="clean"))
+    assert found.attack.startswith("single-positive") and found.measure == "map"
+    assert found.measured_on.endswith("epochs · clean validation labels")
+    bce, an, wan, role = found.entries  # the reference, then as the papers name them
+    assert [entry.defense.partition(":")[0] for entry in found.entries] == [
+        "bce", "an", "wan", "role",
+    ]  # fmt: skip
+    assert (an.low, an.high, an.difference) == (70.0, 72.0, 0)
+    assert an.measured == pytest.approx(71.5) and an.interval == pytest.approx(6.353, rel=1e-3)
+    assert [(c.value, c.source, c.selection) for c in an.reported] == [
+        (70.0, "First", "clean"), (72.0, "Second", "test"), (71.0, "Third", "not stated"),
+    ]  # fmt: skip
+    assert (wan.low, wan.high) == (60.0, 60.0) and wan.difference == pytest.approx(-5)
+    assert bce.measured == pytest.approx(93) and bce.difference == pytest.approx(3)  # no attack
+    assert (role.measured, role.interval, role.difference) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("mean", "difference"), [(0.70, 0), (0.72, 0), (0.6999, -0.01), (0.7201, 0.01), (0.4, -30)]
+)
+def test_difference_is_from_the_nearest_end_of_the_range(mean, difference):
+    (found,) = ranges.compare("T", FIELD, field_runs(an=mean))
+    an = next(entry for entry in found.entries if entry.defense.startswith("an"))
+    assert an.difference == pytest.approx(difference, abs=1e-9)
+
+
+def test_range_as_people_read_it():
+    (found,) = ranges.compare("Field", FIELD, field_runs())
+    title, about, columns, rigid, rows, remarks = found.table()
+    assert columns == (
+        "defense", "reported", "selected on", "measured", "difference", "sources",
+    )  # fmt: skip
+    assert (
+        rigid == len(columns) - 1
+        and title == "Field"
+        and about.startswith("single-positive, mAP, measured on digits")
+    )
+    by_defense = {row[0]: row[1:] for row in rows}
+    assert by_defense == {
+        "bce": ["90.0 (1 paper)", "clean", "93.0 ± 6.4", "+3.0", "90.0 [1]"],
+        "an": [
+            "70.0 to 72.0 (3 papers)", "clean, test, not stated", "71.5 ± 6.4", "0",
+            "70.0 [1], 72.0 [2], 71.0 [3]",
+        ],
+        "wan": ["60.0 (1 paper)", "clean", "55.0 ± 6.4", "-5.0", "60.0 [1]"],
+        "role": ["80.0 (1 paper)", "test", "-", "-", "80.0 [2]"],
+    }  # fmt: skip
+    assert remarks == ["1. First", "2. Second", "3. Third"]
+    text = to_markdown([found.table()])
+    assert text.startswith(f"**Field**: {about}\n\n| defense | reported |")
+    assert text.count("\n| ") == 6 and "\n\n1. First\n2. Second\n3. Third\n" in text
+
+
+def test_ranges_are_of_what_was_run_and_reported():
+    runs = field_runs()
+    assert ranges.compare("T", FIELD[3:], runs) == []
+    other = [sourced("First", {"an": (70.0,)}, attacks=("targeted",))]
+    assert ranges.compare("T", other, runs) == []
+    both = [*FIELD, sourced("Fourth", {"an": (3.0,)}, attacks=("none",), measure="map")]
+    assert [found.attack for found in ranges.compare("T", both, runs)] == [
+        "none",
+        runs[2].cell.attack,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"selection": None}, "reported.0 must have a source and a selection, or neither, got source alone"),
+        ({"source": ""}, "reported.0 must have a source and a selection, or neither, got selection alone"),
+        ({"selection": "validation"}, "reported.0.selection must be 'attacked', 'clean', 'last', 'test' or 'not stated', got 'validation'"),
+        ({"values": {"an": [1.0, 2.0]}}, "reported.0 must have 1 values for 'an', one an attack, got 2"),
+        ({"values": {"an": [float("nan")]}}, "reported.0.values.an.0 must be a finite number, got nan"),
+        ({"selecton": "last"}, "unknown key of 'spec.toml': reported.0: 'selecton'; did you mean 'selection'?"),
+        ({"source": "", "selection": None}, "reported must have a source for every table or for none, got none for 'digits'"),
+        ({"source": "B"}, "reported must have one number of a source for 'an' on 'digits', got two of 'B'"),
+    ],
+)  # fmt: skip
+def test_malformed_reported_tables_are_refused(changes, message):
+    table = {"dataset": "digits", "attacks": ["none"], "values": {"an": [1.0]}, "selection": "last"}
+    tables = [table | {"source": "A"} | changes, table | {"source": "B"}]
+    with pytest.raises((ParameterError, UnknownNameError)) as caught:
+        experiment({"reported": tables}, origin="spec.toml")
+    assert str(caught.value) == (message if "spec.toml" in message else f"'spec.toml': {message}")
+
+
+def test_defenses_may_name_their_dataset():
+    """As the authors' settings for each have its name."""
+    given = {
+        "datasets": ["voc:year=2012", "cub"],
+        "model": "tiny",
+        "lrs": [0.1],
+        "batch_sizes": [8],
+    }
+    given["defenses"] = ["an", "em:preset={dataset}"]
+    voc, cub = experiment(given).grids()
+    assert (voc.defenses, cub.defenses) == (("an", "em:preset=voc"), ("an", "em:preset=cub"))
+    an = str(defenses.resolve("an"))
+    assert resolved(experiment(given)).defenses == (an, "em:preset={dataset}")
+    one = resolved(experiment(given | {"datasets": ["cub"]}))
+    assert one.defenses == (an, str(defenses.resolve("em:preset=cub")))
+    (digits,) = experiment(given | {"datasets": ["digits"]}).grids()
+    with pytest.raises(ParameterError, match="'preset' of defense 'em' must be .*, got 'digits'"):
+        digits.cells("x")
+
+
+def test_single_positive_has_the_authors_settings_of_each_dataset():
+    found = experiment(read_experiment(paper_folder() / "single-positive.toml"))
+    assert found.selection == "clean"
+    assert {table.selection for table in found.reported} == {"clean", "not stated"}
+    for grid in found.grids():
+        name = grid.dataset.partition(":")[0]
+        presets = {
+            dict(defenses.resolve(spec).params).get("preset", name) for spec in grid.defenses
+        }
+        assert presets == {name} and grid.attacks == ("single-positive",)
 
 
 def test_table_three_derives_the_d_score():

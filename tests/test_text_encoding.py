@@ -120,7 +120,7 @@ def test_roots_are_paths_too(at_home, monkeypatch, name):
 
 def test_weights_are_paths_unless_a_word(at_home, monkeypatch):
     monkeypatch.chdir(at_home)
-    for model, word in (("resnet18", "imagenet"), ("efficientnet-lite0", "package")):
+    for model, word in (("resnet18", "imagenet-v1"), ("efficientnet-lite0", "package")):
         for given, wanted in (("~/w.pt", str(at_home / "w.pt")), ("w.pt", str(at_home / "w.pt")), (word, word), ("none", None)):  # fmt: skip
             resolved = models.registry.resolve(f"{model}:weights={given}")
             assert dict(resolved.params)["weights"] == wanted

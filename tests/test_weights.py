@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from labelattack import models
 from labelattack.benchmark.execution.context import rebuild
-from labelattack.errors import LabelAttackError, ModelError
+from labelattack.errors import LabelAttackError, ModelError, ParameterError
 from labelattack.models.base import load_weights, read_weights
 from tests.conftest import SMALL_DIGITS
 
@@ -149,3 +150,57 @@ def test_score_takes_a_prefix_and_names_what_does_not_fit():
     assert torch.equal(rebuild(SMALL_DIGITS, "tiny", "linear", head).weight, torch.ones(10, 64))
     with pytest.raises(LabelAttackError, match=r"'weight' must have shape \[10, 64\], got \[3\]"):
         rebuild(SMALL_DIGITS, "tiny", "linear", {**head, "module.weight": torch.ones(3)})
+
+
+# --- torchvision's published weights
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Lets torchvision publish local weights: all ones as version 1, all twos as version 2."""
+    import torchvision
+
+    def state(build, value):
+        class Weights:
+            @staticmethod
+            def get_state_dict(**how):
+                assert how == {"check_hash": True, "weights_only": True}
+                whole = build(weights=None).state_dict()
+                return {name: torch.full_like(entry, value) for name, entry in whole.items()}
+
+        return Weights
+
+    for depth, versions in ((18, (1,)), (50, (1, 2))):
+        build = getattr(torchvision.models, f"resnet{depth}")
+        found = {f"IMAGENET1K_V{version}": state(build, version) for version in versions}
+        monkeypatch.setattr(torchvision.models, f"ResNet{depth}_Weights", found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "named", "value"),
+    [
+        ("resnet50", "imagenet-v1", 1),
+        ("resnet50:weights=imagenet", "imagenet-v1", 1),
+        ("resnet50:weights=imagenet-v1", "imagenet-v1", 1),
+        ("resnet50:weights=imagenet-v2", "imagenet-v2", 2),
+        ("resnet18", "imagenet-v1", 1),
+    ],
+)
+def test_published_weights_are_named_by_version(published, spec, named, value):
+    assert dict(models.registry.resolve(spec).params)["weights"] == named
+    state = models.create(spec).backbone().state_dict()
+    assert state and all(bool((entry == value).all()) for entry in state.values())
+
+
+def test_the_word_without_a_version_is_the_first_from_python_too():
+    assert models.registry.get("resnet50")(weights="imagenet").weights == "imagenet-v1"
+
+
+def test_there_is_no_second_version_of_the_small_one():
+    """Refused as a spec, so before anything is loaded or trained."""
+    with pytest.raises(ParameterError) as caught:
+        models.registry.resolve("resnet18:weights=imagenet-v2")
+    assert str(caught.value) == (
+        "'weights' of model 'resnet18' must be imagenet-v1, none or a path, as torchvision has no "
+        "other, got 'imagenet-v2'"
+    )

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from labelattack.benchmark.plan.config import Experiment
     from labelattack.benchmark.store.record import Record
 
-PaperTable = Literal["table1", "table2", "table3", "figure2"]
+PaperTable = Literal["table1", "table2", "table3", "figure2", "single-positive"]
 Format = Literal["table", "json", "markdown"]
 
 
 @expanded
 def reproduce(
     table: Annotated[
-        PaperTable, typer.Argument(help="Of the paper.", **one_of("table", PaperTable))
+        PaperTable,
+        typer.Argument(
+            help="Of the paper; single-positive: of the field.", **one_of("table", PaperTable)
+        ),
     ],
     training: Training,
     execution: Execution,
@@ -32,7 +35,7 @@ def reproduce(
         str,
         typer.Option(
             help="small: a linear head on VOC 2007, minutes on two cores; paper: as the paper, on "
-            "COCO, VOC 2012 and NUS-WIDE, for GPUs."
+            "COCO, VOC 2012 and NUS-WIDE (single-positive: and CUB), for GPUs."
         ),
     ] = "small",
     weights: Annotated[bool, typer.Option(help="Keep what each run trained.")] = False,
@@ -44,7 +47,8 @@ def reproduce(
 
     Finished runs are stored; the same command again computes only what is missing, and the tables
     share what they have in common. What was run is said above each comparison: only --scale paper
-    is the paper's own protocol.
+    is the paper's own protocol. Where several papers report a number, as for single-positive, their
+    range stands beside the measured one.
     """
     from labelattack.benchmark.plan.config import paper_folder
 
@@ -63,29 +67,25 @@ def reproduce(
 
 
 def _print_comparisons(wanted: Experiment, records: list[Record], form: str) -> None:
-    from labelattack.benchmark.paper import comparison as paper
+    from labelattack.benchmark.paper import comparison, ranges
+    from labelattack.benchmark.paper.measured import to_markdown
 
-    found = paper.compare(wanted.title, wanted.reported, records)
+    many = bool(wanted.reported[0].source)
+    compare = ranges.compare if many else comparison.compare
+    found = compare(wanted.title, wanted.reported, records)
     if form == "json":
         print_json("[" + ",\n".join(c.model_dump_json(indent=1) for c in found) + "]")
     elif form == "markdown":
-        typer.echo(paper.to_markdown(found))
+        typer.echo(to_markdown([one.table() for one in found]))
     else:
-        for comparison in found:
-            print_table(
-                f"{comparison.title}: {comparison.measured_on}",
-                paper.COLUMNS,
-                paper.lines(comparison),
-                rigid=len(paper.COLUMNS),
-            )
-            typer.echo(paper.verdict(comparison))
-        typer.echo(
-            "measured: mean ± 95 % t-interval over seeds. order, tau: of the defenses by their "
-            "means; Kendall's tau, 95 %\ninterval from resampling seeds. 1 is the paper's order, "
-            "-1 its reverse."
-        )
+        for one in found:
+            shown = one.table()
+            title = f"{shown.title}: {shown.about}"
+            print_table(title, shown.columns, shown.rows, rigid=shown.rigid)
+            typer.echo("\n".join(shown.remarks))
+        typer.echo(ranges.LEGEND if many else comparison.LEGEND)
     if not found:
-        say("the paper reports nothing for these datasets")
+        say(f"the {'papers report' if many else 'paper reports'} nothing for these datasets")
 
 
 def _print_figure(records: list[Record], picture: Path, form: str) -> None:

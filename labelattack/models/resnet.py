@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import nn
 
 from labelattack.errors import ModelError
@@ -21,28 +21,48 @@ from labelattack.models.base import (
 )
 from labelattack.models.weights import damage, load_weights
 
+_PUBLISHED = {"imagenet-v1": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}
+
+
+def _in_full(weights: Any) -> Any:
+    return "imagenet-v1" if weights == "imagenet" else weights
+
+
+def _first_version(weights: str) -> str:
+    if weights == "imagenet-v2":
+        raise ValueError(
+            f"must be imagenet-v1, none or a path, as torchvision has no other, got '{weights}'"
+        )
+    return weights
+
+
+Weights = Annotated[str, BeforeValidator(_in_full), path_unless(*_PUBLISHED)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _ResNet(Model):
     """Base class of both depths.
 
     Args:
-        weights: ``imagenet`` downloads torchvision's, ``none`` starts at random, anything else is
-            the path of a state dict.
+        weights: ``imagenet-v1`` (also ``imagenet``) and ``imagenet-v2`` download torchvision's
+            IMAGENET1K_V1 and IMAGENET1K_V2, ``none`` starts at random, anything else is the path of
+            a state dict.
         size: Side to which images are squashed.
     """
 
     source: ClassVar[str] = "He et al. 2016, torchvision"
 
-    weights: Annotated[str, path_unless("imagenet")] | None = "imagenet"
+    weights: Weights | None = "imagenet-v1"
     size: Annotated[int, Field(ge=32)] = 448
 
     def _build(self, constructor: Callable[..., Any], published: Any) -> nn.Module:
         network: nn.Module = constructor(weights=None)
-        if self.weights == "imagenet":
+        if self.weights in _PUBLISHED:
             try:
                 # By default torchvision unpickles the downloaded file.
-                state = published.get_state_dict(check_hash=True, weights_only=True)
+                state = published[_PUBLISHED[self.weights]].get_state_dict(
+                    check_hash=True, weights_only=True
+                )
                 network.load_state_dict(state)
             except Exception as error:
                 unread = isinstance(error, UnpicklingError)
@@ -64,15 +84,22 @@ class _ResNet(Model):
 @register("resnet18")
 @dataclass(frozen=True, kw_only=True)
 class ResNet18(_ResNet):
-    """ResNet-18."""
+    """ResNet-18.
+
+    Args:
+        weights: ``imagenet-v1`` (also ``imagenet``) downloads torchvision's IMAGENET1K_V1, the only
+            ones there are, ``none`` starts at random, anything else is the path of a state dict.
+    """
 
     channels: ClassVar[int] = 512
+
+    weights: Annotated[Weights, AfterValidator(_first_version)] | None = "imagenet-v1"
 
     def backbone(self) -> nn.Module:
         """All layers up to the last residual stage."""
         from torchvision.models import ResNet18_Weights, resnet18
 
-        return self._build(resnet18, ResNet18_Weights.IMAGENET1K_V1)
+        return self._build(resnet18, ResNet18_Weights)
 
 
 @register("resnet50")
@@ -86,4 +113,4 @@ class ResNet50(_ResNet):
         """All layers up to the last residual stage."""
         from torchvision.models import ResNet50_Weights, resnet50
 
-        return self._build(resnet50, ResNet50_Weights.IMAGENET1K_V1)
+        return self._build(resnet50, ResNet50_Weights)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from labelattack.attacks import registry as attacks
+from labelattack.benchmark.paper.measured import Setting, Table, scopeless, settings_of
 from labelattack.benchmark.plan.config import Reported
-from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.record import Record
-from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
-from labelattack.measures.request import measure_of, metric_named
+from labelattack.measures.request import metric_named
 from labelattack.metrics.statistics import estimate, rank_agreement
 from labelattack.metrics.text import with_interval
-from labelattack.models import registry as models
-from labelattack.registry.spec import Spec
-from labelattack.training.protocols import asked_protocol
 
 
 class Entry(BaseModel):
@@ -97,6 +92,11 @@ class Comparison(BaseModel):
     held: int
     front: int
 
+    def table(self) -> Table:
+        """The comparison as people read it."""
+        rows, remarks = lines(self), [verdict(self)]
+        return Table(self.title, self.measured_on, COLUMNS, len(COLUMNS), rows, remarks)
+
 
 def compare(
     title: str, reported: Sequence[Reported], records: Iterable[Record]
@@ -106,33 +106,26 @@ def compare(
     Args:
         title: Name of the table.
         reported: What the paper prints.
-        records: What was run; recipes are selected on validation, as on boards.
+        records: What was run.
 
     Returns:
         A comparison for each setting in which a reported dataset was run. An attack of the paper is
         compared with every scope of it that was run.
     """
-    settings: dict[tuple[str, str, str, int, str], list[Record]] = defaultdict(list)
-    for record in selected_runs(records):
-        cell = record.cell
-        protocol = asked_protocol(cell.protocol)
-        key = cell.dataset, cell.model, protocol, cell.recipe.epochs, cell.fingerprint
-        settings[key].append(record)
     found = []
-    for (dataset, model, protocol, epochs, _), runs in settings.items():
+    for setting in settings_of(records):
         columns = [
             column
             for table in reported
-            if table.dataset == Spec.parse(dataset).name
-            for column in _columns(table, runs)
+            if table.dataset == setting.dataset
+            for column in _columns(table, setting)
         ]
         if columns:
             taus = [column.tau for column in columns if column.tau is not None]
-            name = f"{datasets.short(dataset)} · {models.short(model)} · {protocol}"
             found.append(
                 Comparison(
                     title=title,
-                    measured_on=f"{name} · {epochs} epochs",
+                    measured_on=setting.text(),
                     columns=columns,
                     tau=float(np.mean(taus)) if taus else None,
                     held=sum(bool(column.order_holds) for column in columns),
@@ -142,13 +135,8 @@ def compare(
     return found
 
 
-def _columns(table: Reported, runs: list[Record]) -> list[Column]:
-    values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    for record in runs:
-        value = record.value(table.measure, measure_of(table.measure))
-        if value is not None:
-            scale = metric_named(table.measure).scale
-            values[record.cell.attack, record.cell.defense][record.cell.seed] = scale * value
+def _columns(table: Reported, setting: Setting) -> list[Column]:
+    values = setting.values(table.measure)
     wanted = {name: str(defenses.resolve(name)) for name in table.values}
     found = []
     for number, attack in enumerate(table.attacks):
@@ -199,12 +187,11 @@ def _column(
     )
 
 
-def scopeless(attack: str) -> str:
-    """The spec of an attack without its scope, which the paper leaves open."""
-    spec = Spec.parse(attack)
-    return str(Spec.of(spec.name, {k: v for k, v in spec.params if k != "scope"}))
-
-
+LEGEND = (
+    "measured: mean ± 95 % t-interval over seeds. order, tau: of the defenses by their means; "
+    "Kendall's tau, 95 %\ninterval from resampling seeds. 1 is the paper's order, -1 its "
+    "reverse."
+)
 COLUMNS = ("attack", "measure", "defense", "paper", "measured", "difference", "order", "tau")
 
 
@@ -240,14 +227,3 @@ def verdict(comparison: Comparison) -> str:
         f"The paper's whole order holds in {comparison.held} of {total} columns, its best is the "
         f"best here in {comparison.front} of {total}; mean tau {tau}."
     )
-
-
-def to_markdown(found: Sequence[Comparison]) -> str:
-    """A Markdown table for each comparison."""
-    text = []
-    for comparison in found:
-        text += [f"**{comparison.title}**: {comparison.measured_on}", ""]
-        table = [list(COLUMNS), ["---"] * len(COLUMNS), *lines(comparison)]
-        text += ["| " + " | ".join(cells) + " |" for cells in table]
-        text += ["", verdict(comparison), ""]
-    return "\n".join(text)

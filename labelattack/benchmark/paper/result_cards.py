@@ -26,7 +26,7 @@ from labelattack.benchmark.boards.keys import (
 )
 from labelattack.benchmark.boards.leaderboard import boards_with_records
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.paper.comparison import scopeless
+from labelattack.benchmark.paper.measured import scopeless
 from labelattack.benchmark.plan.config import Experiment, experiment, read_experiment
 from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.record import Record
@@ -86,7 +86,7 @@ class ReportedNumber(BaseModel):
     """A number that a paper reports, in its own setting.
 
     Attributes:
-        source: Title of the table.
+        source: Paper of the number, or title of the table.
         measure: What was measured; mAP in points.
         attack: As the table has it; its scope may be another than that of what was run.
         value: The number.
@@ -245,7 +245,7 @@ def _claims(row: Row, dataset: str, papers: Sequence[Experiment]) -> Iterator[Re
                     str(attacks.resolve(attack))
                 ):
                     yield ReportedNumber(
-                        source=paper.title,
+                        source=table.source or paper.title,
                         measure=table.measure,
                         attack=attack,
                         value=values[row.defense][number],

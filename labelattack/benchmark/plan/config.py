@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     FiniteFloat,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -43,6 +45,7 @@ def _known(name: str) -> str:
 
 MetricName = Annotated[str, AfterValidator(_known)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+SelectedOn = Literal[Selection, "test", "not stated"]
 
 
 class Reported(BaseModel):
@@ -53,6 +56,8 @@ class Reported(BaseModel):
         measure: What was measured; mAP in points.
         attacks: Spec of each column.
         values: For each defense, a number a column.
+        source: Paper, venue, year and table, where an experiment has numbers of several papers.
+        selection: Labels on which the paper chose epoch and recipe, where there is a source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,9 +66,14 @@ class Reported(BaseModel):
     measure: MetricName = "map"
     attacks: tuple[str, ...]
     values: dict[str, tuple[FiniteFloat, ...]]
+    source: str = Field(default="", exclude_if=lambda source: not source)
+    selection: SelectedOn | None = Field(default=None, exclude_if=lambda on: on is None)
 
     @model_validator(mode="after")
-    def _one_value_a_column(self) -> Reported:
+    def _whole(self) -> Reported:
+        if bool(self.source) != (self.selection is not None):
+            alone = "source" if self.source else "selection"
+            raise ValueError(f"must have a source and a selection, or neither, got {alone} alone")
         for defense, row in self.values.items():
             if len(row) != len(self.attacks):
                 raise ValueError(
@@ -84,7 +94,8 @@ class Experiment(Search):
         model: Spec; None for each dataset's own.
         protocol: Spec of the training protocol.
         attacks: Specs.
-        defenses: Specs.
+        defenses: Specs; ``{dataset}`` in one stands for the name of each dataset, as in
+            ``em:preset={dataset}``.
         seeds: How many; seeds 0 to N-1.
         epochs: Passes over the training set.
         selection: Whose validation labels choose epoch and recipe; ``last`` takes the last epoch.
@@ -96,7 +107,8 @@ class Experiment(Search):
         measures: Specs of further measures of every run, such as ``calibration:bins=10``.
         bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
         micro_batch: Images per forward pass; None for the whole batch.
-        reported: What a paper printed.
+        reported: What papers printed. Tables with sources may say the same of one defense more than
+            once; together they give a range.
     """
 
     title: str = ""
@@ -117,6 +129,26 @@ class Experiment(Search):
     micro_batch: _Count | None = None
     reported: tuple[Reported, ...] = ()
 
+    @field_validator("reported")
+    @classmethod
+    def _all_sourced_or_none(cls, reported: tuple[Reported, ...]) -> tuple[Reported, ...]:
+        if len({bool(table.source) for table in reported}) > 1:
+            without = next(table for table in reported if not table.source)
+            raise ValueError(
+                f"must have a source for every table or for none, got none for '{without.dataset}'"
+            )
+        seen = set()
+        for table in reported if reported and reported[0].source else ():
+            for attack, defense in product(table.attacks, table.values):
+                key = table.source, table.dataset, table.measure, attack, defense
+                if key in seen:
+                    raise ValueError(
+                        f"must have one number of a source for '{defense}' on '{table.dataset}', "
+                        f"got two of '{table.source}'"
+                    )
+                seen.add(key)
+        return reported
+
     def request(self) -> MeasureRequest:
         """The measures requested of every run.
 
@@ -135,15 +167,17 @@ class Experiment(Search):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "defenses", "epochs", "selection", "reduction", "reference",
+                "protocol", "attacks", "epochs", "selection", "reduction", "reference",
                 "micro_batch", *Search.model_fields,
             }
         )  # fmt: skip
         found = []
         for dataset in self.datasets:
-            model = self.model or datasets.get(Spec.parse(dataset).name).default_model
+            name = Spec.parse(dataset).name
+            model = self.model or datasets.get(name).default_model
             seeds = tuple(range(self.seeds))
-            found.append(Grid(dataset=dataset, model=model, seeds=seeds, **shared))
+            losses = tuple(spec.replace("{dataset}", name) for spec in self.defenses)
+            found.append(Grid(dataset=dataset, model=model, seeds=seeds, defenses=losses, **shared))
         return found
 
     @model_serializer(mode="wrap")
@@ -215,13 +249,17 @@ def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":  # keys of the experiment itself are known
+            table, _, name = key.rpartition(".")
+            raise unknown(f"key of {where}{table}:", name, Reported.model_fields) from None
         raise ParameterError(f"{where}{f'{key} ' if key else ''}{broken_rule(first)}") from None
 
 
 def resolved(given: Experiment) -> Experiment:
     """The same experiment with every default written out and every spec in full.
 
-    The model, and with it the protocol's own recipes, stays open where datasets differ in it.
+    The model, and with it the protocol's own recipes, stays open where datasets differ in it. So
+    does a defense that names its dataset.
 
     Raises:
         UnknownNameError: If a component is unknown.
@@ -230,6 +268,7 @@ def resolved(given: Experiment) -> Experiment:
     grids = given.grids()
     first = grids[0]
     same = {grid.model for grid in grids} == {first.model}
+    losses = [[str(defenses.resolve(spec)) for spec in grid.defenses] for grid in grids]
     protocol = protocols.create(first.protocol)
     own = protocol.search_space(models.create(first.model)) if same else SearchSpace()
     return given.model_copy(
@@ -238,7 +277,10 @@ def resolved(given: Experiment) -> Experiment:
             "model": str(models.resolve(first.model)) if same else None,
             "protocol": str(protocols.resolve(first.protocol)),
             "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
-            "defenses": tuple(str(defenses.resolve(name)) for name in given.defenses),
+            "defenses": tuple(
+                whole[0] if len(set(whole)) == 1 else open_
+                for open_, *whole in zip(given.defenses, *losses, strict=True)
+            ),
             **given.completed(own),
         }
     )

@@ -135,10 +135,15 @@ def _trained_by(protocol: str, loss: Spec) -> tuple[str, dict[str, str]]:
 def _resolved(attack: str, defense: str) -> tuple[Spec, Spec, dict[str, str]]:
     """A pair's resolved specs, and their versions."""
     defended = defenses.resolve(defense)
-    loss = defenses.get(defended.name)
-    attacked = attacks.resolve("none" if loss.oracle and not loss.sees_attack else attack)
+    attacked = attack_met(attack, defended)
     versions = {"attack": attacks.version(attacked), "defense": defenses.version(defended)}
     return attacked, defended, versions
+
+
+def attack_met(attack: str, defense: Spec) -> Spec:
+    """The resolved attack under which a defense is run: none where it is told all labels."""
+    loss = defenses.get(defense.name)
+    return attacks.resolve("none" if loss.oracle and not loss.sees_attack else attack)
 
 
 def _reduced(recipe: Recipe, defense: Spec, reduction: Reduction) -> Recipe:
