@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
 from labelattack.benchmark.boards.ranking import ALONE, LEVEL
 from labelattack.benchmark.boards.row import Row
-from labelattack.benchmark.boards.text import row_name, title
+from labelattack.benchmark.boards.text import title
 from labelattack.benchmark.report.columns import (
     CURVE_COLUMNS,
     headings,
     row_columns,
     texts,
 )
+from labelattack.defenses import registry as defenses
 from labelattack.measures.request import taken_measures
 from labelattack.measures.summary import Column
 
@@ -85,7 +86,7 @@ def remarks(board: Board) -> list[str]:
     if undefined := max((row.undefined_classes for row in board.rows), default=0):
         classes = "class" if undefined == 1 else "classes"
         names = sorted({name for row in board.rows for name in row.left_out})
-        named = f": {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else ""
+        named = f": {_first(names)}" if names else ""
         found.append(
             f"mAP leaves out {undefined} {classes} without a positive or without a negative in "
             f"test{named}"
@@ -123,11 +124,17 @@ def _trials(board: Board) -> list[str]:
         return []
     if len(counts) == 1:
         return [f"{counts.pop()} trials of each defense, the same number for all"]
-    by_count = defaultdict(set)
+    names = defaultdict(list)
     for row in board.rows:
-        by_count[row.recipes].add(row_name(row))
-    told = (f"{count} of {', '.join(sorted(names))}" for count, names in sorted(by_count.items()))
+        names[row.recipes].append(defenses.short(row.defense))
+    told = (f"{count} of {_first(dict.fromkeys(of))}" for count, of in sorted(names.items()))
     return [f"unequal numbers of trials: {'; '.join(told)}"]
+
+
+def _first(names: Iterable[str], most: int = 5) -> str:
+    """Names, cut short after a few."""
+    found = list(names)
+    return ", ".join(found[:most]) + ", ..." * (len(found) > most)
 
 
 def to_markdown(found: list[Board]) -> str:
