@@ -179,5 +179,6 @@ def rank_agreement(
             (seeds,), tau, vectorized=False, method="percentile", n_resamples=resamples,
             confidence_level=confidence, rng=np.random.default_rng(0),
         ).confidence_interval  # fmt: skip
-    undefined = np.isnan([interval.low, interval.high]).any()
-    return Agreement(whole, None if undefined else (float(interval.low), float(interval.high)))
+    # Of equal values, the lower percentile may be rounded above the upper one.
+    low, high = sorted((float(interval.low), float(interval.high)))
+    return Agreement(whole, None if np.isnan([low, high]).any() else (low, high))
