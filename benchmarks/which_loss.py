@@ -8,6 +8,7 @@ of each seed; ranks are those that paired tests leave open, Holm-corrected over 
 """
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from labelattack.benchmark.boards.ranking import Run, rank
 from labelattack.benchmark.boards.text import rank_text
 from labelattack.metrics.statistics import estimate, rank_agreement
 from labelattack.metrics.text import with_interval
+
+PAPER = "pseudo-history"
 
 
 def read(path):
@@ -41,12 +44,15 @@ def over_attacks(maps, names, summed):
     return found
 
 
-def ranks(by_name):
-    names = list(by_name)
-    rows = [(name, {s: Run(v, None) for s, v in by_name[name].items()}) for name in names]
+def ranking(by_name):
+    rows = [(name, {s: Run(v, None) for s, v in of.items()}) for name, of in by_name.items()]
     found = rank("", rows)
     assert not found.reason, found.reason
-    return dict(zip(names, found.ranks, strict=True))
+    return found
+
+
+def ranks(by_name):
+    return dict(zip(by_name, ranking(by_name).ranks, strict=True))
 
 
 def text(values):
@@ -59,8 +65,24 @@ def mean(values):
 
 
 def table(headings, rows):
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    """Markdown; columns of numbers are aligned to the right."""
+    numeric = [all(re.match(r"[-+*\d]", row[n]) for row in rows) for n in range(len(headings))]
+    lines = [headings, ["---:" if right else "---" for right in numeric], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def differences(of, name):
+    """Difference of one loss from each other, paired by seed; bold where the two are told apart."""
+    found = {}
+    for pair in rank(
+        "", [(n, {s: Run(v, None) for s, v in of[n].items()}) for n in of]
+    ).comparisons:
+        if name in (pair.first, pair.second):
+            other = pair.second if pair.first == name else pair.first
+            sign = 1 if pair.first == name else -1
+            shown = with_interval(sign * pair.difference, pair.interval, signed=True)
+            found[other] = f"**{shown}**" if pair.distinct else shown
+    return found
 
 
 def draw(path, names, columns, values):
@@ -110,7 +132,7 @@ def main(path):
             ]
         )
     headings = ["loss", "mean mAP", "rank", "worst mAP", "rank", "worst under"]
-    parts = [table(headings, rows)]
+    parts = {"means": table(headings, rows)}
     by_attack = {a: {n: of[n] for n in names} for a, of in maps.items()}
     attack_ranks = {attack: ranks(of) for attack, of in by_attack.items()}
     rows = []
@@ -123,9 +145,8 @@ def main(path):
                 f"{mean(of[best[len(best) // 2]]):.1f}", f"`{best[-1]}` {mean(of[best[-1]]):.1f}",
             ]
         )  # fmt: skip
-    parts.append(
-        table(["attack", "best", "not told apart from the best", "median loss", "last"], rows)
-    )
+    headings = ["attack", "best", "not told apart from the best", "median loss", "last"]
+    parts["best"] = table(headings, rows)
     columns = list(maps)
     values = np.array([[mean(maps[attack][name]) for attack in columns] for name in names])
     seeds = range(len(next(iter(of_mean.values()))))
@@ -137,15 +158,28 @@ def main(path):
             agreement = rank_agreement(list(values[:, a]), matrix)
             line.append("1" if a == b else f"{agreement.tau:+.2f}")
         taus.append(line)
-    parts.append(table(["order under", *columns], taus))
+    parts["orders"] = table(["order under", *columns], taus)
     rows = [[f"`{name}`", *(text(maps[attack][name]) for attack in columns)] for name in names]
-    parts.append(table(["loss", *columns], rows))
+    parts["attacks"] = table(["loss", *columns], rows)
+    apart = {attack: differences(of, PAPER) for attack, of in by_attack.items()}
+    mean_apart = differences({name: of_mean[name] for name in names}, PAPER)
+    rows = [
+        [f"`{name}`", mean_apart[name], *(apart[attack][name] for attack in columns)]
+        for name in names
+        if name != PAPER
+    ]
+    parts["paper"] = table([f"`{PAPER}` minus", "mean", *columns], rows)
     reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
-    parts.append(f"Without attack: {reference}.\n")
-    path.with_suffix(".md").write_text("\n".join(parts), encoding="utf-8")
+    parts["clean"] = f"Without attack: {reference}.\n"
+    # The markers let pages of the documentation include one table.
+    text_of = (
+        f"<!-- --8<-- [start:{name}] -->\n{part}<!-- --8<-- [end:{name}] -->\n"
+        for name, part in parts.items()
+    )
+    path.with_suffix(".md").write_text("\n".join(text_of), encoding="utf-8")
     shown = [attack.replace(":rate=", " ") for attack in columns]
     draw(path.with_suffix(".png"), [marked[name] for name in names], shown, values)
-    print("\n".join(parts))
+    print("\n".join(parts.values()))
 
 
 if __name__ == "__main__":
