@@ -206,5 +206,5 @@ def test_the_walk_through_of_an_edited_loss_can_be_run(
 def test_a_loss_works_in_a_training_loop_of_ones_own(pytestconfig, capsys):
     run = runpy.run_path(str(pytestconfig.rootpath / "examples" / "own_loop.py"))
     chosen, hidden = run["loss"].soft >= 0, torch.from_numpy(run["labels"].hidden)
-    assert (chosen & ~hidden).sum() == 0 and 0.8 * hidden.sum() < chosen.sum() < hidden.sum()
+    assert (chosen & ~hidden).sum() == 0 and chosen.sum() > 0.8 * hidden.sum()
     assert torch.isfinite(run["value"]) and "soft labels" in capsys.readouterr().out
