@@ -204,3 +204,9 @@ def test_there_is_no_second_version_of_the_small_one():
         "'weights' of model 'resnet18' must be imagenet-v1, none or a path, as torchvision has no "
         "other, got 'imagenet-v2'"
     )
+
+
+def test_boards_name_the_version_of_the_weights():
+    shown = [models.registry.short(str(models.registry.resolve(f"resnet50{rest}"))) for rest in
+             ("", ":weights=imagenet", ":weights=imagenet-v2")]  # fmt: skip
+    assert shown == [f"resnet50:weights=imagenet-v{version}" for version in (1, 1, 2)]

@@ -75,6 +75,7 @@ class Model(ABC):
         channels: Channels of the backbone's output.
         learning_rates: Learning rates searched by default when the whole network is trained.
         batch_sizes: Batch sizes searched by default when the whole network is trained.
+        always_shown: Parameters that boards name even at their defaults, separated by spaces.
     """
 
     version: ClassVar[int] = 1
@@ -82,6 +83,7 @@ class Model(ABC):
     channels: ClassVar[int]
     learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-4, 1e-5, 1e-6)
     batch_sizes: ClassVar[tuple[int, ...]] = (8, 16)
+    always_shown: ClassVar[str] = ""
 
     prior: Annotated[float, Field(gt=0, lt=1)] | None = 0.07
 

@@ -221,11 +221,12 @@ class Registry(Generic[T]):
 
         Args:
             text: The spec.
-            keep: Parameters that are never left out.
+            keep: Parameters that are never left out, beside those in ``always_shown`` of the class.
         """
         spec = Spec.parse(text)
         if spec.name not in self.names():
             return text
+        keep = (*keep, *self.text_constant(spec.name, "always_shown").split())
         default = {
             p.name: as_text(as_value(p.default)) for p in self._declare(spec.name).parameters
         }
