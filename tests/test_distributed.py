@@ -88,7 +88,7 @@ def test_two_processes_equal_one(tmp_path, alone):
     result = run(tmp_path, "two", start=TORCHRUN)
     assert result.returncode == 0, result.stderr[-2000:]
     (board,) = json.loads(result.stdout)  # only one of them prints
-    assert len(board["rows"]) == 4
+    assert len(board["rows"]) == 5
     assert_same_numbers(records(tmp_path, "two"), alone)
     # What is measured later is measured by one of them, while the others wait.
     later = run(tmp_path, "two", "--bootstrap", "20", start=TORCHRUN)
