@@ -7,6 +7,7 @@ import pytest
 
 from labelattack import bench
 from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.boards.text import selection_text
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.run_cell import run_cells
 from labelattack.benchmark.paper.result_cards import cards
@@ -240,3 +241,9 @@ def test_the_last_epoch_leaves_no_recipes_to_choose_from(tmp_path):
 def test_nothing_is_searched_by_the_name_of_a_training_parameter():
     with pytest.raises(ParameterError, match="has the name of a hyper-parameter of training"):
         experiment({"search": {"em.lr": [1]}})
+
+
+def test_titles_say_how_epochs_were_chosen():
+    texts = {"attacked": "attacked validation labels", "last": "last epoch",
+             "clean | last": "clean validation labels | last epoch"}  # fmt: skip
+    assert {selection: selection_text(selection) for selection in texts} == texts

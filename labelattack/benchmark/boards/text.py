@@ -27,6 +27,14 @@ def _each(joined: str, registry: Registry[Any]) -> str:
     return " | ".join(map(registry.short, joined.split(" | ")))
 
 
+def selection_text(joined: str) -> str:
+    """How epochs and recipes were chosen; of a mixed board, all ways."""
+    ways = joined.split(" | ")
+    on = [way for way in ways if way != "last"]
+    told = [f"{' | '.join(on)} validation labels"] if on else []
+    return " | ".join(told + ["last epoch"] * ("last" in ways))
+
+
 def title(board: Board | BoardKey) -> str:
     """Title of a board: the settings that its rows share."""
     on = _each(board.dataset, datasets)
@@ -36,7 +44,7 @@ def title(board: Board | BoardKey) -> str:
         _each(board.model, models),
         board.protocol,
         "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
-        f"{board.selection} validation labels",
+        selection_text(board.selection),
     ]
     if "versions" in getattr(board, "mixed", ()):
         parts.append(f"versions {board.versions}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.text import selection_text
 from labelattack.benchmark.paper.measured import Setting, Table, scopeless, settings_of
 from labelattack.benchmark.plan.config import Reported, SelectedOn
 from labelattack.benchmark.plan.grid import attack_met
@@ -153,7 +154,7 @@ def _ranges(
             entries.append(_entry(defense, claims, values[met, defense].values()))
         yield Ranges(
             title=title,
-            measured_on=f"{setting.text(keep=('year',))} · {selection} validation labels",
+            measured_on=f"{setting.text(keep=('year',))} · {selection_text(selection)}",
             attack=attack,
             measure=measure,
             entries=entries,

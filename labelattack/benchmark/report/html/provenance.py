@@ -7,6 +7,7 @@ from typing import Any
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board
+from labelattack.benchmark.boards.text import selection_text
 from labelattack.benchmark.store.failures import failed_of
 from labelattack.benchmark.store.record import Record
 from labelattack.defenses import registry as defenses
@@ -31,7 +32,7 @@ def provenance_of(board: Board, records: Sequence[Record]) -> list[tuple[str, li
         "model": board.model.split(" | "),
         "protocol": [board.protocol],
         "epochs": ["mixed" if board.epochs is None else str(board.epochs)],
-        "validation labels": [board.selection],
+        "selection": [selection_text(board.selection)],
         "component versions": board.versions.split(" | "),
         "records": [f"{len(done)} finished, {len(records) - len(done)} failed"],
         "libraries": [f"{name} {', '.join(found)}" for name, found in board.libraries.items()],
