@@ -94,9 +94,14 @@ def draw(path, names, columns, values):
 
     behind = values - values.max(axis=0)
     figure, axis = plt.subplots(figsize=(1.1 * len(columns) + 3, 0.3 * len(names) + 1.6))
-    axis.imshow(np.maximum(behind, -15), cmap="RdYlGn", aspect="auto", vmin=-15, vmax=0)
+    shades = axis.imshow(np.maximum(behind, -15), cmap="RdYlGn", aspect="auto", vmin=-15, vmax=0)
     for (row, column), value in np.ndenumerate(values):
-        axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8)
+        red, green, blue, _ = shades.to_rgba(behind[row, column])
+        dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.45
+        axis.text(
+            column, row, f"{value:.1f}", ha="center", va="center", fontsize=8,
+            color="white" if dark else "black",
+        )  # fmt: skip
     axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="left")
     axis.xaxis.tick_top()
     axis.set_yticks(range(len(names)), names, fontsize=8)

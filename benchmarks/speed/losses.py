@@ -27,11 +27,11 @@ BETWEEN = 3  # losses between two runs of `an`
 
 
 def specs():
-    """Every defense that trains on what an attack leaves and needs no side table."""
+    """Every defense that trains in groups and needs no side table; one on maps trains alone."""
     found = []
     for name in defenses.registry.names():
-        cls = defenses.registry.get(name)
-        if name != "an" and "scores" not in cls.side_tables:
+        loss = defenses.create(name)
+        if name != "an" and "scores" not in loss.side_tables and loss.activation_scale == 1:
             found.append(name)
     return sorted([*found, *OTHERS])
 
