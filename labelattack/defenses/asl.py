@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings
+from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings, positive_term
 
 PRESETS = {
     "coco": {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05},
@@ -81,7 +81,7 @@ class AsymmetricLoss(PartialLabelLoss):
         positive = (
             focal_term(-logits, self.gamma_pos, detach=self.detach)
             if self.gamma_pos
-            else softplus(-logits)
+            else positive_term(logits)
         )
         # Not 0, where powers below 1 have no finite gradient.
         clipped = (logits.sigmoid() - self.clip).clamp_min(torch.finfo(logits.dtype).tiny)

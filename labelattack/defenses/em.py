@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings
+from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings, cross_entropy
 
 PRESETS = {
     "voc": {"alpha": 0.2},
@@ -18,6 +17,23 @@ PRESETS = {
     "nus-wide": {"alpha": 0.1},
     "cub": {"alpha": 0.01},
 }
+
+
+def with_entropy(
+    logits: Tensor, free: Tensor, alpha: float, target: Tensor, weight: Tensor | float = 1.0
+) -> Tensor:
+    """Weighted cross-entropy; on free entries -alpha times the entropy instead, per entry.
+
+    Args:
+        logits: Of any shape.
+        free: Entries whose entropy is maximised, bool, likewise.
+        alpha: Weight of the entropy.
+        target: Targets of the others, bool or float, likewise.
+        weight: Weight of the others.
+    """
+    # Entropy is the cross-entropy of a prediction with itself.
+    target = torch.where(free, logits.sigmoid(), target)
+    return torch.where(free, -alpha, weight) * cross_entropy(logits, target)
 
 
 @register("em")
@@ -48,8 +64,4 @@ class EntropyMaximisation(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
-        hidden = step.hidden
-        # Entropy is the cross-entropy to the prediction itself.
-        target = torch.where(hidden, logits.sigmoid(), step.positives.to(logits.dtype))
-        weight = torch.where(hidden, -self.alpha, 1.0)
-        return (weight * (softplus(logits) - target * logits)).mean()
+        return with_entropy(logits, step.hidden, self.alpha, step.positives).mean()

@@ -14,15 +14,15 @@ from labelattack.defenses.base import (
     Step,
     Task,
     chosen_settings,
-    cross_entropy,
 )
+from labelattack.defenses.em import PRESETS, with_entropy
 from labelattack.defenses.terms import lowest
 
 _PRESETS = {
-    "voc": {"alpha": 0.2, "warmup": 5, "beta": 0.02},
-    "coco": {"alpha": 0.1, "warmup": 5, "beta": 0.9},
-    "nus-wide": {"alpha": 0.1, "warmup": 4, "beta": 0.2},
-    "cub": {"alpha": 0.01, "warmup": 3, "beta": 0.4},
+    "voc": PRESETS["voc"] | {"warmup": 5, "beta": 0.02},
+    "coco": PRESETS["coco"] | {"warmup": 5, "beta": 0.9},
+    "nus-wide": PRESETS["nus-wide"] | {"warmup": 4, "beta": 0.2},
+    "cub": PRESETS["cub"] | {"warmup": 3, "beta": 0.4},
 }
 
 
@@ -78,10 +78,9 @@ class EntropyMaximisationWithPseudoLabels(PartialLabelLoss):
         soft = self.soft[step.index].to(logits.dtype)
         chosen = soft >= 0
         free = step.hidden & ~chosen
-        # Entropy is the cross-entropy of a prediction with itself.
-        target = torch.where(free, logits.sigmoid(), torch.where(chosen, soft, step.positives))
-        weight = torch.where(free, -self.alpha, torch.where(chosen, self.beta, 1.0))
-        return (weight * cross_entropy(logits, target)).mean()
+        target = torch.where(chosen, soft, step.positives)
+        weight = torch.where(chosen, self.beta, 1.0)
+        return with_entropy(logits, free, self.alpha, target, weight).mean()
 
     def end_epoch(self, logits: Tensor, step: Step) -> None:
         """Chooses entries, and keeps their predictions."""

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
 from labelattack.defenses.base import (
@@ -17,6 +16,7 @@ from labelattack.defenses.base import (
     chosen_settings,
     count_penalty,
     expected_count,
+    negative_term,
 )
 from labelattack.defenses.gr import GeneralisedRobustLoss, robust_term
 from labelattack.defenses.side import TablePath, scores_for
@@ -102,7 +102,7 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels, plus the penalty on the count."""
-        p, negative, pseudo = logits.sigmoid(), softplus(logits), self.pseudo[step.index]
+        p, negative, pseudo = logits.sigmoid(), negative_term(logits), self.pseudo[step.index]
         k, v = self.robust.weights(p.detach(), step)
         robust = robust_term(logits, p, negative, k, self.robust.q2, self.robust.q3)
         weight = torch.where(pseudo, 1 - v.clamp(*self.bounds), 1.0)

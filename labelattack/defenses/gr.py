@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings
+from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings, negative_term
 
 _OTHERS = {"slope_end": 10.0, "offset_end": -8.0, "q3": 1.0}
 PRESETS = {
@@ -35,7 +34,7 @@ def robust_term(
     Args:
         logits: Of any shape.
         p: Their sigmoid.
-        minus_log_rest: -log(1 - p), which is their softplus.
+        minus_log_rest: -log(1 - p).
         chance: That the label is positive, k.
         q2: Exponent of the loss of a positive.
         q3: Exponent of the loss of a negative.
@@ -101,7 +100,7 @@ class GeneralisedRobustLoss(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Mean over batch and labels."""
-        p, minus_log_rest = logits.sigmoid(), softplus(logits)
+        p, minus_log_rest = logits.sigmoid(), negative_term(logits)
         chance, confidence = self.weights(p.detach(), step)
         hidden = confidence * robust_term(logits, p, minus_log_rest, chance, self.q2, self.q3)
         observed = minus_log_rest - step.positives * logits

@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, Task, chosen_settings
+from labelattack.defenses.base import PartialLabelLoss, Step, Task, chosen_settings, negative_term
 
 PRESETS = {
     "voc": {"reject": 0.002, "correct": 0.002, "correct-permanently": 0.001},
@@ -82,7 +81,7 @@ class LargeLoss(PartialLabelLoss):
         positives = step.positives
         if self.permanent:
             positives = positives | self.corrected[step.index]
-        negative = softplus(logits)
+        negative = negative_term(logits)
         count = self.count(logits.numel(), step.epoch)
         if count == 0:
             return (negative - positives * logits).mean()

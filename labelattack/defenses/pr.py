@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step
+from labelattack.defenses.base import PartialLabelLoss, Step, negative_term
 
 
 @register("pr")
@@ -31,4 +30,4 @@ class PairwiseRanking(PartialLabelLoss):
         p, hidden, positives = logits.sigmoid(), step.hidden, step.positives
         below = hidden.sum(dim=1, keepdim=True) * positives
         above = positives.sum(dim=1, keepdim=True) * hidden
-        return (below * (1 - p) + above * p + step.negatives * softplus(logits)).mean()
+        return (below * (1 - p) + above * p + step.negatives * negative_term(logits)).mean()

@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from labelattack.defenses import register
-from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings
+from labelattack.defenses.base import PartialLabelLoss, Step, chosen_settings, positive_term
 
 PRESETS = {"voc": {"gamma": 0.85, "alpha": 2.0}, "coco": {"gamma": 0.55, "alpha": 1.0}}
 _LEAST_SCALE = 1e-3
@@ -60,7 +59,7 @@ class PositiveUnlabelled(PartialLabelLoss):
         """Sum over classes."""
         scale = (self.alpha * logits.detach().std(dim=0, correction=0)).clamp_max(1)
         scale = torch.where(scale < _LEAST_SCALE, 1.0, scale)
-        minus_log = softplus(-logits / scale)
+        minus_log = positive_term(logits / scale)
         log_mean = torch.logsumexp(-minus_log, dim=0) - math.log(len(logits))
         weight = torch.exp(self.gamma * log_mean.detach())
         positives = step.positives

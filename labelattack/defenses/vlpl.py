@@ -14,16 +14,9 @@ from labelattack.defenses.base import (
     Step,
     Task,
     chosen_settings,
-    cross_entropy,
 )
+from labelattack.defenses.em import PRESETS, with_entropy
 from labelattack.defenses.side import TablePath, scores_for
-
-_PRESETS = {
-    "voc": {"alpha": 0.2},
-    "coco": {"alpha": 0.1},
-    "nus-wide": {"alpha": 0.1},
-    "cub": {"alpha": 0.01},
-}
 
 
 @register("vlpl")
@@ -40,7 +33,7 @@ class VisionLanguagePseudoLabels(PartialLabelLoss):
     Args:
         scores: File with a score in [0, 1] for each image and label (csv, parquet, npz); none
             means those of the dataset.
-        preset: The authors' settings for a dataset.
+        preset: The authors' settings for a dataset, which are those of ``em``.
         alpha: Weight of the entropy; none means the preset's.
         threshold: Score above which an entry is a pseudo-positive.
         beta: Weight of a pseudo-positive.
@@ -65,7 +58,7 @@ class VisionLanguagePseudoLabels(PartialLabelLoss):
     ) -> None:
         super().__init__()
         self.scores = scores
-        self.alpha = chosen_settings(_PRESETS, preset, alpha=alpha)["alpha"]
+        self.alpha = chosen_settings(PRESETS, preset, alpha=alpha)["alpha"]
         self.threshold = threshold
         self.beta = beta
         self.target = target
@@ -80,7 +73,5 @@ class VisionLanguagePseudoLabels(PartialLabelLoss):
         pseudo = self.pseudo[step.index]
         free = step.hidden & ~pseudo
         target = step.positives + self.target * pseudo
-        # Entropy is the cross-entropy of a prediction with itself.
-        target = torch.where(free, logits.sigmoid(), target)
-        weight = torch.where(free, -self.alpha, torch.where(pseudo, self.beta, 1.0))
-        return (weight * cross_entropy(logits, target)).mean()
+        weight = torch.where(pseudo, self.beta, 1.0)
+        return with_entropy(logits, free, self.alpha, target, weight).mean()

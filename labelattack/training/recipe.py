@@ -121,6 +121,11 @@ def setting_text(value: Setting) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
+def words_last(value: Setting) -> tuple[bool, Setting]:
+    """Key that sorts settings: numbers by size, then words."""
+    return isinstance(value, str), value
+
+
 SEARCHED = tuple(plural.removesuffix("s") for plural in SearchSpace.model_fields)
 """Hyper-parameters of training that a search may vary."""
 CHOSEN = frozenset({*SEARCHED, "loss"})

@@ -37,8 +37,8 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
         by_dataset[cell.dataset].append(cell)
     for dataset, members in by_dataset.items():
         splits = load(dataset)
-        recipes = max(Counter((c.loss.name, c.attack, c.seed, c.defense) for c in members).values())
-        check_choice(splits.val, recipes, members[0].selection)
+        recipes = Counter((cell.attack, cell.defense, cell.seed) for cell in members)
+        check_choice(splits.val, max(recipes.values()), members[0].selection)
         attacked: dict[str, PartialLabels] = {}
         for attack in dict.fromkeys(cell.attack for cell in members):
             with _of(f"attack '{attack}'"):

@@ -36,7 +36,7 @@ from labelattack.files.storage import saved
 from labelattack.hashing import digest
 from labelattack.models import registry as models
 from labelattack.registry.spec import Spec
-from labelattack.training.recipe import Setting
+from labelattack.training.recipe import Setting, words_last
 
 FORMAT: Literal[1] = 1
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
@@ -202,10 +202,14 @@ def _with_records(
 def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> ResultCard:
     chosen = sorted(selected_runs(records), key=lambda record: record.cell.seed)
     recipes = {tuple(record.cell.recipe.searched().items()) for record in records}
+
+    def in_order(recipe: tuple[tuple[str, Setting], ...]) -> list[Any]:
+        return [(name, words_last(value)) for name, value in recipe]
+
     return ResultCard(
         board=board_key_of(records[0]),
         pair=pair_key_of(records[0]),
-        searched=[dict(recipe) for recipe in sorted(recipes, key=_in_order)],
+        searched=[dict(recipe) for recipe in sorted(recipes, key=in_order)],
         selected={record.cell.seed: record.cell.recipe.searched() for record in chosen},
         selection_rule=row.selection_rule,
         measured=_measured(row),
@@ -214,11 +218,6 @@ def _card(row: Row, records: list[Record], papers: Sequence[Experiment]) -> Resu
         privileges=row.notes,
         provenance=_provenance(records),
     )
-
-
-def _in_order(recipe: tuple[tuple[str, Setting], ...]) -> list[tuple[str, bool, Setting]]:
-    """Key that sorts numbers before words."""
-    return [(name, isinstance(value, str), value) for name, value in recipe]
 
 
 def _measured(row: Row) -> Measured:

@@ -14,7 +14,7 @@ from labelattack.benchmark.boards.text import rank_text, row_name, training_labe
 from labelattack.measures.request import derived_measures, taken_measures
 from labelattack.measures.summary import Column
 from labelattack.metrics.text import with_interval
-from labelattack.training.recipe import Setting, setting_text
+from labelattack.training.recipe import Setting, setting_text, words_last
 
 _IMAGES = " (images)"  # an interval over seeds goes without saying
 
@@ -131,12 +131,8 @@ def _selected_rates(row: Row) -> str:
     """Learning rates and further settings selected, each value once."""
     named: dict[str, Iterable[Setting]] = {"": row.learning_rates}
     named |= {f"{name}=": of for name, of in row.hyper_parameters.items()}
-    texts = ((name, dict.fromkeys(sorted(of, key=_words_last))) for name, of in named.items())
+    texts = ((name, dict.fromkeys(sorted(of, key=words_last))) for name, of in named.items())
     return " ".join(f"{name}{setting_text(value)}" for name, of in texts for value in of)
-
-
-def _words_last(value: Setting) -> tuple[bool, Setting]:
-    return isinstance(value, str), value
 
 
 def _rates(curve: Curve) -> str:
