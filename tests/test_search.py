@@ -98,6 +98,16 @@ def test_more_trials_than_settings_are_refused_with_the_defense():
         grid(trials=5).cells("x")
 
 
+def test_a_value_that_a_defense_gives_is_not_searched_as_well():
+    """Its row would be named after a value that was not trained."""
+    with pytest.raises(
+        ParameterError, match="'large-loss.delta' must not .* got 'large-loss:delta=0.1'"
+    ):
+        grid(defenses=("large-loss:delta=0.1",)).cells("x")
+    for spec in ("large-loss:mode=correct", "large-loss:delta=none", "em:alpha=0.5"):
+        assert grid(defenses=(spec,)).cells("x")
+
+
 def test_a_config_says_it_in_either_form_and_prints_one_that_runs_the_same(tmp_path):
     flat = '[search]\n"em.alpha" = [0.1, 0.2]\nlr = [0.01, 0.001]\n'
     nested = "[search]\nem.alpha = [0.1, 0.2]\nlr = [0.01, 0.001]\n"

@@ -79,6 +79,8 @@ class Grid(Search):
             "model": models.version(model),
         }
         resolved = [_resolved(attack, defense) for attack, defense in pairs]
+        for _, defended, _ in resolved:
+            self.check_open(defended)
         trials = self.trials_of({defense.name for _, defense, _ in resolved}, recipes)
         trained_by = cache(partial(_trained_by, self.protocol))
         found: dict[str, Cell] = {}

@@ -57,6 +57,24 @@ class Search(SearchSpace):
         }
         return [tuple(zip(own, values, strict=True)) for values in product(*own.values())]
 
+    def check_open(self, defense: Spec) -> None:
+        """Checks that a defense leaves to the search what is searched; its row would say otherwise.
+
+        Args:
+            defense: Resolved spec.
+
+        Raises:
+            ParameterError: If it gives a searched parameter a value other than the default.
+        """
+        given = dict(Spec.parse(defenses.short(str(defense), keep=())).params)
+        for key in self.search:
+            name, _, parameter = key.partition(".")
+            if name == defense.name and parameter in given:
+                raise ParameterError(
+                    f"search of '{key}' must not meet a defense that gives its value, got "
+                    f"'{name}:{parameter}={given[parameter]}'; leave out one of them"
+                )
+
     def trials_of(self, names: Iterable[str], recipes: Sequence[Recipe]) -> dict[str, list[Recipe]]:
         """Recipes of each defense, as many for each.
 
