@@ -47,6 +47,10 @@ class ModelError(LabelAttackError):
     """A model that cannot be built, for instance because its weights are absent."""
 
 
+class AttackError(LabelAttackError):
+    """An attack that lacks knowledge it needs, or cannot remove as much as it is asked to."""
+
+
 class DefenseError(LabelAttackError):
     """A loss with an argument or a result outside its contract."""
 

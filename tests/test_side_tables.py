@@ -219,7 +219,7 @@ def test_a_file_needs_names_and_a_loss_needs_a_table(tmp_path):
         (side.groups_for, "groups", "images"),
         (side.parents_for, "parents", "classes"),
     ):
-        with pytest.raises(DefenseError, match=f"file of {kind} by name.*their {names}, got none"):
+        with pytest.raises(LabelError, match=f"file of {kind} by name.*their {names}, got none"):
             get("my-loss", path, bare)
         with pytest.raises(DefenseError, match=f"'my-loss' needs .*my-loss:{kind}=FILE .*declare"):
             get("my-loss", None, bare)

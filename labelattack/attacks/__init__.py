@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from labelattack.attacks.base import LabelAttack
+    from labelattack.attacks.base import Attack
 
-registry: Registry[LabelAttack] = Registry("attack", __name__, group="labelattack.attacks")
+registry: Registry[Attack] = Registry("attack", __name__, group="labelattack.attacks")
 register = registry.register
 create = registry.create

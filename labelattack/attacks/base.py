@@ -1,4 +1,4 @@
-"""Base class of label-removal attacks, and the random draws they share."""
+"""Base classes of attacks on labels, and the random draws they share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,85 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from labelattack.attacks.knowledge import NOTHING, Knowledge, Need
 from labelattack.errors import LabelError, PluginError
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import generator, raw_words
 
+RateOf = Literal["positives", "negatives", "labels", "images", "groups"]
 _BLOCK = 1 << 18  # entries handled at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelAttack(ABC):
+class Attack(ABC):
+    """An attack on labels: a [LabelAttack][labelattack.attacks.base.LabelAttack] or a corruption.
+
+    Attributes:
+        version: Raise it whenever the attack's output changes; results of two versions never mix.
+        source: Publication of the attack.
+        rate_of: Population of which ``rate``, if the attack has one, is a share: of the known
+            positives, of the known negatives, of all known labels, of the images, or of the groups.
+        needs: Knowledge beside the labels that the attack uses; it is given no other.
+        changes: Whether labels may be changed, not only hidden; boards keep the two apart.
+    """
+
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = ""
+    rate_of: ClassVar[RateOf] = "labels"
+    needs: ClassVar[tuple[Need, ...]] = ()
+    changes: ClassVar[bool] = False
+
+    @final
+    def __call__(
+        self,
+        labels: BoolArray | PartialLabels,
+        *,
+        seed: int,
+        knowledge: Knowledge = NOTHING,
+    ) -> PartialLabels:
+        """Attacks labels.
+
+        Args:
+            labels: Complete labels, bool ``[images, labels]``, or labels of which some are unknown
+                to begin with; rows without positives are legal.
+            seed: Non-negative; the same seed gives the same result on every machine.
+            knowledge: Knowledge of the images, for attacks that declare needs.
+
+        Returns:
+            The partial labels that remain.
+
+        Raises:
+            LabelError: If ``labels`` is neither.
+            AttackError: If the attack needs knowledge that is not given.
+            PluginError: If the attack returns anything but a mask of the right shape.
+        """
+        partial = (
+            labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels, copy=False)
+        )
+        if seed < 0:
+            raise LabelError(f"seed must be at least 0, got {seed}")
+        return self._attacked(
+            partial, knowledge.for_attack(self, partial), generator(seed, "attack")
+        )
+
+    @abstractmethod
+    def _attacked(
+        self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
+    ) -> PartialLabels:
+        """The labels that remain."""
+
+    def _checked(self, method: str, mask: Any, shape: tuple[int, ...]) -> BoolArray:
+        """A mask as the attack returned it; raises PluginError unless it has the shape."""
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
+            got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask)
+            raise PluginError(
+                f"{type(self).__name__}.{method} must return a bool array {shape}, got {got}"
+            )
+        return mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAttack(Attack):
     """A label-removal attack: returns a mask of the labels that stay known; cannot change a label.
 
     Subclass as a keyword-only frozen dataclass whose fields are the attack's parameters, implement
@@ -27,17 +97,7 @@ class LabelAttack(ABC):
     Where some labels are not known to begin with, only ``keep`` sees which; it also never needs the
     matrix, which for millions of images does not fit in memory. For one seed, the labels removed at
     a smaller rate must be a subset of those removed at a larger rate.
-
-    Attributes:
-        version: Raise it whenever the attack's output changes; results of two versions never mix.
-        source: Publication of the attack.
-        rate_of: Population of which ``rate``, if the attack has one, is a share: of the known
-            positives, or of all known labels.
     """
-
-    version: ClassVar[int] = 1
-    source: ClassVar[str] = ""
-    rate_of: ClassVar[Literal["positives", "labels"]] = "labels"
 
     @abstractmethod
     def observe(self, labels: BoolArray, rng: np.random.Generator) -> BoolArray:
@@ -71,38 +131,12 @@ class LabelAttack(ABC):
         if "keep" in vars(cls) and "observe" not in vars(cls):
             cls.observe = _of_full_labels  # type: ignore[method-assign]
 
-    @final
-    def __call__(self, labels: BoolArray | PartialLabels, *, seed: int) -> PartialLabels:
-        """Attacks labels.
-
-        Args:
-            labels: Complete labels, bool ``[images, labels]``, or labels of which some are unknown
-                to begin with; rows without positives are legal.
-            seed: Non-negative; the same seed gives the same result on every machine.
-
-        Returns:
-            The partial labels that remain.
-
-        Raises:
-            LabelError: If ``labels`` is neither.
-            PluginError: If the attack returns anything but a mask of the right shape.
-        """
-        partial = (
-            labels if isinstance(labels, PartialLabels) else PartialLabels.full(labels, copy=False)
-        )
-        if seed < 0:
-            raise LabelError(f"seed must be at least 0, got {seed}")
-        kept = self.keep(partial, generator(seed, "attack"))
-        return partial.keep(self._checked("keep", kept, partial.known_values.shape))
-
-    def _checked(self, method: str, mask: Any, shape: tuple[int, ...]) -> BoolArray:
-        """A mask as the attack returned it; raises PluginError unless it has the shape."""
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
-            got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask)
-            raise PluginError(
-                f"{type(self).__name__}.{method} must return a bool array {shape}, got {got}"
-            )
-        return mask
+    def _attacked(
+        self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
+    ) -> PartialLabels:
+        del knowledge
+        kept = self.keep(labels, rng)
+        return labels.keep(self._checked("keep", kept, labels.known_values.shape))
 
 
 def _of_full_labels(self: LabelAttack, labels: BoolArray, rng: np.random.Generator) -> BoolArray:

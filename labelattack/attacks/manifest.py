@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelattack.attacks.base import LabelAttack
+from labelattack.attacks.base import Attack
 from labelattack.labels import BoolArray, Encoding, PartialLabels
+from labelattack.labels.storage import IntArray
 
 
 class Manifest(BaseModel):
@@ -20,8 +21,9 @@ class Manifest(BaseModel):
         unknown: Entries that were not known before the attack either; all else counts known ones.
         positives: Positives before the attack, ``t_p`` in the paper.
         negatives: Negatives before the attack, ``t_n``.
-        removed_positives: Positives hidden.
-        removed_negatives: Negatives hidden.
+        removed_positives: Positives hidden, or changed to negative.
+        removed_negatives: Negatives hidden, or changed to positive.
+        changed: Of these, labels that were changed and not hidden.
         requested_rate: The attack's ``rate``, None if it has none.
         rate_of: Population of which that rate is a share.
         realised_rate: Share of ``rate_of`` actually removed; None if there were none.
@@ -45,6 +47,7 @@ class Manifest(BaseModel):
     negatives: int
     removed_positives: int
     removed_negatives: int
+    changed: int = Field(default=0, exclude_if=lambda count: not count)
     requested_rate: float | None
     rate_of: str
     realised_rate: float | None
@@ -57,7 +60,7 @@ class Manifest(BaseModel):
 
 
 def manifest(
-    attack: LabelAttack,
+    attack: Attack,
     spec: str,
     seed: int,
     clean: BoolArray | PartialLabels,
@@ -76,13 +79,20 @@ def manifest(
         The manifest.
     """
     before = clean if isinstance(clean, PartialLabels) else PartialLabels.full(clean, copy=False)
-    # Entries only disappear, so counts before and after tell what was removed.
-    lost = before.per_class() - attacked.per_class()
-    of_class = before.per_class("positives")
-    lost_positive = of_class - attacked.per_class("positives")
-    positives, known = int(of_class.sum()), before.known
-    removed_positives, removed = int(lost_positive.sum()), int(lost.sum())
-    positive_share, q_hat = _share(removed_positives, positives), _share(removed, known)
+    of_class, known = before.per_class("positives"), before.known
+    lost_positive, lost_negative, of_image, changed = _lost(attack, before, attacked)
+    positives = int(of_class.sum())
+    removed_positives, removed_negatives = int(lost_positive.sum()), int(lost_negative.sum())
+    positive_share = _share(removed_positives, positives)
+    q_hat = _share(removed_positives + removed_negatives, known)
+    there = before.per_image()
+    realised = {
+        "positives": positive_share,
+        "negatives": _share(removed_negatives, known - positives),
+        "labels": q_hat,
+        "images": _share(int(np.count_nonzero((there > 0) & (of_image == there))), len(there)),
+        "groups": None,
+    }
     emptied = (before.per_image("positives") > 0) & (attacked.per_image("positives") == 0)
     return Manifest(
         attack=spec,
@@ -93,18 +103,36 @@ def manifest(
         positives=positives,
         negatives=known - positives,
         removed_positives=removed_positives,
-        removed_negatives=removed - removed_positives,
+        removed_negatives=removed_negatives,
+        changed=changed,
         requested_rate=getattr(attack, "rate", None),
         rate_of=attack.rate_of,
-        realised_rate=positive_share if attack.rate_of == "positives" else q_hat,
+        realised_rate=realised[attack.rate_of],
         positives_removed=positive_share,
         q_hat=q_hat,
         emptied_images=int(np.count_nonzero(emptied)),
-        removed_per_class=list(
-            zip(lost_positive.tolist(), (lost - lost_positive).tolist(), strict=True)
-        ),
-        removed_per_image=(before.per_image() - attacked.per_image()).tolist(),
+        removed_per_class=list(zip(lost_positive.tolist(), lost_negative.tolist(), strict=True)),
+        removed_per_image=of_image.tolist(),
     )
+
+
+def _lost(
+    attack: Attack, before: PartialLabels, after: PartialLabels
+) -> tuple[IntArray, IntArray, IntArray, int]:
+    """Positives and negatives lost of each class, labels lost of each image, and labels changed."""
+    if attack.changes:
+        flipped = before.known_values ^ after.known_values
+        positive = flipped & before.known_values
+        return (
+            before.per_class(positive),
+            before.per_class(flipped & ~positive),
+            before.per_image(flipped),
+            int(np.count_nonzero(flipped)),
+        )
+    # Entries only disappear, so counts before and after tell what was removed.
+    lost_positive = before.per_class("positives") - after.per_class("positives")
+    lost = before.per_class() - after.per_class()
+    return lost_positive, lost - lost_positive, before.per_image() - after.per_image(), 0
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from labelattack.attacks import register
-from labelattack.attacks.base import LabelAttack, draw_within
+from labelattack.attacks.base import LabelAttack, RateOf, draw_within
 from labelattack.labels import BoolArray, PartialLabels
 
 
@@ -18,7 +18,7 @@ class SinglePositiveAttack(LabelAttack):
     """T_s: keeps one known positive per image, drawn uniformly, and nothing else."""
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. IV-C"
-    rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
+    rate_of: ClassVar[RateOf] = "positives"
 
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps one positive of each image that has one."""

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from labelattack.attacks import register
-from labelattack.attacks.base import LabelAttack, draw_share, draw_within
+from labelattack.attacks.base import LabelAttack, RateOf, draw_share, draw_within
 from labelattack.labels import BoolArray, PartialLabels
 
 
@@ -26,7 +26,7 @@ class TargetedAttack(LabelAttack):
     """
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. III-A"
-    rate_of: ClassVar[Literal["positives", "labels"]] = "positives"
+    rate_of: ClassVar[RateOf] = "positives"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4
     scope: Literal["dataset", "image"] = "dataset"

@@ -180,6 +180,18 @@ class PartialLabels:
         """
         return PartialLabels._of(self._entries.keep(kept)).named(self.ids, self.classes)
 
+    def flip(self, flipped: BoolArray) -> PartialLabels:
+        """These labels with the other value for some of the known entries.
+
+        Args:
+            flipped: Which of the known entries change, image by image, bool ``[known]``.
+        """
+        return PartialLabels._of(self._entries.flip(flipped)).named(self.ids, self.classes)
+
+    def positive_entries(self) -> tuple[IntArray, IntArray]:
+        """Image and class of each known positive, image by image, int64 ``[positives]`` each."""
+        return self._entries.positive_entries()
+
     def take(self, rows: NDArray[np.int64] | slice) -> PartialLabels:
         """Labels of the given images, in that order, without names."""
         return PartialLabels._of(self._entries.take(rows))

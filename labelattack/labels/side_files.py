@@ -58,10 +58,30 @@ def read_priors(path: Path, classes: Sequence[str]) -> NDArray[np.float64]:
     Raises:
         LabelError: As of ``read_scores``.
     """
-    with _reading("priors", path, _TABLES):
-        records, names, cells = _pairs(path, "class", "prior")
+    return _per_class(path, "prior", classes)
+
+
+def read_weights(path: Path, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Reads a weight of each class, from 0 to 1.
+
+    Args:
+        path: Table with columns ``class`` and ``weight``.
+        classes: Its classes, in any order.
+
+    Returns:
+        Float64 ``[labels]``, in the order of ``classes``.
+
+    Raises:
+        LabelError: As of ``read_scores``.
+    """
+    return _per_class(path, "weight", classes)
+
+
+def _per_class(path: Path, column: str, classes: Sequence[str]) -> NDArray[np.float64]:
+    with _reading(f"{column}s", path, _TABLES):
+        records, names, cells = _pairs(path, "class", column)
         offences = Offences(_RULE)
-        values = _shares(cells, "prior", records.place_of, offences)
+        values = _shares(cells, column, records.place_of, offences)
         offences.check()
         return values[_ordered("class", names, classes, records.place_of)]
 

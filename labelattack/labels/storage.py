@@ -60,6 +60,15 @@ class Dense:
         observed = self._spread(kept)
         return Dense(frozen(self._values & observed), frozen(observed))
 
+    def flip(self, flipped: BoolArray) -> Dense:
+        """With the other value for those of the known entries that are flipped."""
+        return Dense(frozen(self._values ^ self._spread(flipped)), self._observed)
+
+    def positive_entries(self) -> tuple[IntArray, IntArray]:
+        """Image and class of each known positive, image by image, int64 each."""
+        rows, columns = np.nonzero(self._values)
+        return rows, columns
+
     def take(self, rows: NDArray[np.int64] | slice) -> Dense:
         """Those of the given images, in that order."""
         observed = None if self._observed is None else frozen(self._observed[rows])
@@ -137,6 +146,15 @@ class Sparse:
         return Sparse(
             self.shape, starts, frozen(self.columns[kept]), frozen(self.known_values[kept])
         )
+
+    def flip(self, flipped: BoolArray) -> Sparse:
+        """With the other value for those of the known entries that are flipped."""
+        return Sparse(self.shape, self.starts, self.columns, frozen(self.known_values ^ flipped))
+
+    def positive_entries(self) -> tuple[IntArray, IntArray]:
+        """Image and class of each known positive, image by image, int64 each."""
+        there = self.known_values
+        return self._rows[there], self.columns[there].astype(np.int64)
 
     def take(self, rows: NDArray[np.int64] | slice) -> Sparse:
         """Those of the given images, in that order."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from labelattack.attacks.base import LabelAttack
+import numpy as np
+
+from labelattack.attacks.base import Attack
+from labelattack.attacks.knowledge import NOTHING, Knowledge
 from labelattack.datasets.base import Split
 from labelattack.errors import ParameterError
 from labelattack.labels import BoolArray, PartialLabels
@@ -40,7 +43,12 @@ class ValidationLabels(NamedTuple):
 
 
 def validation_labels(
-    attack: LabelAttack, split: Split, selection: Selection, *, seed: int
+    attack: Attack,
+    split: Split,
+    selection: Selection,
+    *,
+    seed: int,
+    knowledge: Knowledge = NOTHING,
 ) -> ValidationLabels:
     """Validation labels that selection may see; never those that are unknown to begin with.
 
@@ -50,6 +58,7 @@ def validation_labels(
         selection: ``attacked``, ``clean``, which is privileged, or ``last``, which selects nothing
             and has attacked labels for other uses.
         seed: Seed of the run.
+        knowledge: Knowledge of the validation images, for attacks that need it.
 
     Returns:
         Under an attack that leaves observed negatives, the observed entries; otherwise all entries,
@@ -58,7 +67,7 @@ def validation_labels(
     every = "clean" if split.partial.is_complete else "known"
     if selection == "clean":
         return ValidationLabels(split.labels, split.counted, f"{every} validation labels")
-    attacked = attack(split.partial, seed=stream_seed(seed, "validation"))
+    attacked = attack(split.partial, seed=stream_seed(seed, "validation"), knowledge=knowledge)
     found = _of_attacked(split, attacked)
     return found._replace(rule=LAST_EPOCH) if selection == "last" else found
 
@@ -66,7 +75,9 @@ def validation_labels(
 def _of_attacked(split: Split, attacked: PartialLabels) -> ValidationLabels:
     """Labels that an attack on a validation split leaves."""
     if attacked.known == split.partial.known:
-        return ValidationLabels(split.labels, split.counted, "nothing hidden")
+        changed = not np.array_equal(attacked.known_values, split.partial.known_values)
+        rule = "observed cells" if changed else "nothing hidden"
+        return ValidationLabels(attacked.values, split.counted, rule)
     if attacked.known > attacked.known_positives:
         return ValidationLabels(attacked.values, attacked.observed, "observed cells")
     return ValidationLabels(attacked.values, None, "hidden as negative")

@@ -9,7 +9,7 @@ from art.attacks.attack import PoisoningAttackBlackBox
 from numpy.typing import NDArray
 
 from labelattack.attacks import registry
-from labelattack.attacks.base import LabelAttack
+from labelattack.attacks.base import Attack
 from labelattack.errors import LabelError, ParameterError, shown
 from labelattack.labels import Encoding, check_encoding, decode, encode
 
@@ -42,7 +42,7 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     _estimator_requirements = ()
 
     def __init__(
-        self, attack: str | LabelAttack, *, seed: int = 0, encoding: Encoding = "missing"
+        self, attack: str | Attack, *, seed: int = 0, encoding: Encoding = "missing"
     ) -> None:
         super().__init__()
         self.attack = attack
@@ -82,12 +82,12 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         attacked = self._label_attack()(clean, seed=int(self.seed))
         return x, encode(attacked, self.encoding)
 
-    def _label_attack(self) -> LabelAttack:
-        if isinstance(self.attack, LabelAttack):
+    def _label_attack(self) -> Attack:
+        if isinstance(self.attack, Attack):
             return self.attack
         if isinstance(self.attack, str):
             return registry.create(self.attack)
         raise ParameterError(
-            "attack must be a spec such as 'targeted:rate=0.4' or a LabelAttack, got "
+            "attack must be a spec such as 'targeted:rate=0.4' or an Attack, got "
             f"{shown(self.attack)}"
         )

@@ -1,0 +1,159 @@
+"""Base classes of attacks that remove known positives in an order of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from labelattack.attacks.base import LabelAttack, RateOf
+from labelattack.attacks.informed import InformedAttack
+from labelattack.attacks.knowledge import Knowledge
+from labelattack.labels import BoolArray, PartialLabels
+from labelattack.seeding import raw_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositiveRemoval(LabelAttack):
+    """Removes the share of the known positives that comes first in an order, and all negatives.
+
+    Subclass it and implement
+    [priority][labelattack.attacks.removal.PositiveRemoval.priority]; budgets are then exact and
+    nested.
+
+    Args:
+        rate: Share of the known positives that is removed, in [0, 1]: exactly
+            round(rate * positives).
+        keep_negatives: Keep negatives known.
+    """
+
+    rate_of: ClassVar[RateOf] = "positives"
+
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.4
+    keep_negatives: bool = False
+
+    @abstractmethod
+    def priority(self, labels: PartialLabels, rng: np.random.Generator) -> NDArray[Any]:
+        """Order in which positives are removed.
+
+        Args:
+            labels: Labels, all of them known or not.
+            rng: The only permitted source of randomness; ties are broken by it afterwards.
+
+        Returns:
+            A number of each known positive, image by image
+            ([positive_entries][labelattack.labels.partial.PartialLabels.positive_entries]),
+            ``[positives]``: the largest are removed first.
+        """
+
+    def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
+        """Keeps the positives that come last."""
+        first = first_of(self.priority(labels, rng), self.rate, rng)
+        return without_positives(labels, first, self.keep_negatives)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InformedRemoval(InformedAttack):
+    """Removes the known positives that come first in an order that knowledge gives; all negatives.
+
+    Args:
+        rate: Share of the known positives that is removed, in [0, 1]: exactly
+            round(rate * positives).
+        keep_negatives: Keep negatives known.
+    """
+
+    rate_of: ClassVar[RateOf] = "positives"
+
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.4
+    keep_negatives: bool = False
+
+    @abstractmethod
+    def priority(
+        self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
+    ) -> NDArray[Any]:
+        """Order in which positives are removed.
+
+        Args:
+            labels: Labels, all of them known or not.
+            knowledge: The kinds of knowledge that the attack declares.
+            rng: The only permitted source of randomness; ties are broken by it afterwards.
+
+        Returns:
+            A number of each known positive, image by image, ``[positives]``: the largest are
+            removed first.
+        """
+
+    def keep_informed(
+        self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
+    ) -> BoolArray:
+        """Keeps the positives that come last."""
+        first = first_of(self.priority(labels, knowledge, rng), self.rate, rng)
+        return without_positives(labels, first, self.keep_negatives)
+
+
+def first_of(priority: NDArray[Any], rate: float, rng: np.random.Generator) -> BoolArray:
+    """The ``round(rate * n)`` of n items with the largest numbers; ties are broken at random.
+
+    Args:
+        priority: A number of each item, ``[n]``.
+        rate: Share, in [0, 1].
+        rng: Source of randomness.
+
+    Returns:
+        bool ``[n]``; for one generator state, nested in the rate.
+    """
+    total = len(priority)
+    words, count = raw_words(rng, total), round(rate * total)
+    first = np.zeros(total, dtype=np.bool_)
+    if not count:
+        return first
+    if count == total:
+        return ~first
+    least = np.partition(priority, total - count)[total - count]
+    first = np.asarray(priority > least)
+    tied = np.flatnonzero(priority == least)
+    order = np.argsort(words[tied], kind="stable")
+    first[tied[order[: count - int(np.count_nonzero(first))]]] = True
+    return first
+
+
+def without_positives(labels: PartialLabels, removed: BoolArray, keep_negatives: bool) -> BoolArray:
+    """Entries that stay known when some positives are removed.
+
+    Args:
+        labels: The labels.
+        removed: Which of the known positives, image by image, bool ``[positives]``.
+        keep_negatives: Whether negatives stay known.
+
+    Returns:
+        bool ``[known]``.
+    """
+    positive = labels.known_values
+    kept = np.ones_like(positive) if keep_negatives else positive.copy()
+    kept[positive] = ~removed
+    return kept
+
+
+def weighted_order(weights: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Order of a draw without replacement with unequal chances (Efraimidis and Spirakis 2006).
+
+    The items with the largest numbers are a draw in which each next one is taken with a chance in
+    proportion to its weight among those left.
+
+    Args:
+        weights: Weight of each item, ``[n]``, from 0; items without weight come last.
+        rng: Source of randomness.
+
+    Returns:
+        float64 ``[n]``, at most 0; ``-inf`` where the weight is 0.
+    """
+    # Uniform in (0, 1): 53 bits and a half, so that neither end occurs.
+    uniform = ((raw_words(rng, len(weights)) >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53
+    positive = weights > 0
+    keys = np.full(len(weights), -np.inf)
+    keys[positive] = np.log(uniform[positive]) / weights[positive]
+    return keys
