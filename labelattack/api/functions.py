@@ -52,6 +52,7 @@ def bench(
     model: str | None = None,
     protocol: str = "finetune",
     attacks: Sequence[str] = ("targeted",),
+    budget: str | None = None,
     defenses: Sequence[str] = ("pseudo-history",),
     seeds: int = 3,
     epochs: int = 10,
@@ -94,6 +95,7 @@ def bench(
         model: Spec; None for each dataset's own.
         protocol: ``finetune``: end to end; ``linear``: a head on frozen features.
         attacks: Specs, such as ``targeted:rate=0.4``.
+        budget: Labels that every attack removes, such as ``positives=0.4``; None for its rate.
         defenses: Specs, such as ``wan:weight=0.1``.
         seeds: How many; seeds 0 to N-1.
         epochs: Passes over the training set.

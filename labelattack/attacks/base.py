@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,21 @@ class Attack(ABC):
         return self._attacked(
             partial, knowledge.for_attack(self, partial), generator(seed, "attack")
         )
+
+    def at_strength(self, strength: float, labels: PartialLabels) -> Self:
+        """The same attack, as strong as is said: by default with that ``rate``.
+
+        Stronger attacks remove what weaker ones do, and more. An attack without a rate has one
+        strength, and is returned as it is.
+
+        Args:
+            strength: From 0, nothing removed, to 1, as much as the attack can remove.
+            labels: Labels before the attack.
+        """
+        del labels
+        if not hasattr(self, "rate"):
+            return self
+        return replace(self, rate=strength)  # type: ignore[call-arg]
 
     @abstractmethod
     def _attacked(

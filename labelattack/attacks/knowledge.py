@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from labelattack.attacks.base import Attack
 
 Need = Literal["scores", "features", "held_out", "areas", "boxes", "groups", "weights"]
+SURROGATE_VERSION = 1
+"""Version of the surrogate and its features, which counts in that of attacks that use them."""
+
 NEEDS: dict[Need, str] = {
     "scores": "a score of each label on each image, by a surrogate model trained on clean labels",
     "features": "features of each image",

@@ -98,6 +98,15 @@ class Crossing:
         list[str] | None,
         typer.Option("--attack", help="Attack, e.g. targeted:rate=0.4; repeatable."),
     ] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="positives=SHARE|entries=SHARE",
+            help="Labels that every attack removes, whatever its rate: a share of the known "
+            "positives, or of all known entries.",
+        ),
+    ] = None
     defenses: Annotated[
         list[str] | None,
         typer.Option("--defense", help="Defense, e.g. wan:weight=0.1; repeatable."),

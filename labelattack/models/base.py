@@ -100,6 +100,11 @@ class Model(ABC):
     def preprocessing(self) -> Preprocessing:
         """Preprocessing that the backbone expects."""
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from weights: by default, if ``weights`` names some."""
+        return getattr(self, "weights", None) is not None
+
     @final
     def head(self, labels: int, *, seed: int) -> nn.Linear:
         """Builds a head with seeded initial weights."""

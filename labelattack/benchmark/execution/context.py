@@ -7,6 +7,11 @@ from functools import lru_cache
 
 from torch import Tensor, nn
 
+from labelattack.attacks import registry as attacks
+from labelattack.attacks.base import Attack
+from labelattack.attacks.budget import Attacked, Budget, at_budget
+from labelattack.attacks.knowledge import NOTHING, Knowledge
+from labelattack.benchmark.plan.cell import Cell
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
 from labelattack.defenses import registry as defenses
@@ -15,7 +20,7 @@ from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreE
 from labelattack.labels import PartialLabels
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.models import registry as models
-from labelattack.process_cache import on_forget
+from labelattack.process_cache import ProcessCache, on_forget
 from labelattack.registry.spec import Spec
 from labelattack.seeding import stream_seed
 from labelattack.training.compute import Compute
@@ -23,7 +28,7 @@ from labelattack.training.feature_cache import frozen_network
 from labelattack.training.loop import Scores
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.protocols.base import Prepared
-from labelattack.training.validation import ValidationLabels
+from labelattack.training.validation import ValidationLabels, validation_labels
 
 
 @lru_cache(maxsize=1)
@@ -53,6 +58,54 @@ def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
 
 for _cached in (load, prepared, frozen_network):
     on_forget(_cached.cache_clear)
+
+
+_ATTACKED: ProcessCache[Attacked] = ProcessCache(256)
+_VALIDATION: ProcessCache[ValidationLabels] = ProcessCache(256)
+
+
+def attacked_labels(cell: Cell, compute: Compute) -> Attacked:
+    """The training labels that the attack of a cell leaves, and the attack as its budget sets it.
+
+    Where it takes longer than reading them, they are kept: other defenses train on the same.
+    """
+    attack = attacks.create(cell.attack)
+    if not attack.needs and cell.budget is None:
+        return Attacked(attack, attack(load(cell.dataset).train.partial, seed=cell.seed))
+
+    def attacked() -> Attacked:
+        labels, known = load(cell.dataset).train.partial, _knowledge(cell, "train", compute)
+        if cell.budget is None:
+            return Attacked(attack, attack(labels, seed=cell.seed, knowledge=known))
+        budget = Budget.parse(cell.budget)
+        return at_budget(attack, budget, labels, seed=cell.seed, knowledge=known)
+
+    return _ATTACKED.get(_attack_key(cell), attacked)
+
+
+def attacked_validation(cell: Cell, attack: Attack, compute: Compute) -> ValidationLabels:
+    """Validation labels that selection of a cell may see, under its attack at its budget."""
+    val = load(cell.dataset).val
+    known = _knowledge(cell, "val", compute)
+
+    def labels() -> ValidationLabels:
+        return validation_labels(attack, val, cell.selection, seed=cell.seed, knowledge=known)
+
+    key = *_attack_key(cell), cell.selection
+    return _VALIDATION.get(key, labels) if attack.needs else labels()
+
+
+def _knowledge(cell: Cell, part: str, compute: Compute) -> Knowledge:
+    if not attacks.get(Spec.parse(cell.attack).name).needs:
+        return NOTHING
+    from labelattack.training.surrogate import knowledge_of
+
+    return knowledge_of(load(cell.dataset), part, models.resolve(cell.model), compute)
+
+
+def _attack_key(cell: Cell) -> tuple[object, ...]:
+    asked = cell.attack, cell.versions["attack"], cell.budget, cell.seed
+    return cell.dataset, cell.fingerprint, cell.model, *asked
 
 
 def task_of(loss: Spec, splits: Splits, attacked: PartialLabels, *, seed: int) -> Task:

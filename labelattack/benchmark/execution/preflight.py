@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.execution.context import load, task_of
+from labelattack.benchmark.execution.context import attacked_labels, load, task_of
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.defenses import registry as defenses
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.models import registry as models
 from labelattack.registry.torch_defaults import torch_defaults_kept
+from labelattack.training.compute import ONE_CPU, Compute
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.validation import check_choice
 
 
-def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
+def check_cells(cells: Sequence[Cell], *, build: bool = True, compute: Compute = ONE_CPU) -> None:
     """Attacks the labels, binds every loss and builds what is trained of every model, once each.
 
     A plug-in that raises anything of its own is left alone: its cells fail one by one, at once and
@@ -26,7 +27,9 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
 
     Args:
         cells: What is to be run.
-        build: Whether models are built, too; not where other machines build them.
+        build: Whether models are built and knowledge of attacks is computed, too; not where other
+            machines do so.
+        compute: Where to compute such knowledge.
 
     Raises:
         LabelAttackError: If an attack or a loss refuses these labels, a model cannot be built, or
@@ -40,9 +43,10 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True) -> None:
         recipes = Counter((cell.attack, cell.defense, cell.seed) for cell in members)
         check_choice(splits.val, max(recipes.values()), members[0].selection)
         attacked: dict[str, PartialLabels] = {}
-        for attack in dict.fromkeys(cell.attack for cell in members):
-            with _of(f"attack '{attack}'"):
-                attacked[attack] = attacks.create(attack)(splits.train.partial, seed=0)
+        for attack, cell in {cell.attack: cell for cell in reversed(members)}.items():
+            if build or not attacks.create(attack).needs:
+                with _of(f"attack '{attack}'"):
+                    attacked[attack] = attacked_labels(cell, compute).labels
         # No loss is shown more than it will train on.
         shown = {cell.loss: attacked.get(cell.attack) for cell in reversed(members)}
         for loss, labels in shown.items():

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.manifest import manifest
-from labelattack.benchmark.execution.context import load, prepared, rebuild, task_of, trained_run
-from labelattack.benchmark.plan.cell import CODE, Cell
+from labelattack.benchmark.execution.context import (
+    attacked_labels,
+    attacked_validation,
+    load,
+    prepared,
+    rebuild,
+    task_of,
+    trained_run,
+)
+from labelattack.benchmark.plan.cell import CODE, Cell, attack_version
 from labelattack.benchmark.store.provenance import circumstances
 from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
@@ -30,7 +38,7 @@ from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit, Scores, normalises_batches, predict
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.protocols.base import Prepared, TrainingRun
-from labelattack.training.validation import ValidationLabels, validation_labels
+from labelattack.training.validation import ValidationLabels
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,8 @@ def measured_again(
     cell, lacking = record.cell, record.lacking(measures)
     network = rebuild(cell.dataset, cell.model, cell.protocol, state)
     network.to(resolve_device(device))
-    attack, val = attacks.create(cell.attack), load(cell.dataset).val
-    chosen = validation_labels(attack, val, cell.selection, seed=cell.seed)
+    attack, _ = attacked_labels(cell, Compute(device))
+    chosen = attacked_validation(cell, attack, Compute(device))
     run = _as_measured(cell, network, chosen, device)
     update: dict[str, object] = {"outcomes": record.outcomes | _outcomes(run, lacking)}
     if lacking.resamples:
@@ -149,7 +157,9 @@ def _require_same_components(cells: Sequence[Cell]) -> None:
     """Plug-ins and weights are files that may have been edited since the grid was made."""
     for kind, registry in (("attack", attacks), ("defense", defenses), ("model", models)):
         for spec, wanted in {(getattr(cell, kind), cell.versions[kind]) for cell in cells}:
-            found = registry.version(spec)
+            found = (
+                attack_version(Spec.parse(spec)) if registry is attacks else registry.version(spec)
+            )
             if not registry.is_builtin(spec):
                 fits = found == wanted
             else:  # another machine may not be able to tell whether its package was edited
@@ -189,9 +199,8 @@ def _prepared(cell: Cell, device: str) -> Prepared:
 def _begin(cell: Cell, device: str) -> _Run:
     splits = load(cell.dataset)
     _prepared(cell, device)  # fails here where it fails, for this cell alone
-    attack = attacks.create(cell.attack)
     before = splits.train.partial
-    attacked = attack(before, seed=cell.seed)
+    attack, attacked = attacked_labels(cell, Compute(device))
     account = manifest(attack, cell.attack, cell.seed, before, attacked)
     loss = defenses.create(cell.loss)
     loss.as_mean = cell.recipe.reduction == "mean"
@@ -216,7 +225,7 @@ def _begin(cell: Cell, device: str) -> _Run:
             loss=loss,
             kind=f"{cell.loss} {cell.recipe.reduction}",
             labels=attacked,
-            validation=validation_labels(attack, splits.val, cell.selection, seed=cell.seed),
+            validation=attacked_validation(cell, attack, Compute(device)),
             recipe=cell.recipe,
             seed=cell.seed,
         ),

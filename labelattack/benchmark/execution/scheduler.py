@@ -119,7 +119,8 @@ class Scheduler:
         """Fails where what is wanted cannot be had; fills caches of this machine."""
         for protocol in {cell.protocol for cell in self.missing}:
             check_parallel(protocol, allowed=protocols.create(protocol).data_parallel)
-        check_cells(self.missing, build=self.executor.on_this_machine)
+        compute = Compute(self.device, self.jobs, self.job.plugins, self.progress)
+        check_cells(self.missing, build=self.executor.on_this_machine, compute=compute)
         if self.executor.on_this_machine:
             measures = (self.job.measures.measures | self.later.measures).values()
             _prepare(self.missing, measures, self.job, self.jobs, self.progress)

@@ -9,7 +9,7 @@ from typing import Any
 from labelattack import attacks, datasets, defenses, models
 from labelattack.benchmark.boards.keys import pair_key_of
 from labelattack.benchmark.boards.text import row_title, some
-from labelattack.benchmark.plan.cell import CODE, Cell, code_behind
+from labelattack.benchmark.plan.cell import CODE, Cell, attack_version, code_behind
 from labelattack.benchmark.store.record import Record
 from labelattack.registry.registry import Registry
 from labelattack.training.protocols import registry as protocols
@@ -86,6 +86,8 @@ def _at_hand(cell: Cell, kind: str) -> str | None:
     name = spec.partition(":")[0]
     if not registry.at_hand(name):
         return None
+    if kind == "attack":
+        return attack_version(registry.resolve(spec))
     return registry.version(name if kind == "dataset" else spec)
 
 

@@ -6,6 +6,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelattack.attacks import registry as attacks
+from labelattack.attacks.knowledge import SURROGATE_VERSION
 from labelattack.defenses import registry as defenses
 from labelattack.hashing import digest
 from labelattack.registry.installation import edits_behind
@@ -35,6 +37,8 @@ class Cell(BaseModel):
         recipe: Hyper-parameters.
         seed: Seed of every random stream of the run.
         selection: Whose validation labels choose epoch and recipe.
+        budget: Labels that the attack removes, whatever its rate, such as ``positives=0.4``; None
+            where the rate decides.
         fingerprint: Hash of the dataset's images and labels.
         versions: Version of each component, and if the package was edited since its commit, a
             hash of the edited files that all runs need.
@@ -50,6 +54,7 @@ class Cell(BaseModel):
     recipe: Recipe
     seed: int = Field(ge=0)
     selection: Selection
+    budget: str | None = Field(default=None, exclude_if=lambda budget: budget is None)
     fingerprint: str
     versions: dict[str, str]
 
@@ -69,6 +74,19 @@ def loss_of(defense: Spec, recipe: Recipe) -> Spec:
     if not recipe.loss:
         return defense
     return defenses.resolve(Spec.of(defense.name, dict(defense.params) | dict(recipe.loss)))
+
+
+def attack_version(attack: Spec) -> str:
+    """Version of an attack, with that of the surrogate where its knowledge comes from one.
+
+    Args:
+        attack: Resolved spec.
+    """
+    given = {name for name, value in attack.params if value}
+    asked = set(attacks.get(attack.name).needs) - given
+    version = attacks.version(attack)
+    surrogate = asked & {"scores", "features", "held_out"}
+    return f"{version}+surrogate-{SURROGATE_VERSION}" if surrogate else version
 
 
 def code_behind(protocol: str) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from labelattack.attacks import registry as attacks
+from labelattack.attacks.budget import Budget
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
@@ -41,6 +42,10 @@ from labelattack.training.recipe import Reduction, SearchSpace, Selection
 def _known(name: str) -> str:
     metric_named(name)
     return name
+
+
+def _budget(text: str) -> str:
+    return str(Budget.parse(text))
 
 
 MetricName = Annotated[str, AfterValidator(_known)]
@@ -94,6 +99,8 @@ class Experiment(Search):
         model: Spec; None for each dataset's own.
         protocol: Spec of the training protocol.
         attacks: Specs.
+        budget: Labels that every attack removes, ``positives=0.4`` or ``entries=0.4``: a share of
+            the known positives or entries; None where the rates of the attacks decide.
         defenses: Specs; ``{dataset}`` in one stands for the name of each dataset, as in
             ``em:preset={dataset}``.
         seeds: How many; seeds 0 to N-1.
@@ -116,6 +123,9 @@ class Experiment(Search):
     model: str | None = None
     protocol: str = "finetune"
     attacks: tuple[str, ...] = ("targeted",)
+    budget: Annotated[str, AfterValidator(_budget)] | None = Field(
+        default=None, exclude_if=lambda budget: budget is None
+    )
     defenses: tuple[str, ...] = ("pseudo-history",)
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 3
     epochs: _Count = 10
@@ -167,7 +177,7 @@ class Experiment(Search):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "epochs", "selection", "reduction", "reference",
+                "protocol", "attacks", "budget", "epochs", "selection", "reduction", "reference",
                 "micro_batch", *Search.model_fields,
             }
         )  # fmt: skip

@@ -8,7 +8,8 @@ from itertools import product
 from pydantic import PositiveInt
 
 from labelattack.attacks import registry as attacks
-from labelattack.benchmark.plan.cell import CODE, Cell, code_behind, loss_of
+from labelattack.attacks.budget import Budget, check_removes
+from labelattack.benchmark.plan.cell import CODE, Cell, attack_version, code_behind, loss_of
 from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
@@ -34,6 +35,7 @@ class Grid(Search):
         protocol: Spec.
         attacks: Specs.
         defenses: Specs.
+        budget: Labels that every attack removes, such as ``positives=0.4``; None for its rate.
         seeds: Seeds; the same attacked labels reach every defense of one seed.
         epochs: Passes over the training set.
         selection: Whose validation labels choose epoch and recipe.
@@ -47,6 +49,7 @@ class Grid(Search):
     protocol: str
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
+    budget: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: PositiveInt = 10
     selection: Selection = "attacked"
@@ -78,7 +81,8 @@ class Grid(Search):
             "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
             "model": models.version(model),
         }
-        resolved = [_resolved(attack, defense) for attack, defense in pairs]
+        budget = None if self.budget is None else Budget.parse(self.budget)
+        resolved = [_resolved(attack, defense, budget) for attack, defense in pairs]
         for _, defended, _ in resolved:
             self.check_open(defended)
         trials = self.trials_of({defense.name for _, defense, _ in resolved}, recipes)
@@ -96,6 +100,7 @@ class Grid(Search):
                     recipe=_reduced(recipe, defended, self.reduction),
                     seed=seed,
                     selection=self.selection,
+                    budget=None if budget is None or attacked.name == "none" else str(budget),
                     fingerprint=fingerprint,
                     versions=shared | code | versions,
                 )
@@ -134,12 +139,33 @@ def _trained_by(protocol: str, loss: Spec) -> tuple[str, dict[str, str]]:
     return str(given), {CODE: edits} if edits else {}
 
 
-def _resolved(attack: str, defense: str) -> tuple[Spec, Spec, dict[str, str]]:
+def _resolved(
+    attack: str, defense: str, budget: Budget | None
+) -> tuple[Spec, Spec, dict[str, str]]:
     """A pair's resolved specs, and their versions."""
     defended = defenses.resolve(defense)
     attacked = attack_met(attack, defended)
-    versions = {"attack": attacks.version(attacked), "defense": defenses.version(defended)}
+    if budget is not None:
+        attacked = with_budget(attacked, budget)
+    versions = {"attack": attack_version(attacked), "defense": defenses.version(defended)}
     return attacked, defended, versions
+
+
+def with_budget(attack: Spec, budget: Budget) -> Spec:
+    """The resolved spec of an attack at a budget: its own rate counts no more, and is the budget's.
+
+    Args:
+        attack: Resolved spec.
+        budget: Labels to remove.
+
+    Raises:
+        AttackError: If the attack changes labels instead of removing them.
+    """
+    check_removes(attack.name, budget)
+    given = dict(attack.params)
+    if "rate" not in given:
+        return attack
+    return attacks.resolve(Spec.of(attack.name, given | {"rate": budget.share}))
 
 
 def attack_met(attack: str, defense: Spec) -> Spec:

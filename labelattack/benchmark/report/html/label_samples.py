@@ -9,11 +9,13 @@ import numpy as np
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.keys import dataset_name
+from labelattack.benchmark.execution.context import attacked_labels
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
+from labelattack.training.compute import ONE_CPU
 
 IMAGES, LABELS, ATTACKS = 40, 80, 24
 """Largest numbers of images, labels and attacks shown."""
@@ -126,7 +128,7 @@ def _attacked(record: Record, splits: Splits) -> PartialLabels:
     cell = record.cell
     if not attacks.at_hand(name := cell.attack.partition(":")[0]):
         raise LabelAttackError(f"attack '{name}' is unknown without its plug-in (--plugin)")
-    return attacks.create(cell.attack)(splits.train.partial, seed=cell.seed)
+    return attacked_labels(cell, ONE_CPU).labels
 
 
 def _states(before: PartialLabels, attacked: PartialLabels) -> list[str]:
