@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from labelattack.benchmark.plan.cell import CODE
 from labelattack.benchmark.store.record import Record
@@ -25,6 +25,9 @@ class BoardKey(BaseModel):
         epochs: Passes over the training set.
         selection: Whose validation labels chose epoch and recipe.
         versions: Versions of dataset and model.
+        budget: Labels that every attack removes, such as ``positives=0.4``; empty where the rates
+            of the attacks decide.
+        labels: Whether attacks hide labels, ``removed``, or change them, ``changed``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -36,6 +39,8 @@ class BoardKey(BaseModel):
     epochs: int
     selection: str
     versions: str
+    budget: str = Field(default="", exclude_if=lambda budget: not budget)
+    labels: str = Field(default="removed", exclude_if=lambda labels: labels == "removed")
 
 
 class PairKey(BaseModel):
@@ -80,6 +85,8 @@ def board_key_of(record: Record) -> BoardKey:
         epochs=cell.recipe.epochs,
         selection=cell.selection,
         versions=f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
+        budget=cell.budget or "",
+        labels=cell.labels,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from itertools import groupby
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from labelattack.benchmark.boards.curves import Curve, curves_of
 from labelattack.benchmark.boards.keys import (
@@ -20,6 +20,7 @@ from labelattack.benchmark.boards.keys import (
 from labelattack.benchmark.boards.ranking import Comparison, Run, rank
 from labelattack.benchmark.boards.row import Row, row_of
 from labelattack.benchmark.boards.text import row_name
+from labelattack.benchmark.boards.worst_case import worst_cases
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.record import Record, points
@@ -37,10 +38,13 @@ class Board(BaseModel):
         epochs: Passes over the training set; None if they differ.
         selection: Whose validation labels chose epoch and recipe.
         versions: Versions of dataset and model.
+        budget: Labels that every attack removes; empty where the rates of the attacks decide.
+        labels: Whether attacks hide labels, ``removed``, or change them, ``changed``.
         mixed: Which of these differ from row to row, since it was asked for; they are joined by
             `` | ``, and each row says its own.
         libraries: Every version of each library that computed a record.
-        rows: By attack and falling mAP.
+        rows: The worst case over attacks at one budget, if there are at least three; then by attack
+            and falling mAP.
         curves: mAP against rate.
         comparisons: Paired comparisons of defenses under each attack.
         unranked: Why rows of an attack have no rank: all of them, or those that are named.
@@ -55,6 +59,8 @@ class Board(BaseModel):
     epochs: int | None
     selection: str
     versions: str
+    budget: str = Field(default="", exclude_if=lambda budget: not budget)
+    labels: str = Field(default="removed", exclude_if=lambda labels: labels == "removed")
     mixed: list[str]
     libraries: dict[str, list[str]]
     rows: list[Row]
@@ -63,13 +69,15 @@ class Board(BaseModel):
     unranked: dict[str, str]
 
 
-Mixable = Literal["dataset", "model", "protocol", "selection", "versions"]
+Mixable = Literal["dataset", "model", "protocol", "selection", "versions", "budget", "labels"]
 _SETTLED_BY: dict[Mixable, tuple[str, ...]] = {
     "dataset": ("dataset", "fingerprint"),
     "model": ("model",),
     "protocol": ("protocol", "epochs"),
     "selection": ("selection",),
     "versions": ("versions",),
+    "budget": ("budget",),
+    "labels": ("labels",),
 }
 
 
@@ -103,6 +111,7 @@ def boards_with_records(
     same: dict[BoardKey, list[Record]] = defaultdict(list)
     for record in records:
         same[board_key_of(record)].append(record)
+    same = _with_references(same)
     groups: dict[tuple[object, ...], dict[BoardKey, list[Record]]] = defaultdict(dict)
     for identity, members in same.items():
         groups[tuple(v for k, v in identity if k not in free)][identity] = members
@@ -110,6 +119,23 @@ def boards_with_records(
         (_board(group, free, sorted(mix)), [record for of in group.values() for record in of])
         for group in groups.values()
     ]
+
+
+def _with_references(
+    same: dict[BoardKey, list[Record]],
+) -> dict[BoardKey, list[Record]]:
+    """Adds what was trained without an attack to the boards of budgets and of changed labels.
+
+    Such runs have neither; a board of theirs alone says nothing that those do not say.
+    """
+    found = {key: list(records) for key, records in same.items()}
+    for key in same:
+        plain = key.model_copy(update={"budget": "", "labels": "removed"})
+        if plain != key and plain in same:
+            found[key] += [record for record in same[plain] if record.cell.attack == "none"]
+            if all(record.cell.attack == "none" for record in same[plain]):
+                found.pop(plain, None)
+    return found
 
 
 def _board(members: dict[BoardKey, list[Record]], free: set[str], mixed: list[Mixable]) -> Board:
@@ -145,7 +171,11 @@ def _board(members: dict[BoardKey, list[Record]], free: set[str], mixed: list[Mi
         ),
     )  # fmt: skip
     runs = [_runs(best) for best in chosen.values()]
-    ranked, comparisons, unranked = _ranked([rows[n] for n in order], [runs[n] for n in order])
+    worst = worst_cases(dict(zip(chosen, rows, strict=True)), groups, chosen, references)
+    ranked, comparisons, unranked = _ranked(
+        [*(case.row for case in worst), *(rows[n] for n in order)],
+        [*(case.runs for case in worst), *(runs[n] for n in order)],
+    )
     values = {name: list(dict.fromkeys(getattr(i, name) for i in members)) for name in _JOINED}
     epochs = {identity.epochs for identity in members}
     return Board(

@@ -72,6 +72,7 @@ class Row(BaseModel):
         left_out: Names of these.
         saturated_classes: Of older records, classes positive on every test image, which then had
             an AP of 1.
+        worst_of: Of a worst case, the attack that did most harm, by seed; empty for other rows.
         failed: Cells that failed.
         unreliable: Reasons not to trust the row; empty if there is none.
         notes: Privileges: oracle, told the number of positives, clean validation labels.
@@ -105,6 +106,7 @@ class Row(BaseModel):
     known_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
     counted_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
     assumed_share: float | None = Field(default=None, exclude_if=lambda share: share is None)
+    worst_of: dict[int, str] = Field(default={}, exclude_if=lambda of: not of)
     failed: int
     unreliable: list[str]
     notes: list[str]

@@ -46,6 +46,10 @@ def title(board: Board | BoardKey) -> str:
         "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",
         selection_text(board.selection),
     ]
+    if board.budget:
+        parts.append(f"budget {board.budget}")
+    if board.labels != "removed":
+        parts.append(f"{board.labels} labels")
     if "versions" in getattr(board, "mixed", ()):
         parts.append(f"versions {board.versions}")
     return " · ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +40,7 @@ class Cell(BaseModel):
         selection: Whose validation labels choose epoch and recipe.
         budget: Labels that the attack removes, whatever its rate, such as ``positives=0.4``; None
             where the rate decides.
+        labels: Whether the attack hides labels, ``removed``, or changes them, ``changed``.
         fingerprint: Hash of the dataset's images and labels.
         versions: Version of each component, and if the package was edited since its commit, a
             hash of the edited files that all runs need.
@@ -55,6 +57,9 @@ class Cell(BaseModel):
     seed: int = Field(ge=0)
     selection: Selection
     budget: str | None = Field(default=None, exclude_if=lambda budget: budget is None)
+    labels: Literal["removed", "changed"] = Field(
+        default="removed", exclude_if=lambda labels: labels == "removed"
+    )
     fingerprint: str
     versions: dict[str, str]
 

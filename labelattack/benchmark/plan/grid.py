@@ -101,6 +101,7 @@ class Grid(Search):
                     seed=seed,
                     selection=self.selection,
                     budget=None if budget is None or attacked.name == "none" else str(budget),
+                    labels="changed" if attacks.get(attacked.name).changes else "removed",
                     fingerprint=fingerprint,
                     versions=shared | code | versions,
                 )

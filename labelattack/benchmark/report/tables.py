@@ -34,7 +34,12 @@ def to_json(found: list[Board]) -> str:
 def to_csv(found: list[Board]) -> str:
     """One line a row, with what tells the boards apart in front."""
     text = io.StringIO()
-    about = [name for name in Board.model_fields if name not in _MANY]
+    about = [
+        name
+        for name, field in Board.model_fields.items()
+        if name not in _MANY
+        and (field.is_required() or any(getattr(b, name) != field.default for b in found))
+    ]
     lines = [(board, flat_row(row)) for board in found for row in board.rows]
     columns = dict.fromkeys(name for _, line in lines for name in line) or Row.model_fields
     writer = csv.writer(text, lineterminator="\n")
