@@ -22,8 +22,9 @@ from labelattack.benchmark.boards.leaderboard import boards, boards_with_records
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.report.html import label_samples as excerpting
+from labelattack.benchmark.report.html.document import inert
 from labelattack.benchmark.report.html.label_samples import label_samples
-from labelattack.benchmark.report.html.page import inert, write_report
+from labelattack.benchmark.report.html.page import write_report
 from labelattack.benchmark.report.html.provenance import duration, failures, provenance_of
 from labelattack.benchmark.store.record import CleanScores, Record, Removal
 from labelattack.benchmark.store.store import RecordStore
