@@ -84,7 +84,7 @@ class ClassCounts:
     def by_share(self) -> list[int]:
         """Classes by share removed, the largest first; without positives last, ties in order."""
         shares = self.shares()
-        return sorted(range(len(shares)), key=lambda n: -1.0 if (s := shares[n]) is None else -s)
+        return sorted(range(len(shares)), key=lambda n: 1.0 if (s := shares[n]) is None else -s)
 
     def by_frequency(self) -> IntArray:
         """Classes by positives before, the most frequent first, ties in order; int64."""
@@ -209,7 +209,7 @@ def remarks(shape: tuple[int, int], images: int, classes: int, shown: str) -> li
     told = []
     if shape[0] > images:
         told.append(
-            f"{shown}: {images} of {shape[0]} images, evenly spaced in the order of number of "
+            f"{shown}: {images} of {shape[0]:,} images, evenly spaced in the order of number of "
             "positives and pattern"
         )
     if shape[1] > classes:
