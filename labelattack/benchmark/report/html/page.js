@@ -75,6 +75,10 @@ const behind = (data) => {
   const named = (row) => ({ attack: row.attack, defense: row.defense, variant: row.variant });
   return {
     rows: () => board.rows,
+    heat: () => data.heat.defenses.flatMap((defense, y) => data.heat.rows[y].flatMap((place, x) => (place == null ? [] : [{
+      ...named(board.rows[place]), map: board.rows[place].map, interval: board.rows[place].interval,
+      rank: board.rows[place].rank, points_behind: data.heat.behind[y][x], mean_over_attacks: data.heat.means[y],
+    }]))),
     curves: () => board.curves.flatMap((curve) => curve.rates.map((rate, n) => ({
       ...named(curve), rate, map: curve.maps[n], interval: curve.intervals[n], area: curve.area, area_interval: curve.area_interval,
     }))),
@@ -107,6 +111,7 @@ const fill = (section, number) => {
   const followers = [];
   const { nodes, visible } = leaderboard(data, reference, followers);
   put("rows", nodes);
+  if (part("heat")) put("heat", heatMap(data));
   if (part("curves")) {
     put("curves", curves(data, place, reference));
     const areas = ready(data.curves, board.curves);

@@ -17,6 +17,7 @@ from labelattack.benchmark.report.columns import (
     row_columns,
     texts,
 )
+from labelattack.benchmark.report.heat_map import heat_map
 from labelattack.benchmark.report.html.document import document, embedded
 from labelattack.benchmark.report.html.label_samples import LabelSample, label_samples
 from labelattack.benchmark.report.html.provenance import failures, provenance_of
@@ -26,7 +27,7 @@ from labelattack.files.storage import saved
 from labelattack.measures.summary import Column
 from labelattack.optional import require
 
-SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
+SCRIPTS = ("basics.js", "table.js", "pictures.js", "heat_map.js", "labels.js", "page.js")
 
 
 def write_report(
@@ -84,6 +85,7 @@ def section(
         "training_labels": training_labels(board.rows),
         "test_labels": test_labels(board.rows),
         "rows": _table(row_columns(board.rows), board.rows),
+        "heat": heat_map(board),
         "curves": _table(CURVE_COLUMNS, board.curves),
         "families": [
             {
