@@ -158,10 +158,11 @@ def _draw_matrix(
     for panel, values, when in zip(
         panels, (sample.before, sample.after), ("before", "after"), strict=True
     ):
-        panel.imshow(
-            values, cmap=colours, vmin=-0.5, vmax=len(State) - 0.5, aspect="auto",
-            interpolation="nearest",
-        )  # fmt: skip
+        if values.size:
+            panel.imshow(
+                values, cmap=colours, vmin=-0.5, vmax=len(State) - 0.5, aspect="auto",
+                interpolation="nearest",
+            )  # fmt: skip
         panel.set_title(f"labels {when}", fontsize=10)
         panel.set_yticks([])
         if columns <= CLASSES:

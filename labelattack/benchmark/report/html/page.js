@@ -91,6 +91,8 @@ const behind = (data) => {
       states.flatMap((row, image) => [...row].map((letter, label) => ({
         dataset, attack, seed, image: images[image], class: names[label], state: STATES.find(([each]) => each === letter)[1],
       }))))),
+    shares: () => data.excerpts.flatMap(({ dataset, frequent: names, panels }) => panels.slice(1).flatMap(({ attack, seed, shares }) =>
+      shares.map((share, n) => ({ dataset, attack, seed, class: names[n], share_of_positives_removed: share })))),
     comparisons: () => board.comparisons,
     origins: () => [
       ...data.origins.flatMap(([fact, values]) => values.map((value) => ({ fact, value }))),
@@ -136,7 +138,7 @@ const fill = (section, number) => {
   }
   for (const [name, records] of Object.entries(behind(data))) {
     const spot = section.querySelector(`[data-downloads="${name}"]`);
-    if (spot && (name !== "labels" || data.excerpts.some(({ panels }) => panels.length))) offer(spot, `${name}${number || ""}`, records);
+    if (spot && (!["labels", "shares"].includes(name) || data.excerpts.some(({ panels }) => panels.length))) offer(spot, `${name}${number || ""}`, records);
   }
 };
 
