@@ -83,7 +83,7 @@ const excerpt = (sample) => {
     make("p", { class: "status" }, dataset), make("div", { class: "legend" }, ...key),
     make("p", { class: "status" }, "The first training images, as they lie:"),
     make("div", { class: "tiles" }, ...firstImages(sample, shown)),
-    make("p", { class: "status" }, "All training images: share of its positives that each class lost (bars to 100 %, lines at 50 % and 100 %), and labels sorted by number of positives and pattern, frequent classes first:"),
+    make("p", { class: "status" }, "The whole training split: share of its positives that each class lost (bars to 100 %, lines at 50 % and 100 %), and labels sorted by number of positives and pattern, frequent classes first:"),
     make("div", { class: "tiles" }, ...differences(sample)),
   ];
 };
