@@ -99,13 +99,8 @@ def section(
         "excerpts": list(pictured),
         "origins": provenance_of(board, records),
         "failures": failures(records),
-        "scored": any(
-            (of := row.metric("d-score", "d_score")) and of.mean is not None for row in board.rows
-        ),
-        "dropped": any(
-            (of := row.metric("class-drops", "worst_drop")) and of.mean is not None
-            for row in board.rows
-        ),
+        "scored": _has(board, "d-score", "d_score"),
+        "dropped": _has(board, "class-drops", "worst_drop"),
     }
 
 
@@ -126,6 +121,12 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
         name=name,
         sections=[{**each, "data": embedded(each)} for each in sections],
     )
+
+
+def _has(board: Board, measure: str, name: str) -> bool:
+    """Whether a row of a board has a value of a metric."""
+    found = (row.metric(measure, name) for row in board.rows)
+    return any(metric and metric.mean is not None for metric in found)
 
 
 def _table(columns: Sequence[Column], items: Iterable[Any]) -> dict[str, Any]:
