@@ -21,14 +21,18 @@ from labelattack.attacks.base import LabelAttack
 from labelattack.benchmark.boards.leaderboard import boards, boards_with_records
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.report.heat_map import heat_map
 from labelattack.benchmark.report.html import label_samples as excerpting
+from labelattack.benchmark.report.html.document import inert
+from labelattack.benchmark.report.html.label_page import write_label_page
 from labelattack.benchmark.report.html.label_samples import label_samples
-from labelattack.benchmark.report.html.page import inert, write_report
+from labelattack.benchmark.report.html.page import write_report
 from labelattack.benchmark.report.html.provenance import duration, failures, provenance_of
 from labelattack.benchmark.store.record import CleanScores, Record, Removal
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli.report import report
 from labelattack.errors import LabelAttackError, StoreError
+from labelattack.labels import PartialLabels
 from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.training.recipe import Recipe
 from tests.conftest import SMALL_DIGITS
@@ -175,10 +179,11 @@ def test_inert_json_is_the_same_json():
     ("records", "present", "absent"),
     [
         ([], set(), {"rows"}),
+        ([record(a, d) for a in ("none", "random") for d in ("an", "wan")], {"rows"}, {"heat"}),
         ([failed("boom")], {"rows", "origins"}, {"curves", "scatter", "classes", "labels"}),
         ([record()], {"rows", "scatter"}, {"curves", "labels", "comparisons"}),
         ([record("single-positive", scored=False)], {"rows", "labels"}, {"curves", "scatter"}),
-        (usual(), {"rows", "curves", "scatter", "classes", "labels", "comparisons"}, set()),
+        (usual(), {"rows", "heat", "curves", "scatter", "classes", "labels", "comparisons"}, set()),
     ],
 )
 def test_a_page_has_the_parts_that_there_are_data_for(
@@ -186,6 +191,44 @@ def test_a_page_has_the_parts_that_there_are_data_for(
 ):
     found = parts(page_of(tmp_path, records))
     assert present <= set(found) and not absent & set(found) and len(found) == len(set(found))
+
+
+def test_heat_maps_are_arranged_as_loops_arrange_them():
+    """Against loops over rows; an oracle is never the best, and who lacks an attack comes last."""
+    rng = np.random.default_rng(0)
+    values = {}
+    for attack in ("none", "random", "single-positive", "targeted"):
+        for defense in ("an", "wan", "iu", "epr"):
+            if (attack, defense) != ("random", "epr"):
+                values[spec(attack), spec(defense, defenses)] = rng.uniform(0.4, 0.7)
+        values[spec(attack), "seer"] = 0.9
+    found = [record(*pair, value=value, oracle=pair[1] == "seer") for pair, value in values.items()]
+    found += [record(value=0.95), failed("boom", attack=spec("targeted"), defense="lost")]
+    (board,) = boards(found)
+    heat = heat_map(board)
+    assert heat.attacks == ["none", "random:rate=0.4", "single-positive", "targeted:rate=0.4"]
+    ranked = [name for name in heat.defenses if name != "epr"]
+    assert heat.defenses[-1] == "epr" and heat.missing == [0, 0, 0, 0, 1]
+    assert set(heat.defenses) == {"seer", "an", "wan", "iu", "epr"}
+    for y, name in enumerate(heat.defenses):
+        maps = []
+        for x, attack in enumerate(heat.attacks):
+            row = next(
+                (r for r in board.rows
+                 if (attacks.registry.short(r.attack), defenses.registry.short(r.defense)) == (attack, name)),
+                None,
+            )  # fmt: skip
+            if row is None:
+                assert heat.rows[y][x] is None and heat.behind[y][x] is None
+                continue
+            assert board.rows[heat.rows[y][x]] == row
+            others = [r.map for r in board.rows if r.attack == row.attack and r.map is not None
+                      and r.defense not in ("seer", "bce")]  # fmt: skip
+            assert heat.behind[y][x] == pytest.approx(max(others) - row.map)
+            maps += [row.map] if attack != "none" else []
+        assert heat.means[y] == pytest.approx(np.mean(maps))
+    means = [heat.means[heat.defenses.index(name)] for name in ranked]
+    assert means == sorted(means, reverse=True)
 
 
 def test_a_mixed_board_draws_no_single_reference(tmp_path, no_plotly):
@@ -263,6 +306,19 @@ def test_excerpts_are_what_the_attack_left(truth):
             assert (state in "Pp") == positive
             assert state.isupper() == labels.observed[image, label]
     assert shown.remarks == ["the first 40 of 60 training images"]
+    positives = truth.train.labels.sum(axis=0)
+    frequent = [list(truth.classes).index(name) for name in shown.frequent]
+    assert [positives[n] for n in frequent] == sorted(positives, reverse=True)
+    assert before.shares == [0.0] * 10
+    for share, n in zip(after.shares, frequent, strict=True):
+        gone = sum(labels.hidden[i, n] and truth.train.labels[i, n] for i in range(60))
+        assert share == gone / positives[n]
+    rows = [list(truth.train.ids).index(name) for name in shown.sorted_images]
+    assert sorted(rows) == list(range(60))
+    for image, states in zip(rows, after.matrix, strict=True):
+        for n, state in zip(frequent, states, strict=True):
+            assert (state in "Pp") == truth.train.labels[image, n]
+            assert state.isupper() == labels.observed[image, n]
 
 
 def test_excerpts_show_nothing_that_is_not_known_to_be_right(truth, monkeypatch):
@@ -474,10 +530,11 @@ def test_curves_tell_their_numbers_and_can_be_switched_off(show, usual_page):
 
 def test_every_picture_is_drawn_said_in_words_and_fits_a_narrow_screen(show, usual_page):
     page = show(usual_page[0], viewport={"width": 400, "height": 800})
-    for part in ("curves", "scatter", "classes", "labels"):
+    for part in ("heat", "curves", "scatter", "classes", "labels"):
         drawn(page, part)
     pictures = page.locator(".plot")
-    assert pictures.count() == 6  # curves, scatter, classes, labels before and after two attacks
+    # Heat map, curves, scatter, classes; labels before and after two attacks, the first and all.
+    assert pictures.count() == 10
     assert all(label for label in pictures.evaluate_all("all => all.map(p => p.ariaLabel)"))
     levels = page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(h => +h.tagName[1])")
     assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
@@ -485,6 +542,49 @@ def test_every_picture_is_drawn_said_in_words_and_fits_a_narrow_screen(show, usu
         "all => all.filter(e => !e.labels?.length && !e.ariaLabel && !e.textContent).length"
     )
     assert page.locator("input, select, button").evaluate_all(unlabelled) == 0
+
+
+def test_the_heat_map_tells_mean_interval_and_rank(show, usual_page):
+    path, board = usual_page
+    page = show(path)
+    plot = drawn(page, "heat")
+    cells = plot.locator(".heatmap-label")
+    maps = {(r.defense.split(":")[0], r.requested_rate): r for r in board.rows}
+    wanted = [maps["wan", 0.2], maps["wan", 0.4], maps["an", 0.2], maps["an", 0.4]]
+    is_there(cells).to_have_text([f"{row.map:.1f}" for row in wanted])
+    assert plot.locator(".xtick text").all_text_contents() == [
+        "targeted:rate=0.2", "targeted:rate=0.4",
+    ]  # fmt: skip
+    assert plot.get_attribute("aria-label").startswith("mAP of 2 defenses under 2 attacks: wan ")
+    cells.nth(2).hover(force=True)
+    told = page.locator(".hoverlayer .hovertext").first
+    an = wanted[2]
+    assert told.text_content().startswith(
+        f"antargeted:rate=0.2mAP {an.map:.1f} ± {an.interval:.1f}"
+        f"{wanted[0].map - an.map:.1f} points behind the bestrank "
+    )
+    heat = json.loads(saved(page, "heat", "JSON"))
+    assert [each["map"] for each in heat] == [row.map for row in wanted]
+
+
+def test_the_page_of_an_attack_sorts_and_searches_its_classes(show, tmp_path):
+    rng = np.random.default_rng(0)
+    before = PartialLabels.full(rng.random((40, 15)) < 0.4)
+    after = attacks.create("random:rate=0.5")(before, seed=0)
+    names = [f"class {n} {HOSTILE[n % len(HOSTILE)]}" for n in range(15)]
+    write_label_page(tmp_path / "page.html", [("attack", HANDLER)], before, after, names)
+    page = show(tmp_path / "page.html", viewport={"width": 400, "height": 800})
+    shares = [float(text[:-2]) for text in page.locator("td:nth-child(4)").all_inner_texts()]
+    assert len(shares) == 15 and shares == sorted(shares, reverse=True)
+    page.get_by_role("button", name="share removed").click()
+    page.get_by_role("button", name="share removed").click()
+    texts = page.locator("td:nth-child(4)").all_inner_texts()
+    assert [float(text[:-2]) for text in texts] == shares[::-1]
+    page.get_by_label("Search").fill("class 7")
+    is_there(page.locator("tbody tr")).to_have_count(1)
+    assert len(json.loads(saved(page, "classes", "JSON"))) == 15
+    assert page.locator("img").evaluate("image => image.naturalWidth") > 1000
+    assert page.evaluate("window.pwned") is None
 
 
 def test_colours_follow_the_system_also_later(show, usual_page):
@@ -524,6 +624,10 @@ def test_downloads_are_the_numbers_of_the_board(show, usual_page):
         drop for row in board.rows for drop in row.measured["class-drops"].class_drops.values()
     ]
     labels = json.loads(saved(page, "labels", "JSON"))
+    shares = json.loads(saved(page, "shares", "JSON"))
+    assert len(shares) == 2 * 10 and all(
+        0 <= each["share_of_positives_removed"] <= 1 for each in shares
+    )
     assert len(labels) == 3 * 40 * 10 and {each["image"] for each in labels[:10]} == {
         labels[0]["image"]
     }

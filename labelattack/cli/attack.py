@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from labelattack.cli._console import (
     print_json,
     print_table,
 )
+
+if TYPE_CHECKING:
+    from labelattack.attacks.manifest import Manifest
 
 
 def attack(
@@ -39,6 +42,15 @@ def attack(
             help="Encoding of LABELS: binary (1, 0), or one of the above where some are unknown."
         ),
     ] = "binary",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Page that shows what the attack did: classes, images, co-occurrence, the label "
+            "matrix before and after. FILE.png beside it holds its picture. Needs the extra "
+            "'report'.",
+        ),
+    ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,6 +65,7 @@ def attack(
     check_encoding(encoding)
     beside = manifest or manifest_beside(out)
     _check_places(labels, out, beside, encoding)
+    pages = _report_places(report, labels, out, beside)
     chosen = attacks.create(attack)
     table = read_labels(labels, labels_encoding, array=array)  # type: ignore[arg-type]
     attacked = chosen(table.labels, seed=seed)
@@ -62,11 +75,23 @@ def attack(
     write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
     with saved(beside, "manifest") as part:
         part.write_text(account.model_dump_json() + "\n", encoding="utf-8")
+    rows = _counts(account)
+    if report is not None:
+        from labelattack.benchmark.report.html.label_page import write_label_page
+
+        facts = [*rows[:1], ("seed", str(seed)), *rows[1:]]
+        write_label_page(report, facts, table.labels, attacked, table.classes)
     if as_json:
         print_json(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
         return
+    written = ", ".join(map(str, (f"{out} ({encoding})", beside, *pages)))
+    print_table("", ("", ""), [*rows, ("written", written)])
+
+
+def _counts(account: Manifest) -> list[tuple[str, str]]:
+    """Names and texts of the counts of a manifest, the attack first."""
     known = account.positives + account.negatives
-    rows = [
+    return [
         ("attack", account.attack),
         ("images x labels", f"{account.images} x {account.labels}"),
         *([("known before", _of(known, known + account.unknown))] if account.unknown else []),
@@ -83,9 +108,22 @@ def attack(
             else "none",
         ),
         ("images left without a positive", str(account.emptied_images)),
-        ("written", f"{out} ({encoding}), {beside}"),
     ]
-    print_table("", ("", ""), rows)
+
+
+def _report_places(report: Path | None, *others: Path) -> list[Path]:
+    """Files of the report, after a check that they overwrite none of the others; none without."""
+    if report is None:
+        return []
+    from labelattack.benchmark.report.html.label_page import check_label_page
+    from labelattack.files.storage import check_apart
+
+    pages = [report, check_label_page(report)]
+    names = ("the labels that are attacked", "the attacked labels", "the manifest")
+    for what, page in zip(("the report", "the picture of the report"), pages, strict=True):
+        for other, path in zip(names, others, strict=True):
+            check_apart(what, page, other, path)
+    return pages
 
 
 def _check_places(labels: Path, out: Path, manifest: Path, encoding: str) -> None:

@@ -119,7 +119,7 @@ def _worst_case(
                 "requested_rate": None,
             }
         ),
-        # Each defense has its own worst attack, so labels differ; the seeds are paired all the same.
+        # Each defense has its own worst attack, so labels differ; seeds are paired all the same.
         {seed: Run(points(record), None) for seed, record in worst.items()},
     )
 

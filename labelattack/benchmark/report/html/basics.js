@@ -58,7 +58,7 @@ const offer = (place, name, records) => {
       onclick: () => save(`${name}.${label.toLowerCase()}`, type, text(records())),
     }, label);
   place.append(
-    "Data: ",
+    `${place.dataset.of}: `,
     button("CSV", "text/csv", csv),
     button("JSON", "application/json", (found) => JSON.stringify(found, null, 1)),
   );

@@ -10,15 +10,27 @@ import numpy as np
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.keys import dataset_name
 from labelattack.benchmark.execution.context import attacked_labels
+from labelattack.benchmark.report.label_difference import (
+    States,
+    class_counts,
+    matrix_sample,
+    remarks,
+    sample_images,
+    states,
+)
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
+from labelattack.labels.storage import IntArray
 from labelattack.training.compute import ONE_CPU
 
 IMAGES, LABELS, ATTACKS = 40, 80, 24
 """Largest numbers of images, labels and attacks shown."""
+MATRIX_IMAGES, MATRIX_LABELS = 100, 40
+"""Largest numbers of images and labels of the sorted label matrix."""
+_LETTERS = np.array(list("?NPnpCA"))  # by State
 
 
 @dataclass(frozen=True)
@@ -29,23 +41,32 @@ class Panel:
         attack: Spec as people read it.
         seed: Seed of the draw.
         states: A text for each image with a letter for each label: ``P`` and ``N`` are positives
-            and negatives that are known, ``p`` and ``n`` those that are hidden, ``?`` an entry
+            and negatives that are known, ``p`` and ``n`` those that are hidden, ``C`` an entry of
+            another value than before, ``A`` one that is known after the attack only, ``?`` one
             that nobody knew to begin with.
+        shares: Share of its positives that each class of the sorted matrix lost, in [0, 1]; None
+            without positives.
+        matrix: States of the sorted matrix, likewise.
     """
 
     attack: str
     seed: int
     states: list[str]
+    shares: list[float | None]
+    matrix: list[str]
 
 
 @dataclass(frozen=True)
 class LabelSample:
-    """The first images of a training split, before and after each attack.
+    """The labels of a training split, before and after each attack.
 
     Attributes:
         dataset: Spec as people read it.
-        images: Their names.
-        classes: Names of the labels.
+        images: Names of the first images.
+        classes: Names of the first labels.
+        sorted_images: Names of images evenly spaced in the order of number of positives and
+            pattern, the rows of the sorted matrix.
+        frequent: Names of the labels with most positives, its columns.
         panels: Clean labels first.
         remarks: What is not shown, and why.
     """
@@ -53,6 +74,8 @@ class LabelSample:
     dataset: str
     images: list[str]
     classes: list[str]
+    sorted_images: list[str]
+    frequent: list[str]
     panels: list[Panel]
     remarks: list[str]
 
@@ -88,34 +111,49 @@ def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> LabelSamp
     try:
         splits = _load(dataset)
     except Exception as error:  # a plug-in may raise anything
-        return LabelSample(name, [], [], [], [f"'{name}' is not to be had here: {_told(error)}"])
+        return _nothing(name, f"'{name}' is not to be had here: {_told(error)}")
     if splits.fingerprint != fingerprint:
-        reason = f"'{name}' on this machine is not the copy that was used (other fingerprint)"
-        return LabelSample(name, [], [], [], [reason])
+        return _nothing(
+            name, f"'{name}' on this machine is not the copy that was used (other fingerprint)"
+        )
     clean = splits.train.partial
+    columns = class_counts(clean, clean).by_frequency()[:MATRIX_LABELS]
+    rows = sample_images(clean, columns, MATRIX_IMAGES)
     title = "clean labels" if clean.is_complete else "known labels"
-    panels, remarks = [Panel(title, 0, _states(clean, clean))], []
+    panels, told = [_panel(title, 0, clean, clean, rows, columns)], []
     for record in records[:ATTACKS]:
         attack, seed = attacks.short(record.cell.attack), record.cell.seed
         try:
             attacked = _attacked(record, splits)
         except Exception as error:  # a plug-in may raise anything
-            remarks.append(f"'{attack}' is not shown: {_told(error)}")
+            told.append(f"'{attack}' is not shown: {_told(error)}")
             continue
         known = record.removal and record.removal.attacked_labels
         if known and known != attacked.digest():
-            remarks.append(f"'{attack}' is not shown: it gives other labels here than recorded")
+            told.append(f"'{attack}' is not shown: it gives other labels here than recorded")
             continue
-        panels.append(Panel(attack, seed, _states(clean, attacked)))
-    if len(records) > ATTACKS:
-        remarks.append(f"the first {ATTACKS} of {len(records)} attacks")
-    images, labels = clean.shape
-    if images > IMAGES:
-        remarks.append(f"the first {IMAGES} of {images} training images")
-    if labels > LABELS:
-        remarks.append(f"the first {LABELS} of {labels} labels")
-    ids, classes = list(splits.train.ids[:IMAGES]), list(splits.classes[:LABELS])
-    return LabelSample(name, ids, classes, panels, remarks)
+        panels.append(_panel(attack, seed, clean, attacked, rows, columns))
+    ids, classes = splits.train.ids, splits.classes
+    return LabelSample(
+        name, list(ids[:IMAGES]), list(classes[:LABELS]), [ids[n] for n in rows],
+        [classes[n] for n in columns], panels, told + _left_out(len(records), clean.shape),
+    )  # fmt: skip
+
+
+def _nothing(name: str, reason: str) -> LabelSample:
+    return LabelSample(name, [], [], [], [], [], [reason])
+
+
+def _left_out(found: int, shape: tuple[int, int]) -> list[str]:
+    """Remarks on what is not shown of the attacks and of the label matrix."""
+    told = []
+    if found > ATTACKS:
+        told.append(f"the first {ATTACKS} of {found} attacks")
+    if shape[0] > IMAGES:
+        told.append(f"the first {IMAGES} of {shape[0]} training images")
+    if shape[1] > LABELS:
+        told.append(f"the first {LABELS} of {shape[1]} labels")
+    return told + remarks(shape, MATRIX_IMAGES, MATRIX_LABELS, "sorted labels")
 
 
 def _load(dataset: str) -> Splits:
@@ -131,14 +169,24 @@ def _attacked(record: Record, splits: Splits) -> PartialLabels:
     return attacked_labels(cell, ONE_CPU).labels
 
 
-def _states(before: PartialLabels, attacked: PartialLabels) -> list[str]:
-    """Letters of the first entries: P and N, small where hidden, ``?`` where never known."""
-    rows = slice(IMAGES)
-    before, attacked = before.take(rows), attacked.take(rows)
-    letters = np.where(before.values, "P", "N")
-    letters = np.where(attacked.hidden, np.char.lower(letters), letters)
-    letters = np.where(before.observed, letters, "?")
-    return ["".join(row) for row in letters[:, :LABELS]]
+def _panel(
+    attack: str,
+    seed: int,
+    before: PartialLabels,
+    after: PartialLabels,
+    rows: IntArray,
+    columns: IntArray,
+) -> Panel:
+    """A panel of the first images, and of the given images and classes."""
+    first = states(before.take(slice(IMAGES)), after.take(slice(IMAGES)))[:, :LABELS]
+    shares = class_counts(before, after).shares()
+    matrix = matrix_sample(before, after, columns, rows).after
+    return Panel(attack, seed, _letters(first), [shares[n] for n in columns], _letters(matrix))
+
+
+def _letters(found: States) -> list[str]:
+    """A text for each image with the letter of each label's state."""
+    return ["".join(row) for row in _LETTERS[found]]
 
 
 def _told(error: Exception) -> str:

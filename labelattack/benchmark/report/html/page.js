@@ -75,6 +75,10 @@ const behind = (data) => {
   const named = (row) => ({ attack: row.attack, defense: row.defense, variant: row.variant });
   return {
     rows: () => board.rows,
+    heat: () => data.heat.defenses.flatMap((defense, y) => data.heat.rows[y].flatMap((place, x) => (place == null ? [] : [{
+      ...named(board.rows[place]), map: board.rows[place].map, interval: board.rows[place].interval,
+      rank: board.rows[place].rank, points_behind: data.heat.behind[y][x], mean_over_attacks: data.heat.means[y],
+    }]))),
     curves: () => board.curves.flatMap((curve) => curve.rates.map((rate, n) => ({
       ...named(curve), rate, map: curve.maps[n], interval: curve.intervals[n], area: curve.area, area_interval: curve.area_interval,
     }))),
@@ -87,6 +91,8 @@ const behind = (data) => {
       states.flatMap((row, image) => [...row].map((letter, label) => ({
         dataset, attack, seed, image: images[image], class: names[label], state: STATES.find(([each]) => each === letter)[1],
       }))))),
+    shares: () => data.excerpts.flatMap(({ dataset, frequent: names, panels }) => panels.slice(1).flatMap(({ attack, seed, shares }) =>
+      shares.map((share, n) => ({ dataset, attack, seed, class: names[n], share_of_positives_removed: share })))),
     comparisons: () => board.comparisons,
     origins: () => [
       ...data.origins.flatMap(([fact, values]) => values.map((value) => ({ fact, value }))),
@@ -107,6 +113,7 @@ const fill = (section, number) => {
   const followers = [];
   const { nodes, visible } = leaderboard(data, reference, followers);
   put("rows", nodes);
+  if (part("heat")) put("heat", heatMap(data));
   if (part("curves")) {
     put("curves", curves(data, place, reference));
     const areas = ready(data.curves, board.curves);
@@ -131,7 +138,7 @@ const fill = (section, number) => {
   }
   for (const [name, records] of Object.entries(behind(data))) {
     const spot = section.querySelector(`[data-downloads="${name}"]`);
-    if (spot && (name !== "labels" || data.excerpts.some(({ panels }) => panels.length))) offer(spot, `${name}${number || ""}`, records);
+    if (spot && (!["labels", "shares"].includes(name) || data.excerpts.some(({ panels }) => panels.length))) offer(spot, `${name}${number || ""}`, records);
   }
 };
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from pydantic_core import to_json
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
@@ -23,6 +17,8 @@ from labelattack.benchmark.report.columns import (
     row_columns,
     texts,
 )
+from labelattack.benchmark.report.heat_map import heat_map
+from labelattack.benchmark.report.html.document import document, embedded
 from labelattack.benchmark.report.html.label_samples import LabelSample, label_samples
 from labelattack.benchmark.report.html.provenance import failures, provenance_of
 from labelattack.benchmark.report.tables import remarks
@@ -31,7 +27,7 @@ from labelattack.files.storage import saved
 from labelattack.measures.summary import Column
 from labelattack.optional import require
 
-SCRIPTS = ("basics.js", "table.js", "pictures.js", "page.js")
+SCRIPTS = ("basics.js", "table.js", "pictures.js", "heat_map.js", "labels.js", "page.js")
 
 
 def write_report(
@@ -89,6 +85,7 @@ def section(
         "training_labels": training_labels(board.rows),
         "test_labels": test_labels(board.rows),
         "rows": _table(row_columns(board.rows), board.rows),
+        "heat": heat_map(board),
         "curves": _table(CURVE_COLUMNS, board.curves),
         "families": [
             {
@@ -102,13 +99,8 @@ def section(
         "excerpts": list(pictured),
         "origins": provenance_of(board, records),
         "failures": failures(records),
-        "scored": any(
-            (of := row.metric("d-score", "d_score")) and of.mean is not None for row in board.rows
-        ),
-        "dropped": any(
-            (of := row.metric("class-drops", "worst_drop")) and of.mean is not None
-            for row in board.rows
-        ),
+        "scored": _has(board, "d-score", "d_score"),
+        "dropped": _has(board, "class-drops", "worst_drop"),
     }
 
 
@@ -120,45 +112,21 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
         sections: See [section][labelattack.benchmark.report.html.page.section].
 
     Returns:
-        HTML that needs nothing else. Every name in it is text, whatever it holds: the template
-        escapes, data cannot end their element, and only the page's own scripts, by their hashes,
-        may run.
+        See [document][labelattack.benchmark.report.html.document.document].
     """
-    jinja2 = require("jinja2", "report")
-    plotly = require("plotly.offline", "report").get_plotlyjs()
-    parts = files(__package__)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    script = "\n".join((parts / part).read_text(encoding="utf-8") for part in SCRIPTS)
-    script = f'(() => {{\n"use strict";\n{script}}})();\n'
-    template = environment.from_string((parts / "template.html.j2").read_text(encoding="utf-8"))
-    markup = require("markupsafe", "report").Markup
-    html: str = template.render(
+    return document(
+        "template.html.j2",
+        SCRIPTS,
+        plotly=require("plotly.offline", "report").get_plotlyjs(),
         name=name,
-        version=version("labelattack"),
-        sections=[
-            {**each, "data": markup(inert(to_json(each, inf_nan_mode="null").decode()))}
-            for each in sections
-        ],
-        style=markup((parts / "style.css").read_text(encoding="utf-8")),
-        script=markup(script),
-        plotly=markup(plotly),
-        policy="; ".join([
-            "default-src 'none'",
-            f"script-src '{_hash(script)}' '{_hash(plotly)}'",
-            "style-src 'unsafe-inline'",
-            "img-src data: blob:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]),
-    )  # fmt: skip
-    return html
+        sections=[{**each, "data": embedded(each)} for each in sections],
+    )
 
 
-def inert(json: str) -> str:
-    """JSON that can stand in a script element: nothing in it looks like markup."""
-    for character in "<>&\u2028\u2029":
-        json = json.replace(character, f"\\u{ord(character):04x}")
-    return json
+def _has(board: Board, measure: str, name: str) -> bool:
+    """Whether a row of a board has a value of a metric."""
+    found = (row.metric(measure, name) for row in board.rows)
+    return any(metric and metric.mean is not None for metric in found)
 
 
 def _table(columns: Sequence[Column], items: Iterable[Any]) -> dict[str, Any]:
@@ -168,7 +136,3 @@ def _table(columns: Sequence[Column], items: Iterable[Any]) -> dict[str, Any]:
         "numeric": [column.numeric for column in columns],
         "cells": [texts(columns, item) for item in items],
     }
-
-
-def _hash(script: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
