@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,39 +10,72 @@ import typer
 
 from labelattack.cli._console import (
     AsJson,
+    Device,
     Plugins,
     load_plugins,
     print_json,
     print_table,
+    progress_bars,
 )
+from labelattack.cli._options import expanded
 
 if TYPE_CHECKING:
+    from labelattack.attacks.base import Attack
+    from labelattack.attacks.knowledge import Knowledge
     from labelattack.attacks.manifest import Manifest
+    from labelattack.datasets.base import Progress
+    from labelattack.labels import PartialLabels
 
 
-def attack(
-    labels: Annotated[
-        Path, typer.Argument(help="Labels: .csv, .tsv, .parquet, .json, .jsonl, .npy or .npz.")
-    ],
-    out: Annotated[Path, typer.Option(help="File for the attacked labels: .csv, .npy, .npz.")],
-    attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted",
+@dataclass(frozen=True, kw_only=True)
+class Attacker:
+    """The attack, and knowledge that it may use beside the labels."""
+
+    attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted"
     seed: Annotated[
         int, typer.Option(min=0, help="Seed; equal seeds give equal labels on every machine.")
-    ] = 0,
+    ] = 0
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="positives=SHARE|entries=SHARE",
+            help="Labels to remove, whatever the rate: a share of the known positives, or of all "
+            "known entries.",
+        ),
+    ] = None
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Images, for attacks that need scores or features: a surrogate is trained on them "
+            "with LABELS, in folds.",
+        ),
+    ] = None
+    model: Annotated[
+        str, typer.Option(help="Model whose features the surrogate has, for --images.")
+    ] = "efficientnet-lite0"
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Scores of another model for attacks that need some, 0 to 1: .csv or .parquet "
+            "whose first column names the image and the others are classes, or .npz.",
+        ),
+    ] = None
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Files to write."""
+
     manifest: Annotated[
         Path | None, typer.Option(help="File for the manifest; default: OUT.manifest.json.")
-    ] = None,
-    array: Annotated[str, typer.Option(help="Name of the matrix in an .npz.")] = "labels",
+    ] = None
     encoding: Annotated[
         str,
         typer.Option(help="Encoding of OUT: signed (1, -1, 0=hidden), missing (1, 0, -1), nan."),
-    ] = "missing",
-    labels_encoding: Annotated[
-        str,
-        typer.Option(
-            help="Encoding of LABELS: binary (1, 0), or one of the above where some are unknown."
-        ),
-    ] = "binary",
+    ] = "missing"
     report: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +84,24 @@ def attack(
             "matrix before and after. FILE.png beside it holds its picture. Needs the extra "
             "'report'.",
         ),
-    ] = None,
+    ] = None
+
+
+@expanded
+def attack(
+    labels: Annotated[
+        Path, typer.Argument(help="Labels: .csv, .tsv, .parquet, .json, .jsonl, .npy or .npz.")
+    ],
+    out: Annotated[Path, typer.Option(help="File for the attacked labels: .csv, .npy, .npz.")],
+    attacker: Attacker,
+    written: Written,
+    array: Annotated[str, typer.Option(help="Name of the matrix in an .npz.")] = "labels",
+    labels_encoding: Annotated[
+        str,
+        typer.Option(
+            help="Encoding of LABELS: binary (1, 0), or one of the above where some are unknown."
+        ),
+    ] = "binary",
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,30 +113,73 @@ def attack(
     from labelattack.labels import LabelTable, check_encoding, read_labels, write_labels
 
     load_plugins(plugin)
-    check_encoding(encoding)
-    beside = manifest or manifest_beside(out)
-    _check_places(labels, out, beside, encoding)
-    pages = _report_places(report, labels, out, beside)
-    chosen = attacks.create(attack)
+    check_encoding(written.encoding)
+    beside = written.manifest or manifest_beside(out)
+    _check_places(labels, out, beside, written.encoding)
+    pages = _report_places(written.report, labels, out, beside)
+    chosen = attacks.create(attacker.attack)
     table = read_labels(labels, labels_encoding, array=array)  # type: ignore[arg-type]
-    attacked = chosen(table.labels, seed=seed)
-    account = account_of(
-        chosen, str(attacks.resolve(attack)), seed, table.labels, attacked
-    ).model_copy(update={"encoding": encoding})
-    write_labels(out, LabelTable(attacked, table.ids, table.classes), encoding)  # type: ignore[arg-type]
+    clean = table.labels.named(table.ids, table.classes)
+    used, left = _attacked(chosen, clean, attacker, str(labels))
+    spec = str(attacks.resolve(attacker.attack))
+    account = account_of(used, spec, attacker.seed, clean, left).model_copy(
+        update={"encoding": written.encoding}
+    )
+    write_labels(out, LabelTable(left, table.ids, table.classes), written.encoding)  # type: ignore[arg-type]
     with saved(beside, "manifest") as part:
         part.write_text(account.model_dump_json() + "\n", encoding="utf-8")
     rows = _counts(account)
-    if report is not None:
+    if written.report is not None:
         from labelattack.benchmark.report.html.label_page import write_label_page
 
-        facts = [*rows[:1], ("seed", str(seed)), *rows[1:]]
-        write_label_page(report, facts, table.labels, attacked, table.classes)
+        facts = [*rows[:1], ("seed", str(attacker.seed)), *rows[1:]]
+        write_label_page(written.report, facts, clean, left, table.classes)
     if as_json:
         print_json(account.model_dump_json(exclude={"removed_per_class", "removed_per_image"}))
         return
-    written = ", ".join(map(str, (f"{out} ({encoding})", beside, *pages)))
-    print_table("", ("", ""), [*rows, ("written", written)])
+    places = ", ".join(map(str, (f"{out} ({written.encoding})", beside, *pages)))
+    print_table("", ("", ""), [*rows, ("written", places)])
+
+
+def _attacked(
+    attack: Attack, labels: PartialLabels, how: Attacker, file: str
+) -> tuple[Attack, PartialLabels]:
+    """The attack as it was used, and the labels that it left."""
+    from labelattack.attacks.budget import Budget, at_budget
+
+    budget = None if how.budget is None else Budget.parse(how.budget)
+    with progress_bars() as progress:
+        knowledge = _knowledge(labels, how, file, progress)
+        if budget is None:
+            return attack, attack(labels, seed=how.seed, knowledge=knowledge)
+        return at_budget(attack, budget, labels, seed=how.seed, knowledge=knowledge)
+
+
+def _knowledge(labels: PartialLabels, how: Attacker, file: str, progress: Progress) -> Knowledge:
+    """Knowledge that options give, computed when the attack reads it."""
+    from labelattack.attacks.knowledge import Knowledge
+    from labelattack.errors import LabelError
+    from labelattack.labels.side_lookup import table_of
+
+    found = Knowledge()
+    if how.images is not None:
+        from labelattack.datasets.image_folders import images_in
+        from labelattack.datasets.split import Split
+        from labelattack.models import registry as models
+        from labelattack.training.compute import Compute
+        from labelattack.training.surrogate import knowledge_of_images
+
+        if labels.ids is None:
+            raise LabelError(f"--images needs labels whose rows have names, got '{file}' without")
+        split = Split(images_in([how.images], labels.ids, file), labels, labels.ids)
+        compute = Compute(how.device, progress=progress)
+        found = knowledge_of_images(split, models.resolve(how.model), compute)
+    if how.scores is not None:
+        path = str(how.scores)
+        found = Knowledge(
+            {**found.sources, "scores": lambda: table_of("scores", path, labels, "--scores")}
+        )
+    return found
 
 
 def _counts(account: Manifest) -> list[tuple[str, str]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.keys import RowKey
 from labelattack.benchmark.boards.ranking import Run
 from labelattack.benchmark.boards.row import Row, row_of
@@ -114,7 +113,6 @@ def _worst_case(
             update={
                 "attack": name,
                 "worst_of": by,
-                "notes": [_under(by), *row.notes],
                 "recipes": max(len({r.cell.recipe for r in groups[key]}) for key in keys),
                 "requested_rate": None,
             }
@@ -122,13 +120,3 @@ def _worst_case(
         # Each defense has its own worst attack, so labels differ; seeds are paired all the same.
         {seed: Run(points(record), None) for seed, record in worst.items()},
     )
-
-
-def _under(by: Mapping[int, str]) -> str:
-    """Note on the attacks that did most harm, with the seeds of each."""
-    counts = Counter(attacks.short(attack) for attack in by.values())
-    told = (
-        f"{attack} ({count} of {len(by)})" if count < len(by) else attack
-        for attack, count in counts.most_common()
-    )
-    return f"under {', '.join(told)}"

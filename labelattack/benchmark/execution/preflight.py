@@ -7,10 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from labelattack.attacks import registry as attacks
+from labelattack.attacks.budget import Budget, at_budget
+from labelattack.attacks.knowledge import asked_needs, lacking_text
+from labelattack.attacks.sets import expanded
 from labelattack.benchmark.execution.context import attacked_labels, load, task_of
 from labelattack.benchmark.plan.cell import Cell
+from labelattack.benchmark.plan.grid import Grid
+from labelattack.datasets.base import Splits
 from labelattack.defenses import registry as defenses
-from labelattack.errors import LabelAttackError
+from labelattack.errors import AttackError, LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.models import registry as models
 from labelattack.registry.torch_defaults import torch_defaults_kept
@@ -59,6 +64,51 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True, compute: Compute =
                     protocols.create(protocol).build(
                         models.create(model), len(splits.classes), seed=0
                     )
+
+
+def usable_attacks(grid: Grid, splits: Splits) -> tuple[tuple[str, ...], list[str]]:
+    """Attacks of a grid that a dataset allows: others are left out, and notes say which and why.
+
+    Left out are members of a set for which the dataset has no knowledge, and under a budget those
+    that cannot remove as much.
+
+    Args:
+        grid: The grid.
+        splits: Its dataset.
+
+    Returns:
+        Specs, and the notes.
+
+    Raises:
+        AttackError: If an attack that was named by itself lacks knowledge, or none is left.
+    """
+    specs, brought = expanded(grid.attacks)
+    there = {
+        "boxes": getattr(splits.train, "objects", None) is not None,
+        "areas": getattr(splits.train, "objects", None) is not None,
+        "groups": splits.train.groups is not None,
+        "weights": False,
+    }
+    usable: list[str] = []
+    errors: list[AttackError] = []
+    for spec in specs:
+        attack = attacks.create(spec)
+        lacking = [need for need in asked_needs(attack) if not there.get(need, True)]
+        try:
+            if lacking:
+                raise AttackError(lacking_text(attack, lacking[0]))
+            if grid.budget is not None and not attack.needs:
+                budget = Budget.parse(grid.budget)
+                at_budget(attack, budget, splits.train.partial, seed=grid.seeds[0])
+        except AttackError as error:
+            if lacking and spec not in brought:
+                raise
+            errors.append(error)
+        else:
+            usable.append(spec)
+    if errors and not usable:
+        raise errors[0]
+    return tuple(usable), [f"left out: {error}" for error in errors]
 
 
 @contextmanager

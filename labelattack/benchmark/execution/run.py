@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 from labelattack.attacks import registry as attacks
+from labelattack.attacks.sets import expanded
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.executors import registry as executors
 from labelattack.benchmark.execution.executors.base import Executor
+from labelattack.benchmark.execution.preflight import usable_attacks
 from labelattack.benchmark.execution.scheduler import run_selected
 from labelattack.benchmark.execution.task import RunOptions
 from labelattack.benchmark.plan.cell import Cell
@@ -237,7 +239,7 @@ def run_plan(plan: Plan, folder: Path, how: Execution, progress: Progress = sile
 def _check_names(grids: list[Grid]) -> None:
     """Resolves every name and parameter, before a dataset is read."""
     for grid in grids:
-        for spec in grid.attacks:
+        for spec in expanded(grid.attacks)[0]:
             attacks.resolve(spec)
         grid.cells("")
 
@@ -249,7 +251,9 @@ def _cells(grid: Grid, progress: Progress) -> tuple[list[Cell], tuple[str, ...]]
     splits = load(str(datasets.resolve(grid.dataset)))
     splits.read_contents(progress)
     progress(what, 1, 1)
-    return grid.cells(splits.fingerprint), splits.warnings
+    usable, notes = usable_attacks(grid, splits)
+    chosen = grid.model_copy(update={"attacks": usable})
+    return chosen.cells(splits.fingerprint), (*splits.warnings, *notes)
 
 
 def _processes(jobs: int | None, device: str) -> tuple[int, list[str]]:

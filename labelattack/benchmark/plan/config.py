@@ -24,6 +24,7 @@ from pydantic import (
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.budget import Budget
+from labelattack.attacks.sets import expanded
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
@@ -98,7 +99,7 @@ class Experiment(Search):
         datasets: Specs, each crossed with everything else.
         model: Spec; None for each dataset's own.
         protocol: Spec of the training protocol.
-        attacks: Specs.
+        attacks: Specs; ``worst-of:set=standard`` stands for the attacks of a set.
         budget: Labels that every attack removes, ``positives=0.4`` or ``entries=0.4``: a share of
             the known positives or entries; None where the rates of the attacks decide.
         defenses: Specs; ``{dataset}`` in one stands for the name of each dataset, as in
@@ -286,7 +287,7 @@ def resolved(given: Experiment) -> Experiment:
             "datasets": tuple(str(datasets.resolve(name)) for name in given.datasets),
             "model": str(models.resolve(first.model)) if same else None,
             "protocol": str(protocols.resolve(first.protocol)),
-            "attacks": tuple(str(attacks.resolve(name)) for name in given.attacks),
+            "attacks": tuple(str(attacks.resolve(name)) for name in expanded(given.attacks)[0]),
             "defenses": tuple(
                 whole[0] if len(set(whole)) == 1 else open_
                 for open_, *whole in zip(given.defenses, *losses, strict=True)

@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 
 from labelattack.attacks import registry as attacks
 from labelattack.attacks.budget import Budget, check_removes
+from labelattack.attacks.sets import expanded
 from labelattack.benchmark.plan.cell import CODE, Cell, attack_version, code_behind, loss_of
 from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
@@ -33,7 +34,7 @@ class Grid(Search):
         dataset: Spec.
         model: Spec.
         protocol: Spec.
-        attacks: Specs.
+        attacks: Specs, of sets of attacks too.
         defenses: Specs.
         budget: Labels that every attack removes, such as ``positives=0.4``; None for its rate.
         seeds: Seeds; the same attacked labels reach every defense of one seed.
@@ -74,7 +75,7 @@ class Grid(Search):
             epochs=self.epochs,
             micro_batch=self.micro_batch if protocol.uses_micro_batches else None,
         )
-        pairs = list(product(self.attacks, self.defenses))
+        pairs = list(product(expanded(self.attacks)[0], self.defenses))
         if self.reference:
             pairs.insert(0, ("none", REFERENCE))
         shared = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,9 +36,11 @@ def row_columns(rows: Sequence[Row]) -> list[Column]:
         for column in _columns_of(name, own, name in present)
     ]
     known = f"vs {training_labels(rows)}"
+    worst = any(row.worst_of for row in rows)
     return [
         replace(column, heading=column.heading.replace("vs full", known))
         for column in (*_BEFORE, *measured, *_AFTER)
+        if worst or column is not _WORST_UNDER
     ]
 
 
@@ -62,6 +65,15 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
+def _worst_under(row: Row) -> str:
+    """Attacks that did most harm, the most frequent first, with the seeds of each."""
+    counts = Counter(attacks.short(attack, keep=()) for attack in row.worst_of.values())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{attack} ({count})" for attack, count in counts.most_common()) or "-"
+
+
+_WORST_UNDER = Column("worst under", "worst_of", _worst_under, rigid=False)
 _BEFORE = (
     Column("attack", "attack", lambda row: attacks.short(row.attack)),
     Column("defense", "defense", lambda row: row_name(row)),
@@ -79,6 +91,7 @@ _BEFORE = (
         lambda row: "-" if row.rank is None else rank_text(row.rank),
         numeric=True,
     ),
+    _WORST_UNDER,
     Column(
         "vs full",
         "to_reference",
