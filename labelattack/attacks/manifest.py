@@ -26,7 +26,8 @@ class Manifest(BaseModel):
         changed: Of these, labels that were changed and not hidden.
         requested_rate: The attack's ``rate``, None if it has none.
         rate_of: Population of which that rate is a share.
-        realised_rate: Share of ``rate_of`` actually removed; None if there were none.
+        realised_rate: Share of ``rate_of`` actually removed; None if there were none, or if the
+            labels alone do not tell (groups, targets).
         positives_removed: Share of positives removed, in [0, 1]; None without positives.
         q_hat: Share of all known labels removed, in [0, 1] (the paper's q-hat, Section III-A).
         emptied_images: Number of images that lost all their positives.
@@ -74,24 +75,19 @@ def manifest(
         seed: Seed of the attack.
         clean: Labels before the attack, bool ``[images, labels]`` where all are known.
         attacked: The partial labels that remain.
-
-    Returns:
-        The manifest.
     """
     before = clean if isinstance(clean, PartialLabels) else PartialLabels.full(clean, copy=False)
-    of_class, known = before.per_class("positives"), before.known
     lost_positive, lost_negative, of_image, changed = _lost(attack, before, attacked)
-    positives = int(of_class.sum())
+    known, positives = before.known, before.known_positives
     removed_positives, removed_negatives = int(lost_positive.sum()), int(lost_negative.sum())
-    positive_share = _share(removed_positives, positives)
-    q_hat = _share(removed_positives + removed_negatives, known)
     there = before.per_image()
+    stripped = int(np.count_nonzero((there > 0) & (of_image == there)))
     realised = {
-        "positives": positive_share,
+        # A corruption may count in positives what it adds.
+        "positives": _share(changed or removed_positives, positives),
         "negatives": _share(removed_negatives, known - positives),
-        "labels": q_hat,
-        "images": _share(int(np.count_nonzero((there > 0) & (of_image == there))), len(there)),
-        "groups": None,
+        "labels": _share(removed_positives + removed_negatives, known),
+        "images": _share(stripped, len(there)),
     }
     emptied = (before.per_image("positives") > 0) & (attacked.per_image("positives") == 0)
     return Manifest(
@@ -107,9 +103,9 @@ def manifest(
         changed=changed,
         requested_rate=getattr(attack, "rate", None),
         rate_of=attack.rate_of,
-        realised_rate=realised[attack.rate_of],
-        positives_removed=positive_share,
-        q_hat=q_hat,
+        realised_rate=realised.get(attack.rate_of),
+        positives_removed=_share(removed_positives, positives),
+        q_hat=realised["labels"],
         emptied_images=int(np.count_nonzero(emptied)),
         removed_per_class=list(zip(lost_positive.tolist(), lost_negative.tolist(), strict=True)),
         removed_per_image=of_image.tolist(),

@@ -106,6 +106,10 @@ def path_unless(*words: str) -> AfterValidator:
     return AfterValidator(lambda value: value if value in words else absolute(value))
 
 
+TablePath = Annotated[str, path_unless()]
+"""A parameter that is the path of a side table."""
+
+
 def is_there(path: Path) -> bool:
     """Whether a path exists; False for a path that no file system could hold."""
     return os.path.exists(path)  # noqa: PTH110  # pathlib's raises if it is too long
