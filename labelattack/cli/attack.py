@@ -120,7 +120,7 @@ def attack(
     chosen = attacks.create(attacker.attack)
     table = read_labels(labels, labels_encoding, array=array)  # type: ignore[arg-type]
     clean = table.labels.named(table.ids, table.classes)
-    used, left = _attacked(chosen, clean, attacker, str(labels))
+    used, left = _attacked(chosen, clean, attacker, str(labels), as_json)
     spec = str(attacks.resolve(attacker.attack))
     account = account_of(used, spec, attacker.seed, clean, left).model_copy(
         update={"encoding": written.encoding}
@@ -142,13 +142,13 @@ def attack(
 
 
 def _attacked(
-    attack: Attack, labels: PartialLabels, how: Attacker, file: str
+    attack: Attack, labels: PartialLabels, how: Attacker, file: str, quiet: bool
 ) -> tuple[Attack, PartialLabels]:
     """The attack as it was used, and the labels that it left."""
     from labelattack.attacks.budget import Budget, at_budget
 
     budget = None if how.budget is None else Budget.parse(how.budget)
-    with progress_bars() as progress:
+    with progress_bars(quiet=quiet) as progress:
         knowledge = _knowledge(labels, how, file, progress)
         if budget is None:
             return attack, attack(labels, seed=how.seed, knowledge=knowledge)
