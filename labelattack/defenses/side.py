@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.defenses.base import Task
 from labelattack.errors import DefenseError
-from labelattack.files.storage import path_unless
+from labelattack.files.storage import TablePath as TablePath
 from labelattack.labels.side_lookup import table_of
-
-TablePath = Annotated[str, path_unless()]
-"""A parameter that is the path of a side table."""
 
 
 def scores_for(name: str, path: str | None, task: Task) -> NDArray[np.float32]:

@@ -208,3 +208,7 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+TablePath = Annotated[str, path_unless()]
+"""A parameter that is the path of a side table."""
