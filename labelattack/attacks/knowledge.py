@@ -145,7 +145,9 @@ def lacking_text(attack: Attack, need: Need) -> str:
 
 _NPZ = ("scores", "areas")
 _IMAGES = "give the images ('labelattack attack --images FOLDER', or a dataset of 'bench')"
-_ANNOTATED = "use a dataset whose annotations have boxes (coco, voc with its XML files, digits)"
+_ANNOTATED = (
+    "use a dataset whose annotations have boxes (coco, lvis, voc with its XML files, digits)"
+)
 _OTHERWISE: dict[Need, list[str]] = {
     "scores": [_IMAGES],
     "features": [_IMAGES],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
 from labelattack.labels.storage import BoolArray as BoolArray
-from labelattack.labels.storage import Dense, IntArray, Sparse, Which, class_numbers, frozen
+from labelattack.labels.storage import Dense, IntArray, Sparse, T, Which, class_numbers, frozen
 
 
 class PartialLabels:
@@ -200,14 +200,14 @@ class PartialLabels:
         """Labels of the given classes, in that order, without names."""
         return PartialLabels(self.values[:, columns], self.observed[:, columns])
 
-    def at_known(self, matrix: BoolArray) -> BoolArray:
+    def at_known(self, matrix: NDArray[T]) -> NDArray[T]:
         """Elements of a matrix at the known entries, image by image.
 
         Args:
-            matrix: bool ``[images, labels]``.
+            matrix: ``[images, labels]``.
 
         Returns:
-            bool ``[known]``.
+            ``[known]``, of the same type.
         """
         return self._entries.at_known(matrix)
 
