@@ -40,9 +40,9 @@ def make_lvis(root, train=12, val=8):
                     "not_exhaustive_category_ids": [partly] + [there] * (number % 2),
                 }
             )
-            annotations += [{"image_id": image, "category_id": there, "bbox": [1, 2, 3, 4]}] * (
-                0 if bare else 2
-            )
+            annotations += [
+                {"image_id": image, "category_id": there, "bbox": [1, 2, 3, 4], "area": 9.5}
+            ] * (0 if bare else 2)
             truth[f"{folder}/{image:012d}.jpg"] = (
                 {} if bare else {LVIS_CATEGORIES[there]: True, LVIS_CATEGORIES[gone]: False}
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from labelattack.attacks import registry
@@ -102,27 +103,46 @@ def at_budget(
         return total - budget.of(left), Attacked(stronger, left)
 
     # Where the rate is a share of what is counted, the first attempt is the last.
-    removed, best = attempt(budget.share)
-    if removed != wanted and best.attack is not attack:
-        low, high = (budget.share, 1.0) if removed < wanted else (0.0, budget.share)
-        strength = 1.0 if removed < wanted else 0.0
-        for _ in range(_ATTEMPTS):
-            found, attacked = attempt(strength)
-            if abs(found - wanted) < abs(removed - wanted):
-                removed, best = found, attacked
-            if found < wanted:
-                low = strength
-            elif found > wanted:
-                high = strength
-            if found == wanted or low >= high:
-                break
-            strength = (low + high) / 2
+    found = attempt(budget.share)
+    if found[0] != wanted and found[1].attack is not attack:
+        found = _nearest(attempt, wanted, budget.share, found)
+    removed, best = found
     if abs(removed - wanted) > max(1, _TOLERANCE * wanted):
         raise AttackError(
-            f"attack '{name}' must remove {wanted} of {total} {budget.counted} "
-            f"({budget}), got {removed} as the nearest that it can; leave it out, or give another "
-            "budget"
+            f"attack '{name}' must remove {wanted} of {total} {budget.counted} ({budget}), got "
+            f"{removed} as the nearest that it can; leave it out, or give another budget"
         )
+    return best
+
+
+def _nearest(
+    attempt: Callable[[float], tuple[int, Attacked]],
+    wanted: int,
+    strength: float,
+    first: tuple[int, Attacked],
+) -> tuple[int, Attacked]:
+    """Of attempts by halving, the one that removes nearest to a number.
+
+    Args:
+        attempt: Number that is removed at a strength, and by what.
+        wanted: The number.
+        strength: Strength of the first attempt.
+        first: What it came to.
+    """
+    best = first
+    low, high = (strength, 1.0) if first[0] < wanted else (0.0, strength)
+    strength = 1.0 if first[0] < wanted else 0.0
+    for _ in range(_ATTEMPTS):
+        found = attempt(strength)
+        if abs(found[0] - wanted) < abs(best[0] - wanted):
+            best = found
+        if found[0] < wanted:
+            low = strength
+        elif found[0] > wanted:
+            high = strength
+        if found[0] == wanted or low >= high:
+            break
+        strength = (low + high) / 2
     return best
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +31,10 @@ class FixedPerClass(LabelAttack):
     source: ClassVar[str] = "Ben-Baruch et al. 2022 (CSL), fixed per class"
 
     count: Annotated[int, Field(ge=0, lt=2**63)] = 1000
+
+    def at_strength(self, strength: float, labels: PartialLabels) -> Self:
+        """The same attack with a count from all entries of the largest class down to none."""
+        return replace(self, count=round((1 - strength) * int(labels.per_class().max(initial=0))))
 
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps the drawn entries of each class and sign."""

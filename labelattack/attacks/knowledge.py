@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import AttackError
 from labelattack.labels import PartialLabels
+from labelattack.labels.objects import ImageObjects as ImageObjects
+from labelattack.labels.objects import Objects as Objects
 from labelattack.labels.side_lookup import TABLES, table_of
 
 if TYPE_CHECKING:
@@ -30,30 +32,6 @@ NEEDS: dict[Need, str] = {
     "weights": "a weight of each class",
 }
 """Each kind of knowledge in words."""
-
-
-class ImageObjects(NamedTuple):
-    """Annotated objects of one image, in pixels.
-
-    Attributes:
-        classes: Position of each object's class, int64 ``[objects]``.
-        corners: Top, left, bottom, right of each object's box, float64 ``[objects, 4]``.
-        areas: Area of each object, in square pixels, float64 ``[objects]``.
-        size: Height and width of the image.
-    """
-
-    classes: NDArray[np.int64]
-    corners: NDArray[np.float64]
-    areas: NDArray[np.float64]
-    size: tuple[float, float]
-
-
-class Objects(Protocol):
-    """Annotated objects, indexed by image."""
-
-    def __getitem__(self, index: int) -> ImageObjects:
-        """Objects of one image."""
-        ...
 
 
 class HeldOut(NamedTuple):
@@ -170,7 +148,9 @@ def lacking_text(attack: Attack, need: Need) -> str:
 
 _NPZ = ("scores", "areas")
 _IMAGES = "give the images ('labelattack attack --images FOLDER', or a dataset of 'bench')"
-_ANNOTATED = "use a dataset whose annotations have boxes (coco, voc with its XML files, digits)"
+_ANNOTATED = (
+    "use a dataset whose annotations have boxes (coco, lvis, voc with its XML files, digits)"
+)
 _OTHERWISE: dict[Need, list[str]] = {
     "scores": [_IMAGES],
     "features": [_IMAGES],

@@ -16,6 +16,8 @@ from labelattack.attacks.knowledge import Knowledge
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import raw_words
 
+_BLOCK = 1 << 18  # items handled at a time
+
 
 @dataclass(frozen=True, kw_only=True)
 class PositiveRemoval(LabelAttack):
@@ -119,6 +121,60 @@ def first_of(priority: NDArray[Any], rate: float, rng: np.random.Generator) -> B
     order = np.argsort(words[tied], kind="stable")
     first[tied[order[: count - int(np.count_nonzero(first))]]] = True
     return first
+
+
+def first_within(
+    priority: NDArray[np.floating[Any]],
+    available: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> BoolArray:
+    """The ``counts[i]`` of image i's items with the largest numbers; ties are broken at random.
+
+    Args:
+        priority: A number of each item, image by image, float ``[sum of available]``.
+        available: Number of items of each image, int64 ``[images]``.
+        counts: Number to take, int64 ``[images]``; more than the items takes all.
+        rng: Source of randomness.
+
+    Returns:
+        bool ``[sum of available]``; for one generator state, nested in the counts.
+    """
+    words = raw_words(rng, len(priority))
+    quota = np.clip(counts, 0, available)
+    starts = np.concatenate([[0], np.cumsum(available)])
+    chosen = np.zeros(len(priority), dtype=np.bool_)
+    rows = max(_BLOCK // max(int(available.max(initial=1)), 1), 1)
+    for first in range(0, len(available), rows):
+        block = slice(first, first + rows)
+        here = slice(starts[first], starts[min(first + rows, len(available))])
+        chosen[here] = _first_of_rows(priority[here], words[here], available[block], quota[block])
+    return chosen
+
+
+def _first_of_rows(
+    priority: NDArray[np.floating[Any]],
+    words: NDArray[np.uint64],
+    available: NDArray[np.int64],
+    quota: NDArray[np.int64],
+) -> BoolArray:
+    """Items with the largest numbers, then the smallest words, of each of a few images."""
+    width = max(int(available.max(initial=1)), 1)
+    filled = np.arange(width) < available[:, None]  # items are packed to the left
+    numbers = np.full(filled.shape, -np.inf, dtype=priority.dtype)
+    numbers[filled] = priority
+    at = np.minimum(width - quota, width - 1)[:, None]
+    least = np.take_along_axis(np.sort(numbers, axis=1), at, axis=1)
+    some = quota[:, None] > 0
+    chosen = (numbers > least) & some
+    row, column = np.nonzero((numbers == least) & filled & some)
+    starts = np.cumsum(available) - available
+    order = np.lexsort((words[starts[row] + column], row))
+    row, column = row[order], column[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    missing = quota - np.count_nonzero(chosen, axis=1)
+    chosen[row, column] = rank < missing[row]
+    return np.asarray(chosen[filled])
 
 
 def without_positives(labels: PartialLabels, removed: BoolArray, keep_negatives: bool) -> BoolArray:

@@ -13,6 +13,7 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, data_root
 from labelattack.datasets.coco_json import CocoJson, check_same_categories
+from labelattack.datasets.coco_objects import CocoObjects
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages
@@ -20,6 +21,7 @@ from labelattack.datasets.label_cache import Arrays, cached, check_texts
 from labelattack.datasets.official import Listing, absent, assemble, required
 from labelattack.files.storage import FilePath
 from labelattack.labels import BoolArray, PartialLabels
+from labelattack.labels.objects import SomeObjects
 
 EXPECTED_POSITIVES = 2.9
 # Number of listed images, and of images with at least one annotation.
@@ -131,7 +133,8 @@ class Coco(Dataset):
         path = required("coco", self._annotations(split), layout)
         annotations = _cached(path)
         required("coco", self._folder / split, layout)
-        rows = np.arange(len(annotations.labels))
+        images = len(annotations.labels)
+        rows = np.arange(images)
         if self.empty == "drop":
             rows = rows[annotations.labels.any(axis=1)]
         listing = Listing(
@@ -139,6 +142,7 @@ class Coco(Dataset):
             images=FileImages(self._folder / split, [annotations.files[row] for row in rows]),
             ids=[f"{split}/{annotations.images[row]}" for row in rows],
             labels=PartialLabels.full(annotations.labels[rows]),
+            objects=SomeObjects(CocoObjects("coco", _json(path), "file_name", True, images), rows),
         )
         return listing, annotations.classes
 
@@ -160,6 +164,15 @@ def _annotations(arrays: Arrays) -> _Annotations:
     return _Annotations(classes.tolist(), images, files.tolist(), labels)
 
 
+def _json(path: Path) -> CocoJson:
+    return CocoJson(
+        path,
+        "COCO's images, annotations and categories",
+        "what is needed is an instances_*.json, no captions_*.json and no image_info_*.json, "
+        "which have no labels",
+    )
+
+
 def _parsed(path: Path) -> Arrays:
     """Parses the annotation file.
 
@@ -167,12 +180,7 @@ def _parsed(path: Path) -> Arrays:
         DatasetError: If it is not a COCO instances file, has a duplicate id or name, or has an
             annotation of an unknown image or category.
     """
-    file = CocoJson(
-        path,
-        "COCO's images, annotations and categories",
-        "what is needed is an instances_*.json, no captions_*.json and no image_info_*.json, "
-        "which have no labels",
-    )
+    file = _json(path)
     categories = file.named("categories", "name")
     files = file.named("images", "file_name")
     columns, rows = sorted(categories), sorted(files)

@@ -75,13 +75,17 @@ class CocoJson:
         return dict(zip(ids, names, strict=True))
 
     def annotated(
-        self, row: Mapping[int, int], column: Mapping[int, int]
+        self,
+        row: Mapping[int, int],
+        column: Mapping[int, int],
+        also: Callable[[str, dict[str, Any]], None] = lambda place, entry: None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and column of each annotation, int64 ``[annotations]`` each.
 
         Args:
             row: Row of each image id.
             column: Column of each category id.
+            also: Called with the place and the content of each annotation.
 
         Raises:
             DatasetError: If an annotation is of an unknown image or category.
@@ -95,6 +99,7 @@ class CocoJson:
             if image in row and category in column:
                 rows.append(row[image])
                 columns.append(column[category])
+                also(place, entry)
             else:
                 strange = f"image {image}" if image not in row else f"category {category}"
                 stray.append(f"{place} is of {strange}, which is not there")

@@ -12,6 +12,7 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Split, Splits
 from labelattack.datasets.images import ArrayImages
+from labelattack.labels.objects import ImageObjects, ObjectList
 from labelattack.seeding import generator, permutation
 
 Bias = Literal["none", "left", "right", "top", "bottom"]
@@ -91,6 +92,7 @@ class Digits(Dataset):
         canvases = np.zeros((count, self.canvas, self.canvas), dtype=np.uint8)
         labels = np.zeros((count, 10), dtype=np.bool_)
         boxes: list[NDArray[np.float64]] = []
+        objects: list[ImageObjects] = []
         for canvas, label in zip(canvases, labels, strict=True):
             for _ in range(self.clutter):
                 blocks = pixels[rng.integers(len(pixels))].reshape(4, 2, 4, 2).swapaxes(1, 2)
@@ -99,6 +101,7 @@ class Digits(Dataset):
                 row, column = self._place(fragment.shape, "none", rng)
                 _paste(canvas, fragment, row, column)
             taken: list[tuple[int, int]] = []
+            classes: list[int] = []
             for _ in range(rng.integers(1, self.density + 1)):
                 pick = rng.integers(len(pixels))
                 for _ in range(_PLACES):
@@ -107,11 +110,16 @@ class Digits(Dataset):
                         taken.append((row, column))
                         _paste(canvas, pixels[pick], row, column)
                         label[targets[pick]] = True
+                        classes.append(int(targets[pick]))
                         break
             corners = np.array([(r, c, r + _SIDE, c + _SIDE) for r, c in taken], dtype=np.float64)
             boxes.append(corners / self.canvas)
+            areas = np.full(len(taken), float(_SIDE**2))
+            there = np.array(classes, dtype=np.int64)
+            objects.append(ImageObjects(there, corners, areas, (self.canvas, self.canvas)))
         ids = [f"{name}-{i}" for i in range(count)]
-        return Split(ArrayImages(canvases), labels, ids, boxes=boxes)
+        found = ObjectList.from_images(objects)
+        return Split(ArrayImages(canvases), labels, ids, boxes=boxes, objects=found)
 
     def _place(
         self, shape: tuple[int, ...], bias: Bias, rng: np.random.Generator

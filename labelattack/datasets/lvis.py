@@ -14,6 +14,7 @@ from pydantic import Field
 from labelattack.datasets import register
 from labelattack.datasets.base import Dataset, Splits, check_once, data_root
 from labelattack.datasets.coco_json import CocoJson, check_same_categories
+from labelattack.datasets.coco_objects import CocoObjects
 from labelattack.datasets.dataset_card import Card, Finding, examined, there
 from labelattack.datasets.division import hold_out
 from labelattack.datasets.images import FileImages
@@ -121,7 +122,9 @@ class Lvis(Dataset):
             required("lvis", self._root / "coco" / folder, layout)
         found = cached("lvis", [path], [_CHECKS], lambda: _parsed(path), _annotations)
         images = FileImages(self._root / "coco", found.files)
-        return Listing(split, images, found.files, found.labels), found.classes
+        objects = CocoObjects("lvis", _json(path), "coco_url", False, len(images))
+        listing = Listing(split, images, found.files, found.labels, objects=objects)
+        return listing, found.classes
 
 
 def _annotations(arrays: Arrays) -> _Annotations:
@@ -133,6 +136,15 @@ def _annotations(arrays: Arrays) -> _Annotations:
     return _Annotations(classes.tolist(), files.tolist(), labels)
 
 
+def _json(path: Path) -> CocoJson:
+    return CocoJson(
+        path,
+        "LVIS's images, annotations and categories",
+        "what is needed is an lvis_v1_train.json or lvis_v1_val.json, no "
+        "lvis_v1_image_info_*.json, which has no labels",
+    )
+
+
 def _parsed(path: Path) -> Arrays:
     """Parses the annotation file: names, and row, column and value of each known entry.
 
@@ -141,12 +153,7 @@ def _parsed(path: Path) -> Arrays:
             category that is not there, or says of a category both that it is there and that it is
             not.
     """
-    file = CocoJson(
-        path,
-        "LVIS's images, annotations and categories",
-        "what is needed is an lvis_v1_train.json or lvis_v1_val.json, no "
-        "lvis_v1_image_info_*.json, which has no labels",
-    )
+    file = _json(path)
     categories = file.named("categories", "name")
     columns = {category: number for number, category in enumerate(sorted(categories))}
     files: list[str] = []

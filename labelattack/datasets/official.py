@@ -16,6 +16,7 @@ from labelattack.errors import DatasetError
 from labelattack.files.storage import is_there
 from labelattack.files.text import Line, written_lines
 from labelattack.labels import PartialLabels
+from labelattack.labels.objects import Objects, take
 
 
 class Listing(NamedTuple):
@@ -28,6 +29,7 @@ class Listing(NamedTuple):
         labels: Their labels, as far as they are known.
         boxes: Boxes of each image; None if there are none.
         groups: Name of the patient, recording ... of each image; None if there are none.
+        objects: Annotated objects of each image; None if there are none.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Listing(NamedTuple):
     labels: PartialLabels
     boxes: Boxes | None = None
     groups: Sequence[str] | None = None
+    objects: Objects | None = None
 
 
 def absent_rows(images: FileImages) -> list[int]:
@@ -126,6 +129,7 @@ def _those(listing: Listing, rows: NDArray[np.int64]) -> Split:
         [listing.ids[row] for row in rows],
         boxes=None if listing.boxes is None else SomeBoxes(listing.boxes, rows),
         groups=None if listing.groups is None else [listing.groups[row] for row in rows],
+        objects=take(listing.objects, rows),
     )
 
 

@@ -15,6 +15,7 @@ from labelattack.datasets.images import ArrayImages, FileImages, Images, SomeIma
 from labelattack.errors import DatasetError, shown
 from labelattack.files.names import repeated
 from labelattack.labels import BoolArray, PartialLabels, check_matrix
+from labelattack.labels.objects import Objects, take
 
 
 class Boxes(Protocol):
@@ -54,6 +55,8 @@ class Split:
         boxes: Ground-truth boxes of each image, float ``[boxes, 4]``: top, left, bottom, right in
             [0, 1] of the image; None if the dataset has none. Used by the D-Score only.
         groups: Name of the patient, recording, location ... of each image; None if there are none.
+        objects: Annotated objects of each image, with the classes' positions among the labels; None
+            if the dataset has none. Used by attacks that know them.
 
     Attributes:
         images: The images.
@@ -61,6 +64,7 @@ class Split:
         ids: Name of each image.
         boxes: Boxes of each image, or None.
         groups: Group of each image, or None.
+        objects: Objects of each image, or None.
     """
 
     def __init__(
@@ -71,8 +75,10 @@ class Split:
         known: BoolArray | None = None,
         boxes: Boxes | None = None,
         groups: Sequence[str] | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self.images, self.ids, self.boxes, self.groups = images, ids, boxes, groups
+        self.objects = objects
         self.partial = _partial(labels, known)
         if not callable(getattr(images, "fingerprint", None)):
             raise DatasetError(
@@ -147,7 +153,11 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of images, ids, labels, and groups and box files if any."""
+        """Hash of images, ids, labels, and groups and box files if any.
+
+        Objects are no part of it, so that keys of stores stay as they are: only attacks use them,
+        and a record keeps the hash of the attacked labels.
+        """
         parts = hashlib.sha256(self.images_fingerprint.encode())
         parts.update("\n".join(self.ids).encode())
         for part in self.partial.packed("values"):
@@ -178,6 +188,7 @@ class Split:
             [self.ids[row] for row in rows],
             boxes=None if self.boxes is None else SomeBoxes(self.boxes, rows),
             groups=None if self.groups is None else [self.groups[row] for row in rows],
+            objects=take(self.objects, rows),
         )
 
 

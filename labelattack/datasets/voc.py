@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
-from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.datasets import register
@@ -26,17 +24,17 @@ from labelattack.datasets.official import (
     listed,
     required,
 )
+from labelattack.datasets.voc_annotations import SIDES as SIDES
+from labelattack.datasets.voc_annotations import VocBoxes as VocBoxes
+from labelattack.datasets.voc_annotations import VocObjects
 from labelattack.errors import DatasetError
-from labelattack.files.content import content_digests
 from labelattack.files.storage import FilePath, is_file
-from labelattack.hashing import digest
 from labelattack.labels import PartialLabels
 
 CLASSES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor"
 ).split()
-SIDES = ("width", "height")
 EXPECTED_POSITIVES = 1.5
 _LISTS = {"2007": ("trainval", "test"), "2012": ("train", "val")}
 _SIGNS = {"-1": -1, "0": 0, "1": 1, "+1": 1}
@@ -128,12 +126,14 @@ class PascalVoc(Dataset):
         # Difficult objects are left out at evaluation only.
         ignored = np.bool_(self.difficult == "ignore" and split == _LISTS[self.year][1])
         annotations = [self._folder / "Annotations" / f"{name}.xml" for name in ids]
+        annotated = any(map(is_file, annotations))
         return Listing(
             name=split,
             images=_pictures(self._folder / "JPEGImages", ids),
             ids=ids,
             labels=PartialLabels(signs == 1, (signs != 0) | ~ignored),
-            boxes=VocBoxes(annotations) if any(map(is_file, annotations)) else None,
+            boxes=VocBoxes(annotations) if annotated else None,
+            objects=VocObjects(annotations, CLASSES) if annotated else None,
         )
 
     def _list(self, split: str, name: str) -> Path:
@@ -194,50 +194,3 @@ def _pictures(folder: Path, ids: list[str]) -> FileImages:
         return others[0]
 
     return FileImages(folder, [file(name) for name in ids])
-
-
-@dataclass(frozen=True, eq=False)
-class VocBoxes:
-    """Boxes of objects not marked difficult, read from XML on access."""
-
-    paths: list[Path]
-
-    def fingerprint(self) -> str:
-        """Hash of the contents of the existing files."""
-        there = [path for path in self.paths if is_file(path)]
-        try:
-            digests = (
-                content_digests(there[0].parent, [path.name for path in there]) if there else []
-            )
-        except OSError as error:
-            raise DatasetError(f"annotation '{error.filename}' cannot be read: {error}") from error
-        return digest(digests)
-
-    def __getitem__(self, index: int) -> NDArray[np.float64]:
-        path = self.paths[index]
-        try:
-            parser = ElementTree.XMLParser(target=_WithoutDoctype())
-            root: ElementTree.Element = ElementTree.parse(path, parser).getroot()
-            width, height = (float(root.findtext(f"size/{side}", "")) for side in SIDES)
-            corners = [
-                [float(box.findtext(name, "")) for name in ("ymin", "xmin", "ymax", "xmax")]
-                for thing in root.iter("object")
-                if thing.findtext("difficult") != "1"
-                for box in thing.findall("bndbox")
-            ]
-            boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
-            if not (0 < width < np.inf and 0 < height < np.inf and np.isfinite(boxes).all()):
-                raise ValueError(f"sides must be above 0 and corners finite, got {width}, {height}")
-        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-            raise DatasetError(f"annotation '{path}' cannot be read: {error}") from error
-        # Pixels are counted from 1, and both corners are inside the box.
-        boxes[:, :2] -= 1
-        relative: NDArray[np.float64] = boxes / np.array([height, width, height, width])
-        return relative
-
-
-class _WithoutDoctype(ElementTree.TreeBuilder):
-    """Rejects document types: annotations have none, and only there can entities be declared."""
-
-    def doctype(self, *_: object) -> None:
-        raise ValueError("it must have no document type")

@@ -94,17 +94,19 @@ def cross_fit(
     labels, device, built = split.partial, compute.torch_device, models.create(model)
     scores = np.empty(labels.shape, dtype=np.float32)
     networks = []
+    settings = recipe or usual_recipe(model)
     for fold in range(folds):
         compute.progress("cross-fitting", fold, folds)
         rows, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         known, unseen = labels.take(rows).named(None, labels.classes), labels.take(held)
+        initial = stream_seed(seed, "initialisation")
         run = TrainingRun(
-            network=trainer.build(built, labels.shape[1], seed=stream_seed(seed, "initialisation")),
+            network=trainer.build(built, labels.shape[1], seed=initial),
             loss=make_loss(known, rows),
             kind="cross-fit",
             labels=known,
             validation=ValidationLabels(unseen.values, unseen.observed, LAST_EPOCH),
-            recipe=recipe or usual_recipe(model),
+            recipe=settings,
             seed=seed,
         )
         left_out = inputs(held)

@@ -122,7 +122,7 @@ def _on_known_labels(labels: PartialLabels, rows: NDArray[np.int64]) -> PartialL
 def _annotations(split: Split, labels: int) -> dict[Need, Callable[[], Any]]:
     """Kinds of knowledge that a split has by itself."""
     found: dict[Need, Callable[[], Any]] = {}
-    if getattr(split, "objects", None) is not None:
+    if split.objects is not None:
         objects = split.objects
         found["boxes"] = lambda: objects
         found["areas"] = lambda: covered_share(objects, len(split), labels)

@@ -84,8 +84,8 @@ def usable_attacks(grid: Grid, splits: Splits) -> tuple[tuple[str, ...], list[st
     """
     specs, brought = expanded(grid.attacks)
     there = {
-        "boxes": getattr(splits.train, "objects", None) is not None,
-        "areas": getattr(splits.train, "objects", None) is not None,
+        "boxes": splits.train.objects is not None,
+        "areas": splits.train.objects is not None,
         "groups": splits.train.groups is not None,
         "weights": False,
     }
