@@ -23,7 +23,7 @@ def test_defaults_are_filled_in_so_equal_specs_are_equal():
     ("spec", "error", "message"),
     [
         ("targetted", UnknownNameError, "unknown attack 'targetted'; did you mean 'targeted'?"),
-        ("zzz", UnknownNameError, "known: mask, none, random"),
+        ("zzz", UnknownNameError, "none, random, single-positive"),
         ("targeted:rat=1", ParameterError, "did you mean 'rate'"),
         (
             "targeted:rate=lots",
