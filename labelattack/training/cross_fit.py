@@ -21,7 +21,7 @@ from labelattack.training.feature_cache import features
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.loop import Scores, predict
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.protocols.base import Prepared, TrainingRun
+from labelattack.training.protocols.base import Prepared, TrainingProtocol, TrainingRun
 from labelattack.training.recipe import Recipe
 from labelattack.training.validation import LAST_EPOCH, ValidationLabels
 
@@ -91,33 +91,48 @@ def cross_fit(
     trainer = protocols.create(protocol or usual_protocol(model))
     of_image = fold_of(len(split), folds, split.groups, seed)
     inputs = inputs_of(split, model, trainer.on_features, compute)
-    labels, device, built = split.partial, compute.torch_device, models.create(model)
-    scores = np.empty(labels.shape, dtype=np.float32)
+    scores = np.empty(split.partial.shape, dtype=np.float32)
     networks = []
     settings = recipe or usual_recipe(model)
     for fold in range(folds):
         compute.progress("cross-fitting", fold, folds)
         rows, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
-        known, unseen = labels.take(rows).named(None, labels.classes), labels.take(held)
-        initial = stream_seed(seed, "initialisation")
-        run = TrainingRun(
-            network=trainer.build(built, labels.shape[1], seed=initial),
-            loss=make_loss(known, rows),
-            kind="cross-fit",
-            labels=known,
-            validation=ValidationLabels(unseen.values, unseen.observed, LAST_EPOCH),
-            recipe=settings,
-            seed=seed,
-        )
         left_out = inputs(held)
-        (fit,) = trainer.train([run], Prepared(inputs(rows), left_out, left_out), device)
+        run = _run(trainer, split.partial, model, (rows, held), make_loss, settings, seed)
+        (fit,) = trainer.train(
+            [run], Prepared(inputs(rows), left_out, left_out), compute.torch_device
+        )
         if isinstance(fit, Exception):
             raise fit
-        run.network.to(device).load_state_dict(fit.state)
+        run.network.to(compute.torch_device).load_state_dict(fit.state)
         scores[held] = predict(run.network, left_out, alone=True)
         networks.append(run.network)
     compute.progress("cross-fitting", folds, folds)
     return CrossFit(scores, of_image, networks)
+
+
+def _run(
+    trainer: TrainingProtocol,
+    labels: PartialLabels,
+    model: Spec,
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    make_loss: MakeLoss,
+    recipe: Recipe,
+    seed: int,
+) -> TrainingRun:
+    """The run of one fold, given the rows of the other folds and its own."""
+    rows, held = parts
+    known, unseen = labels.take(rows).named(None, labels.classes), labels.take(held)
+    initial = stream_seed(seed, "initialisation")
+    return TrainingRun(
+        network=trainer.build(models.create(model), labels.shape[1], seed=initial),
+        loss=make_loss(known, rows),
+        kind="cross-fit",
+        labels=known,
+        validation=ValidationLabels(unseen.values, unseen.observed, LAST_EPOCH),
+        recipe=recipe,
+        seed=seed,
+    )
 
 
 def usual_protocol(model: Spec) -> str:
