@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from labelattack.attacks import register
 from labelattack.attacks.influence import problem_of, removal_order
@@ -64,15 +65,19 @@ class GreedyAttack(InformedRemoval):
         total = labels.known_positives
         words, count = raw_words(rng, total), round(self.rate * total)
         priority = np.zeros(total)
-        if count:
+        if not count:
+            return priority
+        features, held_out = knowledge.features, knowledge.held_out
+        # On one thread sums do not depend on the number of cores; several are hardly faster.
+        with threadpool_limits(1, user_api="blas"):
             problem = problem_of(
-                knowledge.features,
-                knowledge.held_out,
+                features,
+                held_out,
                 dimensions=self.dimensions,
                 l2=self.l2,
                 objective=self.objective,
             )
             at_once = math.ceil(total / self.rounds)
             order = removal_order(problem, labels, count, at_once, words)
-            priority[order] = np.arange(count, 0, -1)
+        priority[order] = np.arange(count, 0, -1)
         return priority
