@@ -93,15 +93,14 @@ def cross_fit(
     inputs = inputs_of(split, model, trainer.on_features, compute)
     scores = np.empty(split.partial.shape, dtype=np.float32)
     networks = []
-    settings = recipe or usual_recipe(model)
+
     for fold in range(folds):
         compute.progress("cross-fitting", fold, folds)
         rows, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
-        left_out = inputs(held)
-        run = _run(trainer, split.partial, model, (rows, held), make_loss, settings, seed)
-        (fit,) = trainer.train(
-            [run], Prepared(inputs(rows), left_out, left_out), compute.torch_device
-        )
+        chosen = recipe or usual_recipe(model)
+        run = _run(trainer, split.partial, model, (rows, held), make_loss, chosen, seed)
+        ready = Prepared(inputs(rows), left_out := inputs(held), left_out)
+        (fit,) = trainer.train([run], ready, compute.torch_device)
         if isinstance(fit, Exception):
             raise fit
         run.network.to(compute.torch_device).load_state_dict(fit.state)
