@@ -23,10 +23,10 @@ _WHO = "measure 'backdoor'"
 
 @register("backdoor")
 class Backdoor(Measure):
-    """Average precision of a class on test images with a trigger of other classes, and on the rest.
+    """Average precision of a class on test images with other classes as trigger, and on the rest.
 
-    Under attack ``disappear``, which hides the target wherever the trigger is, a backdoor shows as a
-    low AP on triggered images beside a usual one on the others (Chen et al. 2023, Clean-image
+    Under attack ``disappear``, which hides the target wherever the trigger is, a backdoor shows as
+    a low AP on triggered images beside a usual one on the others (Chen et al. 2023, Clean-image
     Backdoor, count successes instead). The pair is chosen on training labels before any attack, as
     the attack chooses it; defaults of both agree. A value is undefined where its images have no
     positive or no negative of the target.

@@ -29,10 +29,11 @@ class Recovery(Measure):
     (Manning et al. 2008, section 8.4) of finding what was removed.
 
     ``recovery_ap`` is the mean over classes of the average precision of removed positives among the
-    candidates of the class; classes without a removed positive or without another candidate are left
-    out. ``recovery_recall`` is the share of removed positives among the candidates of all classes
-    with the highest scores, as many as were removed. Both are undefined where nothing was removed,
-    where nothing else is a candidate, and for a file of weights, of which no attack is known.
+    candidates of the class; classes without a removed positive or without another candidate are
+    left out. ``recovery_recall`` is the share of removed positives among the candidates of all
+    classes with the highest scores, as many as were removed. Both are undefined where nothing was
+    removed, where nothing else is a candidate, and for a file of weights, of which no attack is
+    known.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
