@@ -12,6 +12,7 @@ import typer
 
 from labelattack.cli._console import EXIT_BUG, EXIT_ERROR, say
 from labelattack.cli.attack import attack
+from labelattack.cli.audit import audit
 from labelattack.cli.bench import bench
 from labelattack.cli.cards import cards
 from labelattack.cli.check import check
@@ -124,6 +125,7 @@ app.command()(bench)
 app.command()(config)
 app.command()(score)
 app.command()(attack)
+app.command()(audit)
 app.command("list")(list_)
 app.command()(show)
 app.command()(plot)

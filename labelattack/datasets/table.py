@@ -94,15 +94,10 @@ class Table(Dataset):
         """Reads labels and locates images."""
         if self.splits and self.stratify:
             raise DatasetError("stratify is for drawn splits: leave out stratify, or splits")
-        table = self._read()
+        table = self.read()
         given = SplitFile(Path(self.splits), self.holdout_by) if self.splits else None
         rows = None if given is None else given.rows(table.ids)
-        groups = table.groups
-        if groups is None and given is not None:
-            groups = given.groups(table.ids)
-        if self.holdout_by and groups is None:
-            raise self._no_groups(given)
-        whole = Split(self._find_images(table.ids), table.labels, table.ids, groups=groups)
+        whole = self._whole(table, given)
         parts = dict(zip(NAMES, self._drawn(whole) if rows is None else rows, strict=True))
         for name, part in parts.items():
             if not len(part):
@@ -111,10 +106,20 @@ class Table(Dataset):
                     f"{name} must have at least one of the {len(table.ids)} images of "
                     f"'{self.labels}', got none by {source}"
                 )
-        if groups is not None and rows is not None:
+        if whole.groups is not None and rows is not None:
             check_groups(f"split file '{self.splits}'", whole, parts)
         train, val, test = (whole.take(part) for part in parts.values())
         return Splits(table.classes, train, val, test, self.expected_positives)
+
+    def undivided(self) -> tuple[Split, list[str]]:
+        """All images with their labels, and the names of the classes; nothing is divided.
+
+        Raises:
+            LabelError: If the labels are refused.
+            DatasetError: If an image is not there.
+        """
+        table = self.read()
+        return self._whole(table, None), table.classes
 
     def examine(self) -> list[Finding]:
         """Counts classes, groups, images and known labels; decodes no image."""
@@ -134,7 +139,12 @@ class Table(Dataset):
             findings.append(labels._replace(found=about))
         return findings
 
-    def _read(self) -> LabelTable:
+    def read(self) -> LabelTable:
+        """The labels; no image is looked for.
+
+        Raises:
+            LabelError: If they are refused.
+        """
         layout = Layout(
             kind=self.layout,
             image_id=self.image_id,
@@ -148,6 +158,14 @@ class Table(Dataset):
         )
         table = read_labels(Path(self.labels), self.encoding, layout=layout)
         return with_mask(table, Path(self.mask)) if self.mask else table
+
+    def _whole(self, table: LabelTable, given: SplitFile | None) -> Split:
+        groups = table.groups
+        if groups is None and given is not None:
+            groups = given.groups(table.ids)
+        if self.holdout_by and groups is None:
+            raise self._no_groups(given)
+        return Split(self._find_images(table.ids), table.labels, table.ids, groups=groups)
 
     def _find_images(self, ids: list[str]) -> Images:
         path = Path(self.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -82,8 +82,24 @@ def verify(splits: Splits, *, one_size: bool = False, progress: Progress = _sile
     Raises:
         DatasetError: If a check fails; names the first image, and counts the others.
     """
+    verify_parts(splits.parts, one_size=one_size, progress=progress)
+
+
+def verify_parts(
+    parts: Mapping[str, Split], *, one_size: bool = False, progress: Progress = _silent
+) -> None:
+    """Checks images that are no whole dataset; see ``verify``.
+
+    Args:
+        parts: Images by name.
+        one_size: As of ``verify``, like the next one.
+        progress: Called with the name of a part.
+
+    Raises:
+        DatasetError: If a check fails.
+    """
     sizes: set[Side] = set()
-    for name, split, outcome in _each(splits, progress):
+    for name, split, outcome in _each(parts, progress):
         if outcome.unreadable:
             first, more = next(iter(outcome.unreadable.values())), len(outcome.unreadable) - 1
             others = f" ({more} more of the {len(split.ids)} images of {name} cannot be read)"
@@ -101,7 +117,7 @@ def readable(splits: Splits, progress: Progress = _silent) -> list[Finding]:
     """One finding per split: the number of readable images, and the first unreadable one."""
     splits.read_contents(progress)
     findings = []
-    for name, split, outcome in _each(splits, progress):
+    for name, split, outcome in _each(splits.parts, progress):
         total, bad = len(split.ids), outcome.unreadable
         finding = counted(f"{name}: images that can be read", total, total - len(bad))
         reason = next(iter(bad.values()), "")
@@ -109,8 +125,8 @@ def readable(splits: Splits, progress: Progress = _silent) -> list[Finding]:
     return findings
 
 
-def _each(splits: Splits, progress: Progress) -> Iterator[tuple[str, Split, Verified]]:
-    for name, split in splits.parts.items():
+def _each(parts: Mapping[str, Split], progress: Progress) -> Iterator[tuple[str, Split, Verified]]:
+    for name, split in parts.items():
         yield name, split, verified(split, partial(progress, f"decoding {name}"))
 
 

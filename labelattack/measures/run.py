@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from labelattack.attacks.budget import Attacked
 from labelattack.datasets.base import Split, Splits
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
@@ -73,16 +74,19 @@ class TrainedRun(Setup):
 
     Attributes:
         trained: What the protocol trained: the whole network, or a linear head.
-        prepare: Gives the inputs of validation and test images as ``trained`` takes them.
+        prepare: Gives the inputs of the images as ``trained`` takes them.
         validation_labels: Validation labels that selection may see; None if they are unknown, as of
             a file of weights.
         test_scores: Logits of the test images, if they are known already.
+        attacked: Gives the attack and the training labels that it left; None if they are unknown,
+            as of a file of weights.
     """
 
     trained: nn.Module = field(kw_only=True)
     prepare: Callable[[], Prepared] | None = None
     validation_labels: ValidationLabels | None = None
     test_scores: Scores | None = None
+    attacked: Callable[[], Attacked] | None = None
 
     @cached_property
     def scores(self) -> Scores:
@@ -90,6 +94,11 @@ class TrainedRun(Setup):
         if self.test_scores is not None:
             return self.test_scores
         return predict(self.trained, self._inputs.test, alone=True)
+
+    @cached_property
+    def training_scores(self) -> Scores:
+        """Logits of the training images, without augmentation, float32 ``[images, labels]``."""
+        return predict(self.trained, self._inputs.train, alone=True)
 
     @cached_property
     def validation_scores(self) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from torch import Tensor, nn
@@ -149,6 +149,7 @@ def trained_run(
     protocol: str,
     validation_labels: ValidationLabels | None = None,
     test_scores: Scores | None = None,
+    attacked: Callable[[], Attacked] | None = None,
 ) -> TrainedRun:
     """A trained network as measures see it.
 
@@ -160,6 +161,7 @@ def trained_run(
         protocol: Training protocol.
         validation_labels: Validation labels that selection may see, if they are known.
         test_scores: Logits of the test images, if they are known already.
+        attacked: Gives the attack and the training labels that it left, if they are known.
     """
     spec = models.resolve(model)
     return TrainedRun(
@@ -171,6 +173,7 @@ def trained_run(
         prepare=lambda: prepared(dataset, spec, protocol, compute.device),
         validation_labels=validation_labels,
         test_scores=test_scores,
+        attacked=attacked,
     )
 
 

@@ -308,6 +308,7 @@ def _as_measured(
         protocol=cell.protocol,
         validation_labels=chosen,
         test_scores=scores,
+        attacked=lambda: attacked_labels(cell, Compute(device)),
     )
 
 
