@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from labelattack import attacks
 from labelattack.attacks import strata
-from labelattack.attacks.co_occurrence import joint_counts
-from labelattack.attacks.disappear import Pair, resolved_pair
 from labelattack.attacks.knowledge import Knowledge
 from labelattack.attacks.manifest import manifest
 from labelattack.attacks.strata import draw_count, draw_within_strata
 from labelattack.errors import AttackError, LabelError, ParameterError, UnknownNameError
 from labelattack.labels import PartialLabels
+from labelattack.labels.co_occurrence import Pair, joint_counts, resolved_pair
 from labelattack.testing import attack_checks
 from labelattack.testing.check import example_labels, example_partial_labels
 from tests.attack_loops import (
@@ -178,18 +177,20 @@ def slow_pair(labels):
 def test_default_triggers_and_targets(labels, data):
     classes = labels.shape[1]
     if classes == 1:
-        assert resolved_pair(labels) is None
-        assert resolved_pair(labels, "0") is None
+        assert resolved_pair(labels, who="attack") is None
+        assert resolved_pair(labels, "0", who="attack") is None
         return
-    assert resolved_pair(labels) == slow_pair(labels)
+    assert resolved_pair(labels, who="attack") == slow_pair(labels)
     some = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, unique=True))
     assume(len(some) < classes)
     has_all = labels.values[:, some].all(1)
     others = [c for c in range(classes) if c not in some]
     most = max(others, key=lambda c: (labels.values[:, c] & has_all).sum())
-    assert resolved_pair(labels, "+".join(map(str, some))) == Pair(tuple(some), most)
+    named = resolved_pair(labels, "+".join(map(str, some)), who="attack")
+    assert named == Pair(tuple(some), most)
     if len(some) == 1:
-        assert resolved_pair(labels, target=str(some[0])) == Pair((most,), some[0])
+        aimed = resolved_pair(labels, target=str(some[0]), who="attack")
+        assert aimed == Pair((most,), some[0])
 
 
 @unhurried

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from labelattack.attacks import register
-from labelattack.attacks.class_columns import columns_of
 from labelattack.attacks.removal import PositiveRemoval
 from labelattack.attacks.strata import numbered
 from labelattack.errors import AttackError, ParameterError
 from labelattack.files.storage import FilePath
 from labelattack.labels import PartialLabels
+from labelattack.labels.class_columns import columns_of
 from labelattack.labels.side_lookup import table_of
 from labelattack.labels.storage import IntArray
 from labelattack.seeding import raw_words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from labelattack.attacks import register
 from labelattack.attacks.removal import PositiveRemoval
 from labelattack.labels import PartialLabels
-from labelattack.labels.storage import IntArray
+from labelattack.labels.co_occurrence import joint_counts, known_counts
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    pass
 
 
 @register("co-occurrence")
@@ -44,40 +44,5 @@ class CoOccurrence(PositiveRemoval):
         there = many > 0
         starts = (np.cumsum(many) - many)[there]
         anchors = np.repeat(by_frequency[np.minimum.reduceat(rank[columns], starts)], many[there])
-        chances = joint_counts(labels) / np.maximum(_known_counts(labels), 1)
+        chances = joint_counts(labels) / np.maximum(known_counts(labels), 1)
         return np.where(columns == anchors, -1.0, chances[anchors, columns])
-
-
-def joint_counts(labels: PartialLabels) -> IntArray:
-    """Number of images in which two classes are both known positives, int64 ``[labels, labels]``.
-
-    Args:
-        labels: The labels; they are not made dense.
-
-    Returns:
-        Symmetric; its diagonal counts the positives of each class.
-    """
-    positive = _positive(labels)
-    return np.asarray((positive.T @ positive).toarray(), dtype=np.int64)
-
-
-def _known_counts(labels: PartialLabels) -> IntArray:
-    """Number of images where a class (row) is positive and another (column) is known, int64."""
-    if labels.is_complete:
-        return labels.per_class("positives")[:, None]
-    known = _sparse(labels.known_columns, labels.per_image(), labels.shape)
-    return np.asarray((_positive(labels).T @ known).toarray(), dtype=np.int64)
-
-
-def _positive(labels: PartialLabels) -> csr_array:
-    return _sparse(labels.positive_entries()[1], labels.per_image("positives"), labels.shape)
-
-
-def _sparse(
-    columns: NDArray[np.integer[Any]], of_image: IntArray, shape: tuple[int, int]
-) -> csr_array:
-    """A matrix with ones at some entries, image by image."""
-    from scipy.sparse import csr_array
-
-    starts = np.concatenate(([0], np.cumsum(of_image)))
-    return csr_array((np.ones(len(columns), dtype=np.int32), columns, starts), shape=shape)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelattack.errors import ParameterError
 from labelattack.labels.class_columns import columns_of
 from labelattack.labels.partial import BoolArray, PartialLabels
 from labelattack.labels.storage import IntArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 class Pair(NamedTuple):
@@ -28,13 +32,37 @@ def joint_counts(labels: PartialLabels) -> IntArray:
     Returns:
         Symmetric; its diagonal counts the positives of each class.
     """
+    positive = _positive(labels)
+    return np.asarray((positive.T @ positive).toarray(), dtype=np.int64)
+
+
+def known_counts(labels: PartialLabels) -> IntArray:
+    """Number of images where a class (row) is positive and another (column) is known.
+
+    Args:
+        labels: The labels; they are not made dense.
+
+    Returns:
+        int64 ``[labels, labels]``, or ``[labels, 1]`` where all are known.
+    """
+    if labels.is_complete:
+        return labels.per_class("positives")[:, None]
+    known = _sparse(labels.known_columns, labels.per_image(), labels.shape)
+    return np.asarray((_positive(labels).T @ known).toarray(), dtype=np.int64)
+
+
+def _positive(labels: PartialLabels) -> csr_array:
+    return _sparse(labels.positive_entries()[1], labels.per_image("positives"), labels.shape)
+
+
+def _sparse(
+    columns: NDArray[np.integer[Any]], of_image: IntArray, shape: tuple[int, int]
+) -> csr_array:
+    """A matrix with ones at some entries, image by image."""
     from scipy.sparse import csr_array
 
-    _, columns = labels.positive_entries()
-    starts = np.concatenate(([0], np.cumsum(labels.per_image("positives"))))
-    ones = np.ones(len(columns), dtype=np.int32)
-    positive = csr_array((ones, columns, starts), shape=labels.shape)
-    return np.asarray((positive.T @ positive).toarray(), dtype=np.int64)
+    starts = np.concatenate(([0], np.cumsum(of_image)))
+    return csr_array((np.ones(len(columns), dtype=np.int32), columns, starts), shape=shape)
 
 
 def frequent_pair(labels: PartialLabels) -> tuple[int, int] | None:
