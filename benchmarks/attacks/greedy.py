@@ -29,7 +29,7 @@ from labelattack.training.surrogate import knowledge_of
 from labelattack.training.validation import LAST_EPOCH, ValidationLabels
 
 SETTINGS = (("voc:year=2007", "efficientnet-lite0", 3), ("digits", "tiny", 2))
-DECAYS = (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+DECAYS = (1e-3, 1e-2, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
 OTHERS = ("targeted", "confidence", "class-conditional:setting=wipe-out")
 OUT = Path(__file__).resolve().parents[1] / "results" / "attacks" / "greedy.md"
 

@@ -26,7 +26,7 @@ from labelattack.seeding import generator, random_keys, raw_words
 from labelattack.training.feature_cache import features
 
 RESULT = Path(__file__).parents[1] / "results" / "attacks" / "influence.md"
-L2, DIMENSIONS, ROUNDS = 1e-3, 256, 50
+L2, DIMENSIONS, ROUNDS = 10.0, 256, 50
 HEAD = (
     "| objective | removed before | rank correlation | slope | median relative error | "
     "same sign |\n|---|---|---|---|---|---|\n"

@@ -46,7 +46,9 @@ class GreedyAttack(InformedRemoval):
             and a shift of all scores keeps; ``likelihood`` is the binary cross-entropy.
         rounds: Rounds in which all positives would be removed: each removes
             ceil(positives / rounds).
-        l2: Weight decay of the surrogates, beside the mean loss.
+        l2: Weight decay of the surrogates, beside the mean loss. A strong one stands for a network
+            that is trained for a few epochs: on validation images it did most harm to ``an``
+            (``python benchmarks/attacks/greedy.py``).
         dimensions: Most principal axes of the features that surrogates see.
     """
 
@@ -55,7 +57,7 @@ class GreedyAttack(InformedRemoval):
 
     objective: Literal["ranking", "likelihood"] = "ranking"
     rounds: Annotated[int, Field(ge=1)] = 50
-    l2: Annotated[float, Field(gt=0)] = 1e-3
+    l2: Annotated[float, Field(gt=0)] = 10.0
     dimensions: Annotated[int, Field(ge=1)] = 256
 
     def priority(
