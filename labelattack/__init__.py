@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from labelattack.api import check as check
     from labelattack.api import open as open
     from labelattack.attacks.base import LabelAttack as LabelAttack
+    from labelattack.attacks.corruption import LabelCorruption as LabelCorruption
+    from labelattack.attacks.informed import InformedAttack as InformedAttack
     from labelattack.benchmark.plan.config import Experiment as Experiment
     from labelattack.benchmark.store.store import RecordStore as RecordStore
     from labelattack.defenses.base import PartialLabelLoss as PartialLabelLoss
@@ -34,6 +36,8 @@ _HOMES = {
     "Experiment": "benchmark.plan.config",
     "RecordStore": "benchmark.store.store",
     "LabelAttack": "attacks.base",
+    "InformedAttack": "attacks.informed",
+    "LabelCorruption": "attacks.corruption",
     "PartialLabelLoss": "defenses.base",
     "Step": "defenses.base",
     "Task": "defenses.base",

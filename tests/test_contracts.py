@@ -77,7 +77,12 @@ def test_list_shows_every_kind_with_its_parameters():
                 assert all(p.doc for p in declaration.parameters), declaration.name
 
 
-@pytest.mark.parametrize("example", ["my_attack.py", "my_loss.py", "my_measure.py"])
+EXAMPLES = (
+    "my_attack.py", "my_removal.py", "my_informed_attack.py", "my_loss.py", "my_measure.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_are_short_and_keep_the_contract(example, pytestconfig):
     path = pytestconfig.rootpath / "examples" / example
     assert len(path.read_text().splitlines()) <= 20
@@ -88,7 +93,8 @@ def test_examples_are_short_and_keep_the_contract(example, pytestconfig):
 BROKEN = '''
 from dataclasses import dataclass
 import torch
-from labelattack import LabelAttack, PartialLabelLoss, attacks, defenses
+from labelattack import LabelAttack, LabelCorruption, PartialLabelLoss, attacks, defenses
+from labelattack.attacks.removal import InformedRemoval
 
 @attacks.register("unseeded")
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,33 @@ class Unseeded(LabelAttack):
     def observe(self, labels, rng):
         import numpy as np
         return np.random.random(labels.shape) < 0.5
+
+@attacks.register("hiding-corruption")
+@dataclass(frozen=True, kw_only=True)
+class HidingCorruption(LabelCorruption):
+    """Hides a label."""
+    def _attacked(self, labels, knowledge, rng):
+        return labels.keep(labels.known_values)
+    def flip(self, labels, knowledge, rng):
+        return labels.known_values
+
+@attacks.register("undeclared")
+@dataclass(frozen=True, kw_only=True)
+class Undeclared(InformedRemoval):
+    """Reads what it does not declare."""
+    needs = ("groups",)
+    def priority(self, labels, knowledge, rng):
+        return knowledge.scores[labels.positive_entries()]
+
+@attacks.register("not-nested")
+@dataclass(frozen=True, kw_only=True)
+class NotNested(LabelAttack):
+    """Removes other labels at each rate."""
+    rate: float = 0.5
+    def observe(self, labels, rng):
+        import numpy as np
+        return np.arange(labels.size).reshape(labels.shape) % 10 >= 9 * self.rate \
+            if self.rate < 0.7 else np.arange(labels.size).reshape(labels.shape) % 2 == 0
 
 @defenses.register("known-only")
 class KnownOnly(PartialLabelLoss):
@@ -117,8 +150,12 @@ def test_checks_can_fail(tmp_path):
             failed.add(str(check))
     assert "unseeded: is deterministic" in failed
     assert "known-only: accepts every attack" in failed
-    for registry, name in ((attacks.registry, "unseeded"), (defenses.registry, "known-only")):
-        del registry._classes[name]
+    assert "hiding-corruption: hides or changes" in failed
+    assert "undeclared: is deterministic" in failed
+    assert "not-nested: budgets are nested" in failed
+    for name in ("unseeded", "hiding-corruption", "undeclared", "not-nested"):
+        del attacks.registry._classes[name]
+    del defenses.registry._classes["known-only"]
 
 
 KINDS = '''

@@ -99,7 +99,9 @@ def main():
             print(lines[-1], flush=True)
         lines.append("")
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text("\n".join(lines), encoding="utf-8")
+    # The markers let pages of the documentation include the tables.
+    marked = ["<!-- --8<-- [start:table] -->", *lines, "<!-- --8<-- [end:table] -->", ""]
+    OUT.write_text("\n".join(marked), encoding="utf-8")
 
 
 if __name__ == "__main__":

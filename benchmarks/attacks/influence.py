@@ -102,7 +102,7 @@ def main():
     total = labels.known_positives
     text = (
         "# Influence of single positives: estimate and exact refit\n\n"
-        "`python benchmarks/attacks/influence.py`, on VOC 2007 (4,006 attacked and 1,002 held-out "
+        "<!-- --8<-- [start:table] -->\n`python benchmarks/attacks/influence.py`, on VOC 2007 (4,006 attacked and 1,002 held-out "
         f"images, efficientnet-lite0 features, {DIMENSIONS} axes, weight decay {L2:g}). "
         f"{arguments.samples} random positives are removed one at a time, and the surrogate of "
         "their class is fitted again. The slope is that of the true on the estimated growth of the "
@@ -126,7 +126,7 @@ def main():
         "attack on one core:\n\n| rate | targeted | greedy | greedy, likelihood |\n"
         "|---|---|---|---|\n"
     )
-    text += "".join(damage_lines(splits, arrays, known))
+    text += "".join(damage_lines(splits, arrays, known)) + "<!-- --8<-- [end:table] -->\n"
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
     print(text)
