@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from labelattack import attacks
-from labelattack.attacks import base
+from labelattack.attacks import base, removal
 from labelattack.attacks.base import LabelAttack, draw_per_image, draw_share
 from labelattack.attacks.manifest import manifest
+from labelattack.attacks.removal import first_of, kth_largest
 from labelattack.errors import LabelError, ParameterError, PluginError
 from labelattack.labels import PartialLabels
 from labelattack.seeding import random_keys
@@ -126,8 +127,18 @@ kinds = st.sampled_from(sorted(WORDS))
 
 def words_of(kind, seed):
     """Stands in for a generator; its words may be such that many tie, or far from uniform."""
-    raw = np.random.PCG64(seed).random_raw
-    return SimpleNamespace(bit_generator=SimpleNamespace(random_raw=lambda n: WORDS[kind](raw(n))))
+    return SimpleNamespace(bit_generator=Words(kind, seed))
+
+
+class Words(np.random.PCG64):
+    """A generator whose words are bent."""
+
+    def __init__(self, kind, seed):
+        super().__init__(seed)
+        self.kind = kind
+
+    def random_raw(self, size=None, output=True):
+        return WORDS[self.kind](super().random_raw(size, output))
 
 
 @st.composite
@@ -178,7 +189,9 @@ def test_words_that_crowd_anywhere_are_drawn_as_defined():
         words[300:700] |= rng.integers(1024, size=400).astype(np.uint64)
         rng.shuffle(words)
         source = SimpleNamespace(
-            bit_generator=SimpleNamespace(random_raw=lambda count, words=words: words[:count])
+            bit_generator=SimpleNamespace(
+                random_raw=lambda count, words=words: words[:count], state=None
+            )
         )
         found = draw_share(cells, 0.5, source)
         assert np.array_equal(found, slow_draw_share(cells, 0.5, source))
@@ -274,3 +287,25 @@ def test_coco_sized_attack_is_exact(coco):
 )
 def test_coco_sized_attacks_never_change(coco, spec, digest):
     assert attacks.create(spec)(coco, seed=0).digest() == digest
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@given(data=st.data())
+def test_kth_largest_is_that_of_a_sorted_list(dtype, data):
+    kind = st.integers(-5, 5) if dtype is np.int64 else st.floats(-9, 9, width=32)
+    values = data.draw(arrays(dtype, st.integers(1, 40), elements=kind))
+    k = data.draw(st.integers(1, len(values)))
+    with mock.patch.object(removal, "_BLOCK", 8):
+        assert kth_largest(values, k) == sorted(values.tolist(), reverse=True)[k - 1]
+
+
+@given(arrays(np.float32, st.integers(0, 60), elements=st.integers(-3, 3).map(float)), rates)
+def test_the_first_in_an_order_are_the_largest_and_ties_are_by_words(priority, rate):
+    words = np.random.Generator(np.random.PCG64(4)).bit_generator.random_raw(len(priority))
+    order = sorted(range(len(priority)), key=lambda n: (-priority[n], words[n]))
+    expected = np.zeros(len(priority), bool)
+    expected[order[: round(rate * len(priority))]] = True
+    for block in (4, 1 << 18):
+        with mock.patch.object(removal, "_BLOCK", block):
+            found = first_of(priority, rate, np.random.Generator(np.random.PCG64(4)))
+        assert np.array_equal(found, expected)

@@ -102,8 +102,9 @@ def main():
     total = labels.known_positives
     text = (
         "# Influence of single positives: estimate and exact refit\n\n"
-        "<!-- --8<-- [start:table] -->\n`python benchmarks/attacks/influence.py`, on VOC 2007 (4,006 attacked and 1,002 held-out "
-        f"images, efficientnet-lite0 features, {DIMENSIONS} axes, weight decay {L2:g}). "
+        "<!-- --8<-- [start:table] -->\n`python benchmarks/attacks/influence.py`, on VOC 2007 "
+        "(4,006 attacked and 1,002 held-out images, efficientnet-lite0 features, "
+        f"{DIMENSIONS} axes, weight decay {L2:g}). "
         f"{arguments.samples} random positives are removed one at a time, and the surrogate of "
         "their class is fitted again. The slope is that of the true on the estimated growth of the "
         "held-out loss through the origin: above 1 the estimate is too small.\n\n"

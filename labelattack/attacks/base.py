@@ -172,26 +172,41 @@ def draw_share(candidates: BoolArray, rate: float, rng: np.random.Generator) -> 
         bool ``[images, labels]``; for one generator state, nested in the rate.
     """
     total = int(np.count_nonzero(candidates))
-    words, count = raw_words(rng, total), round(rate * total)
     drawn = np.zeros(candidates.shape, dtype=np.bool_)
-    if not count:
-        return drawn
-    # Entries with the smallest ``random_keys`` are drawn: high bits of the word, then the position.
+    drawn[candidates] = _smallest(total, round(rate * total), rng)
+    return drawn
+
+
+def _smallest(total: int, count: int, rng: np.random.Generator) -> BoolArray:
+    """The ``count`` of ``total`` entries with the smallest ``random_keys``, bool ``[total]``.
+
+    A key is the high bits of a word, then the position. Words are drawn in blocks, so that memory
+    beside the result stays small.
+    """
     bits = max(total - 1, 1).bit_length()
+    before = rng.bit_generator.state
+    chosen = np.zeros(total, dtype=np.bool_)
     # Words are uniform: except once in 10**15 draws, the last one drawn is within eight standard
     # deviations of its expected rank, so only words that near to it need sorting.
     for margin in (4 * math.isqrt(total) + 4, total):
-        low = (max(count - margin, 0) << 64) // total >> bits << bits
-        high = (min(count + margin, total) << 64) // total - 1 | (1 << bits) - 1
-        chosen = words < np.uint64(low)
-        near = np.flatnonzero(chosen != (words <= np.uint64(high)))
+        rng.bit_generator.state = before
+        # Without a count, no word is below the limits, and none is near.
+        low = (max(count - margin, 0) << 64) // max(total, 1) >> bits << bits
+        high = (min(count + margin, total) << 64) // max(total, 1) - 1 | (1 << bits) - 1
+        near, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        for first in range(0, total, _BLOCK):
+            block = slice(first, min(first + _BLOCK, total))
+            drawn = raw_words(rng, block.stop - first)
+            chosen[block] = below = drawn < np.uint64(low)
+            found = np.flatnonzero(below != (drawn <= np.uint64(high)))
+            near.append(found + first)
+            words.append(drawn[found])
+        rows, keys = np.concatenate(near), np.concatenate(words) >> np.uint64(bits)
         missing = count - int(np.count_nonzero(chosen))
-        if 0 <= missing <= len(near):
+        if 0 <= missing <= len(rows):
             break
-    order = np.argsort(words[near] >> np.uint64(bits), kind="stable")
-    chosen[near[order[:missing]]] = True
-    drawn[candidates] = chosen
-    return drawn
+    chosen[rows[np.argsort(keys, kind="stable")[:missing]]] = True
+    return chosen
 
 
 def draw_per_image(

@@ -47,7 +47,7 @@ class FlipConfidence(LabelCorruption):
         """Flips positives of low and negatives of high scores."""
         positive, scores = labels.known_values, labels.at_known(knowledge.scores)
         flipped = np.zeros_like(positive)
-        flipped[positive] = first_of(-scores[positive], self.positive_rate, rng)
+        flipped[positive] = first_of(scores[positive], self.positive_rate, rng, smallest=True)
         if self.negative_rate:  # drawn last, so that leaving it out changes nothing
             flipped[~positive] = first_of(scores[~positive], self.negative_rate, rng)
         return flipped

@@ -44,8 +44,8 @@ class MachineSuggestedAttack(InformedAttack):
         self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
     ) -> BoolArray:
         """Keeps the labels of the highest scores."""
-        low = -labels.at_known(knowledge.scores)
+        scores = labels.at_known(knowledge.scores)
         if self.scope == "dataset":
-            return ~first_of(low, self.rate, rng)
+            return ~first_of(scores, self.rate, rng, smallest=True)
         known = labels.per_image()
-        return ~first_within(low, known, np.rint(self.rate * known).astype(np.int64), rng)
+        return ~first_within(-scores, known, np.rint(self.rate * known).astype(np.int64), rng)

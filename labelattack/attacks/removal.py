@@ -97,30 +97,80 @@ class InformedRemoval(InformedAttack):
         return without_positives(labels, first, self.keep_negatives)
 
 
-def first_of(priority: NDArray[Any], rate: float, rng: np.random.Generator) -> BoolArray:
+def first_of(
+    priority: NDArray[Any], rate: float, rng: np.random.Generator, *, smallest: bool = False
+) -> BoolArray:
     """The ``round(rate * n)`` of n items with the largest numbers; ties are broken at random.
 
     Args:
         priority: A number of each item, ``[n]``.
         rate: Share, in [0, 1].
         rng: Source of randomness.
+        smallest: Whether to take those with the smallest numbers instead.
 
     Returns:
         bool ``[n]``; for one generator state, nested in the rate.
     """
     total = len(priority)
-    words, count = raw_words(rng, total), round(rate * total)
+    count = round(rate * total)
+    last = None
+    if count:
+        last = kth_largest(priority, total - count + 1 if smallest else count)
     first = np.zeros(total, dtype=np.bool_)
-    if not count:
-        return first
-    if count == total:
-        return ~first
-    least = np.partition(priority, total - count)[total - count]
-    first = np.asarray(priority > least)
-    tied = np.flatnonzero(priority == least)
-    order = np.argsort(words[tied], kind="stable")
-    first[tied[order[: count - int(np.count_nonzero(first))]]] = True
+    tied, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+    # In blocks, so that memory beside the result stays small.
+    for start in range(0, total, _BLOCK):
+        part = priority[start : start + _BLOCK]
+        drawn = raw_words(rng, len(part))
+        if last is None:
+            continue
+        first[start : start + len(part)] = part < last if smallest else part > last
+        equal = np.flatnonzero(part == last)
+        tied.append(equal + start)
+        words.append(drawn[equal])
+    order = np.argsort(np.concatenate(words), kind="stable")
+    missing = count - int(np.count_nonzero(first))
+    first[np.concatenate(tied)[order[:missing]]] = True
     return first
+
+
+def kth_largest(values: NDArray[Any], k: int) -> Any:
+    """The k-th largest of some numbers.
+
+    Millions of floats are not copied: their bits are counted sixteen at a time, from the highest.
+
+    Args:
+        values: Numbers without NaN, ``[n]``.
+        k: 1 to n.
+    """
+    total = len(values)
+    if total <= _BLOCK or values.dtype.kind != "f":
+        return np.partition(values, total - k)[total - k]
+    bits = 8 * values.dtype.itemsize
+    prefix, left = 0, k
+    for shift in range(bits - 16, -1, -16):
+        counts = np.zeros(1 << 16, dtype=np.int64)
+        for start in range(0, total, _BLOCK):
+            keys = _ordered_bits(values[start : start + _BLOCK])
+            if shift + 16 < bits:
+                keys = keys[keys >> keys.dtype.type(shift + 16) == prefix]
+            digits = (keys >> keys.dtype.type(shift)) & keys.dtype.type(0xFFFF)
+            counts += np.bincount(digits.astype(np.int64), minlength=1 << 16)
+        at_least = np.cumsum(counts[::-1])
+        place = int(np.searchsorted(at_least, left))
+        left -= int(at_least[place - 1]) if place else 0
+        prefix = prefix << 16 | 0xFFFF - place
+    sign = 1 << bits - 1
+    raw = prefix ^ sign if prefix & sign else prefix ^ (1 << bits) - 1
+    return np.array(raw, dtype=f"u{values.dtype.itemsize}").view(values.dtype)[()]
+
+
+def _ordered_bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Unsigned integers in the order of floats: those of negative ones are inverted."""
+    raw = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+    kind = raw.dtype.type
+    sign = kind(1 << 8 * raw.dtype.itemsize - 1)
+    return np.asarray(np.where(raw & sign, ~raw, raw | sign))
 
 
 def first_within(
@@ -140,7 +190,6 @@ def first_within(
     Returns:
         bool ``[sum of available]``; for one generator state, nested in the counts.
     """
-    words = raw_words(rng, len(priority))
     quota = np.clip(counts, 0, available)
     starts = np.concatenate([[0], np.cumsum(available)])
     chosen = np.zeros(len(priority), dtype=np.bool_)
@@ -148,7 +197,8 @@ def first_within(
     for first in range(0, len(available), rows):
         block = slice(first, first + rows)
         here = slice(starts[first], starts[min(first + rows, len(available))])
-        chosen[here] = _first_of_rows(priority[here], words[here], available[block], quota[block])
+        words = raw_words(rng, here.stop - here.start)
+        chosen[here] = _first_of_rows(priority[here], words, available[block], quota[block])
     return chosen
 
 
