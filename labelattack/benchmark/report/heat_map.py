@@ -18,13 +18,14 @@ class HeatMap:
     """Rows of a board by defense and attack.
 
     Attributes:
-        attacks: Attacks as people read them, ``none`` first; the columns.
+        attacks: Attacks as people read them, ``none`` first, then worst cases; the columns.
         defenses: Defenses as people read them; the rows.
         rows: Index of the board's row, ``[defenses][attacks]``; None where there is none with mAP.
         behind: Points of mAP behind the best of the column, of the same shape; an oracle is never
             the best, and negative where it is ahead.
-        means: Mean mAP of each defense over the attacks beside ``none`` that it has, in points.
-        missing: How many attacks beside ``none`` each defense lacks; those that lack any are last.
+        means: Mean mAP of each defense over its attacks, in points, without ``none`` and worst
+            cases.
+        missing: How many of these attacks each defense lacks; those that lack any are last.
     """
 
     attacks: list[str]
@@ -49,11 +50,12 @@ def heat_map(board: Board) -> HeatMap | None:
     for number, row in enumerate(board.rows):
         if row.map is not None:
             found.setdefault((row.defense, row.variant), {})[row.attack] = number
-    found = {defense: own for defense, own in found.items() if own.keys() - {"none"}}
+    worst = {row.attack for row in board.rows if row.worst_of}
+    found = {defense: own for defense, own in found.items() if own.keys() - {"none", *worst}}
     there = {attack for own in found.values() for attack in own}
     columns = [a for a in dict.fromkeys(row.attack for row in board.rows) if a in there]
-    columns.sort(key=lambda attack: attack != "none")  # stable
-    attacked = [attack for attack in columns if attack != "none"]
+    columns.sort(key=lambda attack: (attack != "none", attack not in worst))  # stable
+    attacked = [attack for attack in columns if attack not in {"none", *worst}]
     if len(attacked) < LEAST or len(found) < LEAST:
         return None
     maps = [row.map for row in board.rows]
@@ -65,7 +67,8 @@ def heat_map(board: Board) -> HeatMap | None:
     lines.sort(key=lambda line: (line[0], -line[1]))
     rows = [[own.get(attack) for attack in columns] for _, _, own in lines]
     return HeatMap(
-        attacks=[attacks.short(attack) for attack in columns],
+        # At a budget, the rates of the attacks say nothing.
+        attacks=[attacks.short(a, keep=() if board.budget else ("rate",)) for a in columns],
         defenses=[row_name(board.rows[next(iter(own.values()))]) for _, _, own in lines],
         rows=rows,
         behind=[

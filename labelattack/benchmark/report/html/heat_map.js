@@ -28,6 +28,7 @@ const heatMap = ({ board, rows, heat }) => {
   };
   const longest = (names, most) => Math.min(most, Math.max(...names.map((name) => name.length)));
   const left = 7 * longest(defenses, 36) + 16;
+  const right = Math.round(4.5 * Math.min(36, attacks[attacks.length - 1].length));  // of a slanted name
   const top = 5 * longest(attacks, 36) + 24;
   const height = 24 * defenses.length + top + 12;
   const label = `mAP of ${defenses.length} defenses under ${attacks.length} attacks: ${defenses.slice(0, LINES).map((name, n) => `${name} ${points(heat.means[n])} in the mean`).join("; ")}`;
@@ -42,13 +43,13 @@ const heatMap = ({ board, rows, heat }) => {
       colorbar: { thickness: 10, outlinewidth: 0, nticks: 4 },
     }],
     layout: {
-      height, margin: { l: left, r: 8, t: top, b: 12 },
+      height, margin: { l: left, r: right, t: top, b: 12 },
       xaxis: { tickvals: indices(attacks), ticktext: attacks.map((name) => short(name, 36)), tickangle: -40, showgrid: false, side: "top", automargin: false },
       yaxis: { tickvals: indices(defenses), ticktext: defenses.map((name) => short(name, 36)), autorange: "reversed", showgrid: false, automargin: false },
     },
   }));
-  plot.style.minWidth = `${left + 44 * attacks.length + 100}px`;
-  plot.style.maxWidth = `${left + 110 * attacks.length + 100}px`;
+  plot.style.minWidth = `${left + 44 * attacks.length + right + 60}px`;
+  plot.style.maxWidth = `${left + 110 * attacks.length + right + 60}px`;
   const notes = [];
   if (heat.defenses.length > defenses.length) notes.push(`the best ${defenses.length} of ${heat.defenses.length} defenses`);
   if (heat.attacks.length > attacks.length) notes.push(`the first ${attacks.length} of ${heat.attacks.length} attacks`);
