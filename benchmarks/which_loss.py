@@ -27,8 +27,10 @@ def read(path):
     """Test mAP by attack, defense and seed; which defenses are oracles, or are told more."""
     maps, notes = {}, {}
     for row in csv.DictReader(path.open(encoding="utf-8", newline="")):
+        if row.get("worst_of"):
+            continue  # benchmarks/worst_case.py has tables of these
         seeds = dict(part.split("=") for part in row["maps"].split("; "))
-        attack = attacks.registry.short(row["attack"], keep=("rate",))
+        attack = attacks.registry.short(row["attack"])
         defense = defenses.registry.short(row["defense"])
         maps.setdefault(attack, {})[defense] = {int(s): float(v) for s, v in seeds.items()}
         notes.setdefault(defense, row["notes"])
