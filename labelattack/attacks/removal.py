@@ -20,12 +20,8 @@ _BLOCK = 1 << 18  # items handled at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class PositiveRemoval(LabelAttack):
-    """Removes the share of the known positives that comes first in an order, and all negatives.
-
-    Subclass it and implement
-    [priority][labelattack.attacks.removal.PositiveRemoval.priority]; budgets are then exact and
-    nested.
+class _InOrder:
+    """Removal of the known positives that come first in an order; budgets are exact and nested.
 
     Args:
         rate: Share of the known positives that is removed, in [0, 1]: exactly
@@ -37,6 +33,17 @@ class PositiveRemoval(LabelAttack):
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4
     keep_negatives: bool = False
+
+    def _kept(
+        self, labels: PartialLabels, priority: NDArray[Any], rng: np.random.Generator
+    ) -> BoolArray:
+        first = first_of(priority, self.rate, rng)
+        return without_positives(labels, first, self.keep_negatives)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositiveRemoval(_InOrder, LabelAttack):
+    """Removes the known positives that come first in an order, and all negatives."""
 
     @abstractmethod
     def priority(self, labels: PartialLabels, rng: np.random.Generator) -> NDArray[Any]:
@@ -54,47 +61,30 @@ class PositiveRemoval(LabelAttack):
 
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:
         """Keeps the positives that come last."""
-        first = first_of(self.priority(labels, rng), self.rate, rng)
-        return without_positives(labels, first, self.keep_negatives)
+        return self._kept(labels, self.priority(labels, rng), rng)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InformedRemoval(InformedAttack):
-    """Removes the known positives that come first in an order that knowledge gives; all negatives.
-
-    Args:
-        rate: Share of the known positives that is removed, in [0, 1]: exactly
-            round(rate * positives).
-        keep_negatives: Keep negatives known.
-    """
-
-    rate_of: ClassVar[RateOf] = "positives"
-
-    rate: Annotated[float, Field(ge=0, le=1)] = 0.4
-    keep_negatives: bool = False
+class InformedRemoval(_InOrder, InformedAttack):
+    """Removes the known positives that come first in an order that knowledge gives."""
 
     @abstractmethod
     def priority(
         self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
     ) -> NDArray[Any]:
-        """Order in which positives are removed.
+        """Order in which positives are removed, as of ``PositiveRemoval``.
 
         Args:
             labels: Labels, all of them known or not.
             knowledge: The kinds of knowledge that the attack declares.
             rng: The only permitted source of randomness; ties are broken by it afterwards.
-
-        Returns:
-            A number of each known positive, image by image, ``[positives]``: the largest are
-            removed first.
         """
 
     def keep_informed(
         self, labels: PartialLabels, knowledge: Knowledge, rng: np.random.Generator
     ) -> BoolArray:
         """Keeps the positives that come last."""
-        first = first_of(self.priority(labels, knowledge, rng), self.rate, rng)
-        return without_positives(labels, first, self.keep_negatives)
+        return self._kept(labels, self.priority(labels, knowledge, rng), rng)
 
 
 def first_of(
