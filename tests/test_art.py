@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from labelattack import attacks, defenses
 from labelattack.errors import DefenseError, LabelAttackError, LabelError, UnknownNameError
 from labelattack.interop.art import LabelRemoval, MultiLabelClassifier
+from labelattack.testing.attacks import example_knowledge
 
 # isort: split
 from art.attacks.attack import Attack, PoisoningAttack, PoisoningAttackBlackBox
@@ -157,18 +158,20 @@ def test_without_art_it_says_so(tmp_path, there):
 @pytest.mark.parametrize("encoding", ["missing", "signed", "nan"])
 def test_every_attack_is_a_poisoning_attack(name, encoding, data):
     x, y = data
-    attack = LabelRemoval(name, seed=3, encoding=encoding)
+    known = example_knowledge(*y.shape)
+    attack = LabelRemoval(name, seed=3, knowledge=known, encoding=encoding)
     assert isinstance(attack, PoisoningAttackBlackBox | PoisoningAttack) and isinstance(
         attack, Attack
     )
     before = y.copy()
     same, poisoned = attack.poison(x, y)
     assert same is x and np.array_equal(y, before)
-    left = attacks.create(name)(y == 1, seed=3)
+    left = attacks.create(name)(y == 1, seed=3, knowledge=known)
     code = {"missing": (1, 0, -1), "signed": (1, -1, 0), "nan": (1, 0, np.nan)}[encoding]
     expected = np.select([left.positives, left.negatives], code[:2], code[2])
     assert np.array_equal(poisoned, expected, equal_nan=True)
-    _, itself = LabelRemoval(attacks.create(name), seed=3, encoding=encoding).poison(x, y)
+    itself = LabelRemoval(attacks.create(name), seed=3, knowledge=known, encoding=encoding)
+    _, itself = itself.poison(x, y)
     assert np.array_equal(itself, poisoned, equal_nan=True)
 
 

@@ -14,7 +14,7 @@ from labelattack.datasets import registry as datasets
 from labelattack.datasets.images import ArrayImages
 from labelattack.datasets.split import Split
 from labelattack.defenses.base import Task
-from labelattack.errors import AttackError, ParameterError
+from labelattack.errors import AttackError, ParameterError, UnknownNameError
 from labelattack.labels import PartialLabels
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.models import registry as models
@@ -187,3 +187,24 @@ def test_bench_computes_what_an_attack_needs(told, tmp_path):
     assert code == 2 and "group-block:groups=FILE" in err
     code, _, err = told(*arguments, "--attack", "semantic-biased")
     assert code == 2 and "semantic-biased:weights=FILE" in err
+
+
+@pytest.mark.parametrize(
+    ("attack", "values", "error"),
+    [
+        ("confidence", {"scores": np.zeros((5, 10))}, r"scores .*must have shape \(60, 10\), got"),
+        ("confidence", {"scores": np.full((60, 10), np.nan)}, "must be finite numbers"),
+        ("group-block", {"groups": ("a",) * 59}, r"must have shape \(60,\), got \(59,\)"),
+        ("greedy", {"features": np.zeros((61, 3)), "held_out": None}, "must have 60 rows"),
+        ("semantic-biased", {"weights": np.ones(11)}, r"shape \(10,\), got \(11,\)"),
+    ],
+)
+def test_knowledge_of_other_images_is_refused(attack, values, error):
+    labels = datasets.create(SMALL_DIGITS).load().train.partial
+    with pytest.raises(AttackError, match=error):
+        attacks.create(attack)(labels, seed=0, knowledge=Knowledge.of(**values))
+
+
+def test_a_misspelt_kind_of_knowledge_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean 'scores'"):
+        Knowledge.of(score=np.zeros((2, 2)))

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from labelattack.attacks import registry
 from labelattack.attacks.base import Attack
-from labelattack.attacks.knowledge import NOTHING, Knowledge
+from labelattack.attacks.knowledge import NOTHING, Knowledge, name_of
 from labelattack.errors import AttackError, ParameterError, unknown
 from labelattack.labels import PartialLabels
 
@@ -92,8 +91,7 @@ def at_budget(
         AttackError: If it changes labels instead of removing them, or at no strength removes the
             number within 1 %.
     """
-    name = registry.name_of(type(attack))
-    check_removes(name, budget)
+    check_removes(attack, budget)
     total = budget.of(labels)
     wanted = round(budget.share * total)
 
@@ -109,8 +107,9 @@ def at_budget(
     removed, best = found
     if abs(removed - wanted) > max(1, _TOLERANCE * wanted):
         raise AttackError(
-            f"attack '{name}' must remove {wanted} of {total} {budget.counted} ({budget}), got "
-            f"{removed} as the nearest that it can; leave it out, or give another budget"
+            f"attack '{name_of(attack)}' must remove {wanted} of {total} {budget.counted} "
+            f"({budget}), got {removed} as the nearest that it can; leave it out, or give another "
+            "budget"
         )
     return best
 
@@ -146,18 +145,18 @@ def _nearest(
     return best
 
 
-def check_removes(name: str, budget: Budget) -> None:
+def check_removes(attack: Attack, budget: Budget) -> None:
     """Checks that an attack removes labels, which is all that a budget counts.
 
     Args:
-        name: Name of the attack.
+        attack: The attack.
         budget: The budget.
 
     Raises:
         AttackError: If it changes labels.
     """
-    if registry.get(name).changes:
+    if attack.changes:
         raise AttackError(
-            f"budget {budget} counts removed labels, so attacks must remove some, got '{name}', "
-            "which changes labels"
+            f"budget {budget} counts removed labels, so attacks must remove some, got "
+            f"'{name_of(attack)}', which changes labels"
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelattack.errors import AttackError
+from labelattack.errors import AttackError, PluginError, unknown
 from labelattack.labels import PartialLabels
 from labelattack.labels.objects import ImageObjects as ImageObjects
 from labelattack.labels.objects import Objects as Objects
@@ -55,7 +56,22 @@ class Knowledge:
     """
 
     sources: Mapping[Need, Callable[[], Any]] = field(default_factory=dict)
-    _found: dict[Need, Any] = field(default_factory=dict)
+    _found: dict[Need, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, **values: Any) -> Knowledge:
+        """Knowledge that is there already: ``Knowledge.of(scores=array)``.
+
+        Args:
+            **values: Value of each kind.
+
+        Raises:
+            UnknownNameError: If there is no such kind.
+        """
+        for name in values:
+            if name not in NEEDS:
+                raise unknown("kind of knowledge", name, NEEDS)
+        return cls({name: partial(_same, value) for name, value in values.items()})  # type: ignore[misc]
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -107,17 +123,32 @@ class Knowledge:
             labels: Labels under attack, whose names files are matched to.
 
         Raises:
-            AttackError: If one is neither in a file nor here.
+            AttackError: If one is neither in a file nor here; when it is read, if it does not fit
+                the labels' shape, or a number is not finite.
         """
         found: dict[Need, Callable[[], Any]] = {}
+        who = f"attack '{name_of(attack)}'"
         for need in attack.needs:
             if path := file_of(attack, need):
-                found[need] = _from_file(attack, need, path, labels)
-            elif need in self.sources or need in self._found:
-                found[need] = _later(self, need)
+                found[need] = partial(table_of, need, path, labels, who)
+            elif need in self.sources:
+                found[need] = partial(self._checked, need, labels.shape, who)
             else:
                 raise AttackError(lacking_text(attack, need))
         return Knowledge(found)
+
+    def _checked(self, need: Need, shape: tuple[int, int], who: str) -> Any:
+        """A kind, if it fits labels of a shape."""
+        value = self._get(need)
+        images, labels = shape
+        wanted = {"scores": shape, "areas": shape, "weights": (labels,), "groups": (images,)}
+        if need in wanted and (got := np.shape(value)) != wanted[need]:
+            raise AttackError(f"{need} for {who} must have shape {wanted[need]}, got {got}")
+        if need == "features" and len(value) != images:
+            raise AttackError(f"features for {who} must have {images} rows, got {len(value)}")
+        if need in _NUMBERS and not np.isfinite(value).all():
+            raise AttackError(f"{need} for {who} must be finite numbers, got NaN or infinity")
+        return value
 
 
 NOTHING = Knowledge()
@@ -136,9 +167,7 @@ def asked_needs(attack: Attack) -> tuple[Need, ...]:
 
 def lacking_text(attack: Attack, need: Need) -> str:
     """Message that an attack lacks a kind of knowledge, and how to give it."""
-    from labelattack.attacks import registry
-
-    name = registry.name_of(type(attack))
+    name = name_of(attack)
     ways = []
     if need in TABLES:
         ways.append(f"give them as {name}:{need}=FILE (.csv, .parquet{', .npz' * (need in _NPZ)})")
@@ -146,7 +175,18 @@ def lacking_text(attack: Attack, need: Need) -> str:
     return f"attack '{name}' needs {NEEDS[need]}, got none; {', or '.join(ways)}"
 
 
+def name_of(attack: Attack) -> str:
+    """Registered name of an attack; that of its class if it has none."""
+    from labelattack.attacks import registry
+
+    try:
+        return registry.name_of(type(attack))
+    except PluginError:
+        return type(attack).__name__
+
+
 _NPZ = ("scores", "areas")
+_NUMBERS = ("scores", "areas", "weights", "features")
 _IMAGES = "give the images ('labelattack attack --images FOLDER', or a dataset of 'bench')"
 _ANNOTATED = (
     "use a dataset whose annotations have boxes (coco, lvis, voc with its XML files, digits)"
@@ -161,12 +201,5 @@ _OTHERWISE: dict[Need, list[str]] = {
 }
 
 
-def _later(knowledge: Knowledge, need: Need) -> Callable[[], Any]:
-    return lambda: knowledge._get(need)
-
-
-def _from_file(attack: Attack, need: Need, path: str, labels: PartialLabels) -> Callable[[], Any]:
-    from labelattack.attacks import registry
-
-    name = registry.name_of(type(attack))
-    return lambda: table_of(need, path, labels, f"attack '{name}'")
+def _same(value: Any) -> Any:
+    return value

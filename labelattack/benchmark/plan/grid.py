@@ -163,7 +163,7 @@ def with_budget(attack: Spec, budget: Budget) -> Spec:
     Raises:
         AttackError: If the attack changes labels instead of removing them.
     """
-    check_removes(attack.name, budget)
+    check_removes(attacks.create(attack), budget)
     given = dict(attack.params)
     if "rate" not in given:
         return attack

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labelattack.attacks import registry
 from labelattack.attacks.base import Attack
+from labelattack.attacks.knowledge import NOTHING, Knowledge
 from labelattack.errors import LabelError, ParameterError, shown
 from labelattack.labels import Encoding, check_encoding, decode, encode
 
@@ -24,6 +25,8 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
     Args:
         attack: Spec of a registered attack, e.g. ``targeted:rate=0.4``, or an attack.
         seed: Seed of the attack, at least 0.
+        knowledge: Scores, boxes ... of the images that are poisoned, for attacks that need some:
+            ``Knowledge.of(scores=array)``.
         encoding: Encoding of the poisoned labels. ``missing``, the default, writes 1, 0 and -1 for
             positive, negative and hidden, so that full multi-hot labels are valid in it;
             ``signed``: 1, -1 and 0; ``nan``: 1, 0 and NaN.
@@ -37,16 +40,23 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         *PoisoningAttackBlackBox.attack_params,
         "attack",
         "seed",
+        "knowledge",
         "encoding",
     ]
     _estimator_requirements = ()
 
     def __init__(
-        self, attack: str | Attack, *, seed: int = 0, encoding: Encoding = "missing"
+        self,
+        attack: str | Attack,
+        *,
+        seed: int = 0,
+        knowledge: Knowledge = NOTHING,
+        encoding: Encoding = "missing",
     ) -> None:
         super().__init__()
         self.attack = attack
         self.seed = seed
+        self.knowledge = knowledge
         self.encoding: Encoding = encoding
         self._check_params()
 
@@ -70,6 +80,7 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
             ``x`` and the remaining labels in ``encoding``, ``[images, labels]``.
 
         Raises:
+            AttackError: If the attack needs knowledge that is not given.
             LabelError: If ``y`` is absent or not multi-hot, or differs from ``x`` in its number of
                 rows.
         """
@@ -79,7 +90,7 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         clean = decode(np.asarray(y), "binary").values
         if x is not None and len(x) != len(clean):
             raise LabelError(f"x and y must have as many rows, got {len(x)} and {len(clean)}")
-        attacked = self._label_attack()(clean, seed=int(self.seed))
+        attacked = self._label_attack()(clean, seed=int(self.seed), knowledge=self.knowledge)
         return x, encode(attacked, self.encoding)
 
     def _label_attack(self) -> Attack:
