@@ -36,6 +36,14 @@ def raw_words(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
     return np.asarray(rng.bit_generator.random_raw(count), dtype=np.uint64)
 
 
+def skip_words(rng: np.random.Generator, count: int) -> None:
+    """Leaves out the next ``count`` words of a generator."""
+    if isinstance(rng.bit_generator, np.random.PCG64):
+        rng.bit_generator.advance(count)
+    else:
+        raw_words(rng, count)
+
+
 def random_keys(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
     """Draws distinct sort keys: taking the k smallest is a uniform draw of k out of ``count``.
 

@@ -15,7 +15,7 @@ from labelattack.attacks.manifest import manifest
 from labelattack.attacks.removal import first_of, kth_largest
 from labelattack.errors import LabelError, ParameterError, PluginError
 from labelattack.labels import PartialLabels
-from labelattack.seeding import random_keys
+from labelattack.seeding import random_keys, raw_words, skip_words
 
 matrices = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 rates = st.floats(0, 1)
@@ -292,11 +292,14 @@ def test_coco_sized_attacks_never_change(coco, spec, digest):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 @given(data=st.data())
 def test_kth_largest_is_that_of_a_sorted_list(dtype, data):
-    kind = st.integers(-5, 5) if dtype is np.int64 else st.floats(-9, 9, width=32)
+    floats = st.floats(-9, 9, width=32) | st.sampled_from([np.inf, -np.inf, 1e-40, -0.0])
+    kind = st.integers(-5, 5) if dtype is np.int64 else floats
     values = data.draw(arrays(dtype, st.integers(1, 40), elements=kind))
-    k = data.draw(st.integers(1, len(values)))
+    among = data.draw(st.none() | arrays(np.bool_, len(values)).filter(np.any))
+    chosen = values if among is None else values[among]
+    k = data.draw(st.integers(1, len(chosen)))
     with mock.patch.object(removal, "_BLOCK", 8):
-        assert kth_largest(values, k) == sorted(values.tolist(), reverse=True)[k - 1]
+        assert kth_largest(values, k, among) == sorted(chosen.tolist(), reverse=True)[k - 1]
 
 
 @given(arrays(np.float32, st.integers(0, 60), elements=st.integers(-3, 3).map(float)), rates)
@@ -305,7 +308,22 @@ def test_the_first_in_an_order_are_the_largest_and_ties_are_by_words(priority, r
     order = sorted(range(len(priority)), key=lambda n: (-priority[n], words[n]))
     expected = np.zeros(len(priority), bool)
     expected[order[: round(rate * len(priority))]] = True
+    apart = np.insert(priority, np.arange(len(priority)), 9)  # every other one counts
+    among = np.arange(len(apart)) % 2 == 1
     for block in (4, 1 << 18):
         with mock.patch.object(removal, "_BLOCK", block):
             found = first_of(priority, rate, np.random.Generator(np.random.PCG64(4)))
+            found_among = first_of(
+                apart, rate, np.random.Generator(np.random.PCG64(4)), among=among
+            )
         assert np.array_equal(found, expected)
+        assert np.array_equal(found_among, expected)
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox])
+def test_skipped_words_are_those_that_would_be_drawn(kind):
+    one, other = np.random.Generator(kind(1)), np.random.Generator(kind(1))
+    for count in (0, 1, 1000):
+        skip_words(one, count)
+        raw_words(other, count)
+        assert np.array_equal(raw_words(one, 3), raw_words(other, 3))

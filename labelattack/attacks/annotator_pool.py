@@ -42,7 +42,7 @@ class AnnotatorPool(LabelAttack):
     """
 
     source: ClassVar[str] = "our definition; multi-annotator literature"
-    rate_of: ClassVar[RateOf] = "positives"
+    rate_of: ClassVar[RateOf] = "votes"
 
     annotators: Annotated[int, Field(ge=1, le=64)] = 5
     rate: Share = 0.4

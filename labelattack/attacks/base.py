@@ -15,7 +15,7 @@ from labelattack.errors import LabelError, PluginError
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import generator, raw_words
 
-RateOf = Literal["positives", "negatives", "labels", "images", "groups", "targets"]
+RateOf = Literal["positives", "negatives", "labels", "images", "groups", "targets", "votes"]
 _BLOCK = 1 << 18  # entries handled at a time
 
 
@@ -27,8 +27,8 @@ class Attack(ABC):
         version: Raise it whenever the attack's output changes; results of two versions never mix.
         source: Publication of the attack.
         rate_of: Population of which ``rate``, if the attack has one, is a share: of the known
-            positives, of the known negatives, of all known labels, of the images, of the groups, or
-            of the positives that the attack aims at.
+            positives, of the known negatives, of all known labels, of the images, of the groups, of
+            the positives that the attack aims at, or of annotators' votes on positives.
         needs: Knowledge beside the labels that the attack uses; it is given no other.
         changes: Whether labels may be changed, not only hidden; boards keep the two apart.
     """

@@ -49,5 +49,6 @@ class FlipConfidence(LabelCorruption):
         flipped = np.zeros_like(positive)
         flipped[positive] = first_of(scores[positive], self.positive_rate, rng, smallest=True)
         if self.negative_rate:  # drawn last, so that leaving it out changes nothing
-            flipped[~positive] = first_of(scores[~positive], self.negative_rate, rng)
+            negative = ~positive
+            flipped[negative] = first_of(scores, self.negative_rate, rng, among=negative)
         return flipped

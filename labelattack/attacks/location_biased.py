@@ -15,6 +15,7 @@ from labelattack.labels import PartialLabels
 from labelattack.labels.objects import Objects, as_list
 
 _NO_DISTANCE = 0.0005  # pixels, for a box in the very middle
+_IMAGES = 1 << 12  # handled at a time
 
 
 @register("location-biased")
@@ -56,17 +57,30 @@ def nearness(objects: Objects, labels: PartialLabels) -> NDArray[np.float64]:
         float64 ``[positives]``, image by image; 0 for one without annotations.
     """
     listed = as_list(objects, len(labels))
-    rows, corners = listed.rows, listed.corners.astype(np.float64)
-    offset = (corners[:, :2] + corners[:, 2:] - listed.sizes[rows]) / 2
-    distance = np.hypot(offset[:, 0], offset[:, 1])
-    distance[distance == 0] = _NO_DISTANCE
-    # Objects of a class on an image are those of the positive at the same place of the matrix.
-    images, columns = labels.positive_entries()
-    places = images * labels.shape[1] + columns
-    found = rows * labels.shape[1] + listed.classes
-    at = np.searchsorted(places, found)
-    there = at < len(places)
-    there[there] = places[at[there]] == found[there]
-    sums: NDArray[np.float64] = np.zeros(len(places))
-    np.add.at(sums, at[there], 1 / distance[there])
+    rows, columns = labels.positive_entries()
+    sums: NDArray[np.float64] = np.zeros(len(rows))
+    for first in range(0, len(labels), _IMAGES):
+        last = min(first + _IMAGES, len(labels))
+        positives = slice(*np.searchsorted(rows, [first, last]))
+        # Objects of a class on an image are those of the positive at the same place of the matrix.
+        place = np.full((last - first, labels.shape[1]), -1, dtype=np.int32)
+        place[rows[positives] - first, columns[positives]] = np.arange(
+            positives.stop - positives.start
+        )
+        of_image = np.repeat(np.arange(last - first), np.diff(listed.starts[first : last + 1]))
+        here = slice(listed.starts[first], listed.starts[last])
+        at = place[of_image, listed.classes[here]]
+        distance = _distance(listed.corners[here], listed.sizes[first:last][of_image])
+        there = at >= 0
+        sums[positives] = np.bincount(
+            at[there], 1 / distance[there], minlength=positives.stop - positives.start
+        )
     return sums
+
+
+def _distance(corners: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Pixels from the middle of each box to that of its image, float64 ``[boxes]``."""
+    offset = (corners[:, :2].astype(np.float64) + corners[:, 2:] - sizes) / 2
+    distance: NDArray[np.float64] = np.hypot(offset[:, 0], offset[:, 1])
+    distance[distance == 0] = _NO_DISTANCE
+    return distance

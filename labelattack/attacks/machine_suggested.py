@@ -48,4 +48,5 @@ class MachineSuggestedAttack(InformedAttack):
         if self.scope == "dataset":
             return ~first_of(scores, self.rate, rng, smallest=True)
         known = labels.per_image()
-        return ~first_within(-scores, known, np.rint(self.rate * known).astype(np.int64), rng)
+        counts = np.rint(self.rate * known).astype(np.int64)
+        return ~first_within(scores, known, counts, rng, smallest=True)

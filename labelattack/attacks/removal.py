@@ -14,7 +14,7 @@ from labelattack.attacks.base import LabelAttack, RateOf
 from labelattack.attacks.informed import InformedAttack
 from labelattack.attacks.knowledge import Knowledge
 from labelattack.labels import BoolArray, PartialLabels
-from labelattack.seeding import raw_words
+from labelattack.seeding import raw_words, skip_words
 
 _BLOCK = 1 << 18  # items handled at a time
 
@@ -88,79 +88,109 @@ class InformedRemoval(_InOrder, InformedAttack):
 
 
 def first_of(
-    priority: NDArray[Any], rate: float, rng: np.random.Generator, *, smallest: bool = False
+    priority: NDArray[Any],
+    rate: float,
+    rng: np.random.Generator,
+    *,
+    smallest: bool = False,
+    among: BoolArray | None = None,
 ) -> BoolArray:
     """The ``round(rate * n)`` of n items with the largest numbers; ties are broken at random.
 
     Args:
-        priority: A number of each item, ``[n]``.
+        priority: A number of each item, ``[items]``.
         rate: Share, in [0, 1].
         rng: Source of randomness.
         smallest: Whether to take those with the smallest numbers instead.
+        among: The n items to choose from, bool ``[items]``; by default all. It spares a copy of
+            millions of numbers.
 
     Returns:
         bool ``[n]``; for one generator state, nested in the rate.
     """
-    total = len(priority)
+    total = len(priority) if among is None else int(np.count_nonzero(among))
     count = round(rate * total)
-    last = None
-    if count:
-        last = kth_largest(priority, total - count + 1 if smallest else count)
     first = np.zeros(total, dtype=np.bool_)
+    if not count:
+        skip_words(rng, total)
+        return first
+    last = kth_largest(priority, total - count + 1 if smallest else count, among)
     tied, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-    # In blocks, so that memory beside the result stays small.
-    for start in range(0, total, _BLOCK):
-        part = priority[start : start + _BLOCK]
-        drawn = raw_words(rng, len(part))
-        if last is None:
-            continue
+    start = 0
+    for block in _blocks(len(priority)):
+        part = priority[block] if among is None else priority[block][among[block]]
         first[start : start + len(part)] = part < last if smallest else part > last
         equal = np.flatnonzero(part == last)
-        tied.append(equal + start)
-        words.append(drawn[equal])
+        if len(equal):
+            tied.append(equal + start)
+            words.append(raw_words(rng, len(part))[equal])
+        else:
+            skip_words(rng, len(part))
+        start += len(part)
     order = np.argsort(np.concatenate(words), kind="stable")
     missing = count - int(np.count_nonzero(first))
     first[np.concatenate(tied)[order[:missing]]] = True
     return first
 
 
-def kth_largest(values: NDArray[Any], k: int) -> Any:
-    """The k-th largest of some numbers.
+def kth_largest(values: NDArray[Any], k: int, among: BoolArray | None = None) -> Any:
+    """The k-th largest of n numbers.
 
     Millions of floats are not copied: their bits are counted sixteen at a time, from the highest.
 
     Args:
-        values: Numbers without NaN, ``[n]``.
+        values: Numbers without NaN, ``[items]``.
         k: 1 to n.
+        among: The n items to choose from, bool ``[items]``; by default all.
     """
-    total = len(values)
-    if total <= _BLOCK or values.dtype.kind != "f":
-        return np.partition(values, total - k)[total - k]
+    if len(values) <= _BLOCK or values.dtype.kind != "f":
+        few = values if among is None else values[among]
+        return np.partition(few, len(few) - k)[len(few) - k]
     bits = 8 * values.dtype.itemsize
     prefix, left = 0, k
-    for shift in range(bits - 16, -1, -16):
+    for below in range(bits, 0, -16):  # bits that are not decided yet
         counts = np.zeros(1 << 16, dtype=np.int64)
-        for start in range(0, total, _BLOCK):
-            keys = _ordered_bits(values[start : start + _BLOCK])
-            if shift + 16 < bits:
-                keys = keys[keys >> keys.dtype.type(shift + 16) == prefix]
-            digits = (keys >> keys.dtype.type(shift)) & keys.dtype.type(0xFFFF)
+        lowest = _float_of(prefix << below, values.dtype)
+        highest = _float_of((prefix + 1 << below) - 1, values.dtype)
+        for block in _blocks(len(values)):
+            part = values[block]
+            of: BoolArray | None = None if among is None else among[block]
+            if below < bits:
+                # Most are out of reach; a limit that is not a number excludes none.
+                near = ~((part < lowest) | (part > highest))
+                of = near if of is None else near & of
+            keys = _ordered_bits(part if of is None else part[of])
+            if below < bits:
+                keys = keys[keys >> keys.dtype.type(below) == prefix]
+            digits = (keys >> keys.dtype.type(below - 16)) & keys.dtype.type(0xFFFF)
             counts += np.bincount(digits.astype(np.int64), minlength=1 << 16)
         at_least = np.cumsum(counts[::-1])
         place = int(np.searchsorted(at_least, left))
         left -= int(at_least[place - 1]) if place else 0
         prefix = prefix << 16 | 0xFFFF - place
+    return _float_of(prefix, values.dtype)
+
+
+def _blocks(items: int) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, items, _BLOCK)]
+
+
+def _float_of(key: int, dtype: np.dtype[Any]) -> Any:
+    """The float whose ordered bits are these."""
+    bits = 8 * dtype.itemsize
     sign = 1 << bits - 1
-    raw = prefix ^ sign if prefix & sign else prefix ^ (1 << bits) - 1
-    return np.array(raw, dtype=f"u{values.dtype.itemsize}").view(values.dtype)[()]
+    raw = key ^ sign if key & sign else key ^ (1 << bits) - 1
+    return np.array(raw, dtype=f"u{dtype.itemsize}").view(dtype)[()]
 
 
 def _ordered_bits(values: NDArray[Any]) -> NDArray[Any]:
     """Unsigned integers in the order of floats: those of negative ones are inverted."""
-    raw = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
-    kind = raw.dtype.type
-    sign = kind(1 << 8 * raw.dtype.itemsize - 1)
-    return np.asarray(np.where(raw & sign, ~raw, raw | sign))
+    raw = np.ascontiguousarray(values).view(f"i{values.dtype.itemsize}")
+    last = raw.dtype.type(8 * raw.dtype.itemsize - 1)
+    inverted = raw >> last  # all bits of negative numbers
+    inverted |= np.iinfo(raw.dtype).min
+    inverted ^= raw
+    return np.asarray(inverted.view(f"u{raw.dtype.itemsize}"))
 
 
 def first_within(
@@ -168,6 +198,8 @@ def first_within(
     available: NDArray[np.int64],
     counts: NDArray[np.int64],
     rng: np.random.Generator,
+    *,
+    smallest: bool = False,
 ) -> BoolArray:
     """The ``counts[i]`` of image i's items with the largest numbers; ties are broken at random.
 
@@ -176,6 +208,7 @@ def first_within(
         available: Number of items of each image, int64 ``[images]``.
         counts: Number to take, int64 ``[images]``; more than the items takes all.
         rng: Source of randomness.
+        smallest: Whether to take those with the smallest numbers instead.
 
     Returns:
         bool ``[sum of available]``; for one generator state, nested in the counts.
@@ -188,7 +221,8 @@ def first_within(
         block = slice(first, first + rows)
         here = slice(starts[first], starts[min(first + rows, len(available))])
         words = raw_words(rng, here.stop - here.start)
-        chosen[here] = _first_of_rows(priority[here], words, available[block], quota[block])
+        numbers = -priority[here] if smallest else priority[here]
+        chosen[here] = _first_of_rows(numbers, words, available[block], quota[block])
     return chosen
 
 
