@@ -7,7 +7,6 @@ import numpy as np
 from side_by_side import compare
 
 from labelattack import attacks
-from labelattack.attacks.knowledge import Knowledge
 
 PATH = Path(os.environ.get("LABELATTACK_DATA", "data")) / "coco2014" / "train2014_labels.npz"
 
@@ -63,59 +62,8 @@ ATTACKS = {
     "random:rate=0.4,scope=image": random_by_image,
 }
 
-# Not against loops: tests compare each with one on small labels. NUS-WIDE's size and density stand
-# for what is larger.
-FAMILY = (
-    "fixed-per-class",
-    "class-conditional",
-    "class-conditional:setting=wipe-out",
-    "co-occurrence",
-    "disappear",
-    "negatives-only",
-    "annotator-pool",
-    "annotator-pool:keep_negatives=true",
-    "block",
-    "group-block",
-    "unlabelled-images",
-    "flip:negative_rate=0.00752",
-    "flip-confidence:negative_rate=0.00752",
-    "hidden-as-negative",
-    "false-positives",
-)
-NUS_WIDE, DENSITY = (269_648, 81), 0.023
-
-
-def knowledge_of(labels):
-    """Groups of seven images, and scores that say nothing; given, so that they cost nothing."""
-    groups = tuple(str(image // 7) for image in range(len(labels)))
-    scores = np.random.default_rng(1).random(labels.shape, dtype=np.float32)
-    return Knowledge({"groups": lambda: groups, "scores": lambda: scores})
-
-
-def family_rows(name, labels):
-    """Each attack of the family against the random numbers of one draw over all entries."""
-    knowledge = knowledge_of(labels)
-    for spec in FAMILY:
-        attack = attacks.create(spec)
-        yield compare(
-            f"{name}: {spec}",
-            "a random number for each entry",
-            lambda a=attack: a(labels, seed=0, knowledge=knowledge),
-            lambda: np.random.PCG64(0).random_raw(labels.size),
-            "cost",
-            rounds=3,
-        )
-
 
 def rows():
-    yield from paper_rows()
-    name, labels = matrix()
-    yield from family_rows("COCO" if name.startswith("COCO") else name, labels)
-    yield from family_rows("NUS-WIDE's size", np.random.default_rng(0).random(NUS_WIDE) < DENSITY)
-
-
-def paper_rows():
-    """The paper's attacks against loops."""
     name, labels = matrix()
     what = f"{name}, {labels.shape[0]:,} × {labels.shape[1]}: "
     positives = int(labels.sum())
