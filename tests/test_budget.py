@@ -156,10 +156,15 @@ def test_bench_leaves_out_what_cannot_meet_a_budget_and_says_so(told, tmp_path):
     assert code == 2 and "which changes labels" in err
 
 
-def test_attack_command_takes_a_budget(told, tmp_path):
-    labels = tmp_path / "labels.npy"
-    np.save(labels, np.random.Generator(np.random.PCG64(0)).random((50, 8)) < 0.4)
-    out = tmp_path / "out.npz"
+@pytest.fixture
+def labels_file(tmp_path):
+    labels = np.random.Generator(np.random.PCG64(0)).random((50, 8)) < 0.4
+    np.save(tmp_path / "labels.npy", labels)
+    return tmp_path / "labels.npy"
+
+
+def test_attack_command_takes_a_budget(told, tmp_path, labels_file):
+    labels, out = labels_file, tmp_path / "out.npz"
     code, text, err = told(
         "attack", str(labels), "--attack", "random", "--budget", "positives=0.5", "--out",
         str(out), "--json",
@@ -167,7 +172,20 @@ def test_attack_command_takes_a_budget(told, tmp_path):
     assert code == 0, err
     account = json.loads(text)
     assert account["removed_positives"] == round(0.5 * account["positives"])
+    # The manifest names the attack as it was set: by itself it does the same.
+    again = tmp_path / "again.npz"
+    code, _, err = told("attack", str(labels), "--attack", account["attack"], "--out", str(again))
+    assert code == 0, err
+    assert np.array_equal(np.load(out)["labels"], np.load(again)["labels"])
     code, _, err = told(
         "attack", str(labels), "--attack", "random", "--budget", "half", "--out", str(out)
     )
     assert code == 2 and "positives=SHARE" in err
+
+
+def test_attack_command_tells_changes_from_removals_and_refuses_a_set(told, tmp_path, labels_file):
+    out = str(tmp_path / "out.npz")
+    code, text, err = told("attack", str(labels_file), "--attack", "flip", "--out", out)
+    assert code == 0 and "positives changed" in text and "removed" not in text, err
+    code, _, err = told("attack", str(labels_file), "--attack", "worst-of", "--out", out)
+    assert code == 2 and "is a set of attacks; give one of them: 'targeted'" in err

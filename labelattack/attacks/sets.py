@@ -59,6 +59,20 @@ def expanded(specs: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     return tuple(found), frozenset(brought - set(specs))
 
 
+def check_single(spec: str) -> None:
+    """Checks that a spec names one attack.
+
+    Args:
+        spec: Spec of an attack.
+
+    Raises:
+        ParameterError: If it names a set.
+    """
+    if Spec.parse(spec).name == WORST_OF:
+        members = ", ".join(f"'{member}'" for member in expanded([spec])[0])
+        raise ParameterError(f"'{WORST_OF}' is a set of attacks; give one of them: {members}")
+
+
 def _members(spec: Spec) -> list[str]:
     given = dict(spec.params)
     for name in given:

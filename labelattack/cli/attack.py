@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labelattack.attacks.manifest import Manifest
     from labelattack.datasets.base import Progress
     from labelattack.labels import PartialLabels
+    from labelattack.registry.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,7 @@ def attack(
     """Attacks a file of labels; writes the remaining labels and a manifest of the removal."""
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
+    from labelattack.attacks.sets import check_single
     from labelattack.files.label_files import manifest_beside
     from labelattack.files.storage import saved
     from labelattack.labels import LabelTable, check_encoding, read_labels, write_labels
@@ -117,11 +119,12 @@ def attack(
     beside = written.manifest or manifest_beside(out)
     _check_places(labels, out, beside, written.encoding)
     pages = _report_places(written.report, labels, out, beside)
+    check_single(attacker.attack)
     chosen = attacks.create(attacker.attack)
     table = read_labels(labels, labels_encoding, array=array)  # type: ignore[arg-type]
     clean = table.labels.named(table.ids, table.classes)
     used, left = _attacked(chosen, clean, attacker, str(labels), as_json)
-    spec = str(attacks.resolve(attacker.attack))
+    spec = str(_with_strength(attacks.resolve(attacker.attack), chosen, used))
     account = account_of(used, spec, attacker.seed, clean, left).model_copy(
         update={"encoding": written.encoding}
     )
@@ -139,6 +142,14 @@ def attack(
         return
     places = ", ".join(map(str, (f"{out} ({written.encoding})", beside, *pages)))
     print_table("", ("", ""), [*rows, ("written", places)])
+
+
+def _with_strength(spec: Spec, asked: Attack, used: Attack) -> Spec:
+    """The spec of an attack with the parameters that a budget set."""
+    from labelattack.registry.spec import Spec
+
+    names = [name for name, _ in spec.params if getattr(asked, name) != getattr(used, name)]
+    return Spec.of(spec.name, dict(spec.params) | {name: getattr(used, name) for name in names})
 
 
 def _attacked(
@@ -185,14 +196,16 @@ def _knowledge(labels: PartialLabels, how: Attacker, file: str, progress: Progre
 def _counts(account: Manifest) -> list[tuple[str, str]]:
     """Names and texts of the counts of a manifest, the attack first."""
     known = account.positives + account.negatives
+    lost = "changed" if account.changed else "removed"
+    of_all = "all known labels" if account.unknown else "all labels"
     return [
         ("attack", account.attack),
         ("images x labels", f"{account.images} x {account.labels}"),
         *([("known before", _of(known, known + account.unknown))] if account.unknown else []),
-        ("positives removed", _of(account.removed_positives, account.positives)),
-        ("negatives removed", _of(account.removed_negatives, account.negatives)),
+        (f"positives {lost}", _of(account.removed_positives, account.positives)),
+        (f"negatives {lost}", _of(account.removed_negatives, account.negatives)),
         (
-            "all known labels removed (q-hat)" if account.unknown else "all labels removed (q-hat)",
+            f"{of_all} {lost} (q-hat)",
             _of(account.removed_positives + account.removed_negatives, known),
         ),
         (

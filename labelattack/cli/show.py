@@ -80,7 +80,7 @@ def print_board(board: Board) -> None:
             line["defense"] += " !"
             doubts.append(f"! {attack}, {row_name(row)}: {'; '.join(doubtful)}")
         line["attack"] = "" if attack in rules else attack
-        rules.setdefault(attack, _removal(row, line, known))
+        rules.setdefault(attack, _removal(row, line, known, board.labels.replace(" | ", " or ")))
     filled = [c for c in columns if any(line[c.heading] != "-" for line in lines)]
     wide = any(column.wide for column in filled)
     kept = [
@@ -108,13 +108,13 @@ def print_board(board: Board) -> None:
         typer.echo(printable(f"{attack}: {rule}"))
 
 
-def _removal(row: Row, line: Mapping[str, str], known: str) -> str:
-    """Sentence on what an attack removed, and on how epochs and recipes were chosen."""
+def _removal(row: Row, line: Mapping[str, str], known: str, lost: str) -> str:
+    """Sentence on what an attack removed or changed, and on how epochs and recipes were chosen."""
     from labelattack.training.validation import choice_text
 
     return (
         f"{line['positives lost']} of the {known}positives and {line['labels lost']} of all "
-        f"{known}labels removed; {choice_text(row.selection_rule)}"
+        f"{known}labels {lost}; {choice_text(row.selection_rule)}"
     )
 
 
