@@ -23,7 +23,7 @@ def test_defaults_are_filled_in_so_equal_specs_are_equal():
     ("spec", "error", "message"),
     [
         ("targetted", UnknownNameError, "unknown attack 'targetted'; did you mean 'targeted'?"),
-        ("zzz", UnknownNameError, "none, random, single-positive"),
+        ("zzz", UnknownNameError, "negatives-only, none, random"),
         ("targeted:rat=1", ParameterError, "did you mean 'rate'"),
         (
             "targeted:rate=lots",
