@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -44,6 +44,7 @@ def test_attacks_remove_exactly_a_budget_of_positives(spec, labels, share):
 
 
 @given(labels=matrices, shares=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@example(labels=np.eye(4, 2, dtype=bool) & (np.arange(2) == 0), shares=(0.5, 0.125))
 def test_budgets_are_nested(labels, shares):
     before = known(labels)
     smaller, larger = (

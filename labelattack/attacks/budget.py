@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from labelattack.attacks.base import Attack
+from labelattack.attacks.base import Attack, RateOf
 from labelattack.attacks.knowledge import NOTHING, Knowledge, name_of
 from labelattack.errors import AttackError, ParameterError, unknown
 from labelattack.labels import PartialLabels
 
 Counted = Literal["positives", "entries"]
 COUNTED: tuple[Counted, ...] = ("positives", "entries")
+_RATE_OF: dict[Counted, RateOf] = {"positives": "positives", "entries": "labels"}
 _TOLERANCE = 0.01  # of the number to remove; some attacks remove groups of entries at a time
 _ATTEMPTS = 40  # halvings tell more strengths apart than any data set has entries
 
@@ -100,10 +101,13 @@ def at_budget(
         left = stronger(labels, seed=seed, knowledge=knowledge)
         return total - budget.of(left), Attacked(stronger, left)
 
-    # Where the rate is a share of what is counted, the first attempt is the last.
-    found = attempt(budget.share)
+    # Where the rate is a share of what is counted, the first attempt is the last. Elsewhere it
+    # follows from the number, so that budgets of one number are one budget and others are nested.
+    counts_the_same = attack.rate_of == _RATE_OF[budget.counted]
+    strength = budget.share if counts_the_same else wanted / max(total, 1)
+    found = attempt(strength)
     if found[0] != wanted and found[1].attack is not attack:
-        found = _nearest(attempt, wanted, budget.share, found)
+        found = _nearest(attempt, wanted, strength, found)
     removed, best = found
     if abs(removed - wanted) > max(1, _TOLERANCE * wanted):
         raise AttackError(
