@@ -113,6 +113,19 @@ def draw(path, names, columns, values):
     plt.close(figure)
 
 
+def write(path, parts, clean):
+    """Prints the tables, and what references learn without attack; writes them beside a CSV."""
+    reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
+    parts = {**parts, "clean": f"Without attack: {reference}.\n"}
+    # The markers let pages of the documentation include one table.
+    marked = (
+        f"<!-- --8<-- [start:{name}] -->\n{part}<!-- --8<-- [end:{name}] -->\n"
+        for name, part in parts.items()
+    )
+    path.with_suffix(".md").write_text("\n".join(marked), encoding="utf-8")
+    print("\n".join(parts.values()))
+
+
 def main(path):
     maps, notes = read(path)
     clean = maps.pop("none")
@@ -176,17 +189,9 @@ def main(path):
         if name != PAPER
     ]
     parts["paper"] = table([f"`{PAPER}` minus", "mean", *columns], rows)
-    reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
-    parts["clean"] = f"Without attack: {reference}.\n"
-    # The markers let pages of the documentation include one table.
-    text_of = (
-        f"<!-- --8<-- [start:{name}] -->\n{part}<!-- --8<-- [end:{name}] -->\n"
-        for name, part in parts.items()
-    )
-    path.with_suffix(".md").write_text("\n".join(text_of), encoding="utf-8")
+    write(path, parts, clean)
     shown = [attack.replace(":rate=", " ") for attack in columns]
     draw(path.with_suffix(".png"), [marked[name] for name in names], shown, values)
-    print("\n".join(parts.values()))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from which_loss import draw, mean, over_attacks, ranks, table, text
+from which_loss import draw, mean, over_attacks, ranks, table, text, write
 
 from labelattack import attacks, defenses
 from labelattack.benchmark.boards.text import rank_text
-from labelattack.metrics.statistics import estimate, paired, rank_agreement
+from labelattack.metrics.statistics import paired, rank_agreement
 from labelattack.metrics.text import with_interval
 
 UNIFORM = "targeted"
@@ -101,13 +101,7 @@ def main(path):
     )
     trusted = [name for name in names if name not in unreliable]
     lines = [
-        [
-            what,
-            *(
-                agreement(some, uniform, of)
-                for some in (names, trusted)
-            ),
-        ]
+        [what, *(agreement(some, uniform, of) for some in (names, trusted))]
         for what, of in (
             ("worst case", of_worst), ("worst case, no whole class", of_spread),
             *((attack, of) for attack, of in maps.items() if attack != UNIFORM),
@@ -120,7 +114,7 @@ def main(path):
     columns = list(maps)
     lines = []
     for attack, of in maps.items():
-        values = [estimate(list(of[name].values())).mean for name in trusted]
+        values = [mean(of[name]) for name in trusted]
         costs = [mean(uniform[name]) - mean(of[name]) for name in trusted]
         best = max(trusted, key=lambda name, of=of: mean(of[name]))
         lines.append(
@@ -131,18 +125,10 @@ def main(path):
         )  # fmt: skip
     lines.sort(key=lambda line: float(line[1]))
     parts["attacks"] = table(["attack", "median mAP", "median cost against uniform", "best"], lines)
-    reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
-    parts["clean"] = f"Without attack: {reference}.\n"
-    # The markers let pages of the documentation include one table.
-    written = (
-        f"<!-- --8<-- [start:{name}] -->\n{part}<!-- --8<-- [end:{name}] -->\n"
-        for name, part in parts.items()
-    )
-    path.with_suffix(".md").write_text("\n".join(written), encoding="utf-8")
+    write(path, parts, clean)
     values = np.array([[mean(maps[a][name]) for a in columns] for name in names])
     shown = [attack.replace("class-conditional:setting=", "class: ") for attack in columns]
     draw(path.with_suffix(".png"), names, shown, values)
-    print("\n".join(parts.values()))
 
 
 def told(counts):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.attacks.knowledge import NOTHING, Knowledge, Need
+from labelattack.attacks.strata import words_near
 from labelattack.errors import LabelError, PluginError
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import generator, raw_words
@@ -180,32 +181,27 @@ def draw_share(candidates: BoolArray, rate: float, rng: np.random.Generator) -> 
 def _smallest(total: int, count: int, rng: np.random.Generator) -> BoolArray:
     """The ``count`` of ``total`` entries with the smallest ``random_keys``, bool ``[total]``.
 
-    A key is the high bits of a word, then the position. Words are drawn in blocks, so that memory
-    beside the result stays small.
+    A key is the high bits of a word, then the position.
     """
+    if not total:
+        return np.zeros(0, dtype=np.bool_)
     bits = max(total - 1, 1).bit_length()
     before = rng.bit_generator.state
-    chosen = np.zeros(total, dtype=np.bool_)
+    alike = np.broadcast_to(np.uint8(0), total)
     # Words are uniform: except once in 10**15 draws, the last one drawn is within eight standard
     # deviations of its expected rank, so only words that near to it need sorting.
     for margin in (4 * math.isqrt(total) + 4, total):
         rng.bit_generator.state = before
         # Without a count, no word is below the limits, and none is near.
-        low = (max(count - margin, 0) << 64) // max(total, 1) >> bits << bits
-        high = (min(count + margin, total) << 64) // max(total, 1) - 1 | (1 << bits) - 1
-        near, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-        for first in range(0, total, _BLOCK):
-            block = slice(first, min(first + _BLOCK, total))
-            drawn = raw_words(rng, block.stop - first)
-            chosen[block] = below = drawn < np.uint64(low)
-            found = np.flatnonzero(below != (drawn <= np.uint64(high)))
-            near.append(found + first)
-            words.append(drawn[found])
-        rows, keys = np.concatenate(near), np.concatenate(words) >> np.uint64(bits)
+        low = (max(count - margin, 0) << 64) // total >> bits << bits
+        high = (min(count + margin, total) << 64) // total - 1 | (1 << bits) - 1
+        limits = np.array([[low], [high]], dtype=np.uint64)
+        chosen, rows, words = words_near(alike, limits[0], limits[1], rng)
         missing = count - int(np.count_nonzero(chosen))
         if 0 <= missing <= len(rows):
             break
-    chosen[rows[np.argsort(keys, kind="stable")[:missing]]] = True
+    order = np.argsort(words >> np.uint64(bits), kind="stable")
+    chosen[rows[order[:missing]]] = True
     return chosen
 
 

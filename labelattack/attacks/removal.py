@@ -13,6 +13,7 @@ from pydantic import Field
 from labelattack.attacks.base import LabelAttack, RateOf
 from labelattack.attacks.informed import InformedAttack
 from labelattack.attacks.knowledge import Knowledge
+from labelattack.attacks.strata import blocks
 from labelattack.labels import BoolArray, PartialLabels
 from labelattack.seeding import raw_words, skip_words
 
@@ -117,7 +118,7 @@ def first_of(
     last = kth_largest(priority, total - count + 1 if smallest else count, among)
     tied, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     start = 0
-    for block in _blocks(len(priority)):
+    for block in blocks(len(priority), _BLOCK):
         part = priority[block] if among is None else priority[block][among[block]]
         first[start : start + len(part)] = part < last if smallest else part > last
         equal = np.flatnonzero(part == last)
@@ -152,7 +153,7 @@ def kth_largest(values: NDArray[Any], k: int, among: BoolArray | None = None) ->
         counts = np.zeros(1 << 16, dtype=np.int64)
         lowest = _float_of(prefix << below, values.dtype)
         highest = _float_of((prefix + 1 << below) - 1, values.dtype)
-        for block in _blocks(len(values)):
+        for block in blocks(len(values), _BLOCK):
             part = values[block]
             of: BoolArray | None = None if among is None else among[block]
             if below < bits:
@@ -169,10 +170,6 @@ def kth_largest(values: NDArray[Any], k: int, among: BoolArray | None = None) ->
         left -= int(at_least[place - 1]) if place else 0
         prefix = prefix << 16 | 0xFFFF - place
     return _float_of(prefix, values.dtype)
-
-
-def _blocks(items: int) -> list[slice]:
-    return [slice(first, first + _BLOCK) for first in range(0, items, _BLOCK)]
 
 
 def _float_of(key: int, dtype: np.dtype[Any]) -> Any:

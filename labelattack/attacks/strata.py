@@ -44,9 +44,9 @@ def draw_within_strata(
         rng.bit_generator.state = before
         limits = [_limits(int(c), int(n), certain) for c, n in zip(counts, sizes, strict=True)]
         low, high = np.array(limits, dtype=np.uint64).reshape(-1, 2).T.copy()
-        chosen, near, words = _below(strata, low, high, rng)
+        chosen, near, words = words_near(strata, low, high, rng)
         missing = counts.copy()
-        for block in _blocks(len(strata)):
+        for block in blocks(len(strata), _BLOCK):
             missing -= np.bincount(strata[block][chosen[block]], minlength=len(counts))
         of_near = strata[near]
         if (missing >= 0).all() and (missing <= np.bincount(of_near, minlength=len(sizes))).all():
@@ -57,8 +57,6 @@ def draw_within_strata(
 
 def draw_count(available: int, count: int, rng: np.random.Generator) -> BoolArray:
     """Draws ``count`` of the ``available`` entries uniformly.
-
-    Where these are millions, such as negatives, ``draw_share`` takes several times the memory.
 
     Args:
         available: Number of entries.
@@ -106,16 +104,29 @@ def _limits(count: int, size: int, certain: bool) -> tuple[int, int]:
     return (low << 64) // size, (high << 64) // size - 1
 
 
-def _below(
+def words_near(
     strata: NDArray[np.integer[Any]],
     low: NDArray[np.uint64],
     high: NDArray[np.uint64],
     rng: np.random.Generator,
 ) -> tuple[BoolArray, IntArray, NDArray[np.uint64]]:
-    """Entries with words below the low limit, and those up to the high one with their words."""
+    """Entries whose words are below a limit, and those between it and a higher one.
+
+    Words are drawn in blocks, so that memory beside the result stays small.
+
+    Args:
+        strata: Stratum of each entry, int ``[n]``.
+        low: Limit of each stratum, uint64 ``[strata]``.
+        high: Its higher limit, which a word may reach.
+        rng: Source of randomness; one word is taken for each entry.
+
+    Returns:
+        Which entries are below the low limit, bool ``[n]``; the positions of those between the
+        limits, int64, and their words, uint64.
+    """
     chosen = np.empty(len(strata), dtype=np.bool_)
     near, words = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-    for block in _blocks(len(strata)):
+    for block in blocks(len(strata), _BLOCK):
         # Of a single stratum the limits are broadcast, which is twice as fast as looking them up.
         of_block: Any = strata[block] if len(low) > 1 else slice(None)
         drawn = raw_words(rng, len(chosen[block]))
@@ -126,5 +137,6 @@ def _below(
     return chosen, np.concatenate(near), np.concatenate(words)
 
 
-def _blocks(count: int) -> list[slice]:
-    return [slice(first, first + _BLOCK) for first in range(0, count, _BLOCK)]
+def blocks(items: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` items that cover all of them."""
+    return [slice(first, first + size) for first in range(0, items, size)]
