@@ -19,9 +19,9 @@ class AssumeNegative(PartialLabelLoss):
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
-        return assume_negative(logits, step).mean()
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
+        return assume_negative(logits, step)
 
 
 @register("an-ls")
@@ -40,6 +40,6 @@ class SmoothedAssumeNegative(PartialLabelLoss):
         super().__init__()
         self.smoothing = smoothing
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
-        return assume_negative(logits, step, self.smoothing).mean()
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
+        return assume_negative(logits, step, self.smoothing)

@@ -72,12 +72,12 @@ class AsymmetricLoss(PartialLabelLoss):
         self.clip = chosen["clip"]
         self.detach = detach
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         if not self.clip:
             against = torch.where(step.positives, -logits, logits)
             gamma = torch.where(step.positives, self.gamma_pos, self.gamma_neg)
-            return focal_term(against, gamma, detach=self.detach).sum()
+            return focal_term(against, gamma, detach=self.detach)
         positive = (
             focal_term(-logits, self.gamma_pos, detach=self.detach)
             if self.gamma_pos
@@ -86,7 +86,7 @@ class AsymmetricLoss(PartialLabelLoss):
         # Not 0, where powers below 1 have no finite gradient.
         clipped = (logits.sigmoid() - self.clip).clamp_min(torch.finfo(logits.dtype).tiny)
         weight = (clipped.detach() if self.detach else clipped) ** self.gamma_neg
-        return torch.where(step.positives, positive, -weight * torch.log1p(-clipped)).sum()
+        return torch.where(step.positives, positive, -weight * torch.log1p(-clipped))
 
 
 @register("focal")
@@ -113,7 +113,7 @@ class FocalLoss(PartialLabelLoss):
         self.gamma = gamma
         self.detach = detach
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         against = torch.where(step.positives, -logits, logits)
-        return focal_term(against, self.gamma, detach=self.detach).sum()
+        return focal_term(against, self.gamma, detach=self.detach)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Literal, final
 
@@ -12,101 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from labelattack.defenses.task import EpochlessStep as EpochlessStep
+from labelattack.defenses.task import Step as Step
+from labelattack.defenses.task import Task as Task
+from labelattack.defenses.task import to_step as to_step
 from labelattack.errors import DefenseError
-from labelattack.labels import NO_SIDE_TABLES, PartialLabels, SideTables
 from labelattack.registry.torch_defaults import torch_defaults_kept
 
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Public facts of a training run, known before it starts.
-
-    Attributes:
-        labels: Attacked training labels, ``[images, labels]``, with ids and class names if known.
-        seed: Seed for whatever the loss initialises at random.
-        expected_positives: Mean number of positives per image as the dataset declares it;
-            privileged knowledge, None where the dataset declares none.
-        side: Side tables of the dataset, of the kinds that the loss declares.
-        known: Labels before the attack, for an oracle that declares ``sees_attack``; else None.
-    """
-
-    labels: PartialLabels
-    seed: int = 0
-    expected_positives: float | None = None
-    side: SideTables = NO_SIDE_TABLES
-    known: PartialLabels | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One training batch, without any hidden label.
-
-    Attributes:
-        positives: Observed positives, bool ``[batch, labels]``.
-        negatives: Observed negatives, bool ``[batch, labels]``.
-        index: Row of each image in the training set, int64 ``[batch]``.
-        epoch: Current epoch, 1 to ``epochs``.
-        epochs: Epochs in all.
-    """
-
-    positives: Tensor
-    negatives: Tensor
-    index: Tensor
-    epoch: int = 1
-    epochs: int = 1
-
-    @property
-    def hidden(self) -> Tensor:
-        """Cells whose label is not known, bool ``[batch, labels]``."""
-        return ~(self.positives | self.negatives)
-
-
-class EpochlessStep(Step):
-    """A step whose epoch cannot be read, for losses that declare ``uses_epoch = False``.
-
-    Args:
-        loss: Name of the loss, for the message.
-        positives: As of a step.
-        negatives: As of a step.
-        index: As of a step.
-    """
-
-    def __init__(self, loss: str, *, positives: Tensor, negatives: Tensor, index: Tensor) -> None:
-        values = {"loss": loss, "positives": positives, "negatives": negatives, "index": index}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def epoch(self) -> int:
-        """Refused.
-
-        Raises:
-            DefenseError: Always.
-        """
-        raise self._undeclared("epoch")
-
-    @property
-    def epochs(self) -> int:
-        """Refused.
-
-        Raises:
-            DefenseError: Always.
-        """
-        raise self._undeclared("epochs")
-
-    def _undeclared(self, name: str) -> DefenseError:
-        loss = vars(self)["loss"]
-        return DefenseError(
-            f"{loss}.loss must not read the epoch, as it declares uses_epoch = False, but reads "
-            f"step.{name}; declare uses_epoch = True"
-        )
+Reduction = Literal["mean", "sum", "none"]
 
 
 class PartialLabelLoss(nn.Module, ABC):
     """A loss on logits and partial labels.
 
     Subclass with a keyword-only ``__init__`` whose arguments are the loss's parameters, implement
-    [loss][labelattack.defenses.base.PartialLabelLoss.loss], and register it. State per image goes
+    [terms][labelattack.defenses.base.PartialLabelLoss.terms], or
+    [loss][labelattack.defenses.base.PartialLabelLoss.loss] where it is no mean or sum over entries,
+    and register it. State per image goes
     into buffers or parameters created in
     [bind][labelattack.defenses.base.PartialLabelLoss.bind], so that it moves and checkpoints with
     the module.
@@ -131,7 +52,7 @@ class PartialLabelLoss(nn.Module, ABC):
         per_image_state: Whether buffers or parameters have a row for each training image, read at
             the batch's images only; None where that is not declared and must be found out.
 
-    A subclass that has a ``loss`` or ``bind`` of its own inherits neither declaration.
+    A subclass that has a ``loss``, ``terms`` or ``bind`` of its own inherits neither declaration.
     """
 
     version: ClassVar[int] = 1
@@ -154,7 +75,7 @@ class PartialLabelLoss(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Has ``bind`` note that it was called, and drops declarations made for other code."""
         super().__init_subclass__(**kwargs)
-        if {"loss", "bind"} & vars(cls).keys():
+        if {"loss", "terms", "bind"} & vars(cls).keys():
             for name in {"uses_epoch", "per_image_state"} - vars(cls).keys():
                 setattr(cls, name, None)
         if "bind" in vars(cls):
@@ -163,9 +84,23 @@ class PartialLabelLoss(nn.Module, ABC):
     def bind(self, task: Task) -> None:
         """Allocates state for a training run; called once, before the first step."""
 
-    @abstractmethod
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Computes the loss of each entry, of which the loss is the mean or the sum.
+
+        Args:
+            logits: Float ``[batch, labels]``.
+            step: The batch's partial labels and its place in training.
+
+        Returns:
+            Float ``[batch, labels]``, differentiable in ``logits``.
+
+        Raises:
+            DefenseError: If the loss is no mean or sum over entries.
+        """
+        raise DefenseError(f"{type(self).__name__} must implement loss or terms, but has neither")
+
     def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Computes the loss of one batch.
+        """Computes the loss of one batch: by default, the native reduction of the terms.
 
         Args:
             logits: Float ``[batch, labels]``.
@@ -174,6 +109,14 @@ class PartialLabelLoss(nn.Module, ABC):
         Returns:
             Scalar, differentiable in ``logits``.
         """
+        return reduced(self.terms(logits, step), self.reduction)
+
+    @classmethod
+    def reductions(cls) -> tuple[Reduction, ...]:
+        """Reductions that the loss allows: all if it has terms, else its native one."""
+        if cls.terms is PartialLabelLoss.terms:
+            return (cls.reduction,)
+        return "mean", "sum", "none"
 
     def end_epoch(self, logits: Tensor, step: Step) -> None:
         """Updates state after an epoch; a loss that does not override it costs no predictions.
@@ -192,12 +135,21 @@ class PartialLabelLoss(nn.Module, ABC):
         return cls.end_epoch is not PartialLabelLoss.end_epoch
 
     @final  # type: ignore[misc]  # torch declares it as an attribute
-    def forward(self, logits: Tensor, step: Step) -> Tensor:
+    def forward(self, logits: Tensor, step: Step, reduction: Reduction | None = None) -> Tensor:
         """Checks shapes around [loss][labelattack.defenses.base.PartialLabelLoss.loss].
+
+        Args:
+            logits: Float ``[batch, labels]``.
+            step: The batch's partial labels and its place in training.
+            reduction: One of those that the loss allows; None for its native one, or the mean if
+                ``as_mean`` says so.
+
+        Returns:
+            Scalar, or ``[batch, labels]`` without a reduction.
 
         Raises:
             DefenseError: If logits and labels differ in shape, ``bind`` was not called though the
-                loss needs it, or the result is no scalar tensor that depends on the logits.
+                loss needs it, or the result has another shape or does not depend on the logits.
         """
         name = type(self).__name__
         if self.uses_epoch is False and not isinstance(step, EpochlessStep):
@@ -209,9 +161,11 @@ class PartialLabelLoss(nn.Module, ABC):
                 f"logits and labels must have one shape, got {tuple(logits.shape)} and "
                 f"{tuple(step.positives.shape)}"
             )
+        native = reduction in {None, self.reduction}
+        method, shape = (self.loss, ()) if native else (self.terms, logits.shape)
         try:
-            with torch_defaults_kept(f"{name}.loss"):
-                value: Any = self.loss(logits, step)
+            with torch_defaults_kept(f"{name}.{method.__name__}"):
+                value = method(logits, step)
         except SystemExit as error:
             if type(error) is not SystemExit:  # this process is being ended
                 raise
@@ -223,16 +177,32 @@ class PartialLabelLoss(nn.Module, ABC):
                 f"{name} must be bound to a task before its first step, got none; call "
                 "bind(Task(labels=...)) once"
             ) from error
-        if not isinstance(value, Tensor):
-            raise DefenseError(f"{name}.loss must return a tensor, got a {type(value).__name__}")
-        if value.shape != ():
-            raise DefenseError(f"{name}.loss must return a scalar, got shape {tuple(value.shape)}")
-        if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
-            raise DefenseError(
-                f"{name}.loss must return what can be differentiated in the logits, got a "
-                f"{value.dtype} without a graph, as of .item(), .detach() or .numpy()"
-            )
-        return value / logits.numel() if self.as_mean and self.reduction == "sum" else value
+        _check_result(f"{name}.{method.__name__}", value, shape, logits)
+        if not native:
+            return reduced(value, reduction)
+        as_mean = reduction is None and self.as_mean and self.reduction == "sum"
+        return value / logits.numel() if as_mean else value
+
+
+def _check_result(who: str, value: Any, shape: tuple[int, ...], logits: Tensor) -> None:
+    """Raises DefenseError unless a loss is a tensor of a shape and depends on the logits."""
+    if not isinstance(value, Tensor):
+        raise DefenseError(f"{who} must return a tensor, got a {type(value).__name__}")
+    if value.shape != shape:
+        wanted = f"shape {tuple(shape)}" if shape else "a scalar"
+        raise DefenseError(f"{who} must return {wanted}, got shape {tuple(value.shape)}")
+    if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+        raise DefenseError(
+            f"{who} must return what can be differentiated in the logits, got a "
+            f"{value.dtype} without a graph, as of .item(), .detach() or .numpy()"
+        )
+
+
+def reduced(terms: Tensor, reduction: Reduction | None) -> Tensor:
+    """Mean or sum of the terms of all entries, or the terms themselves."""
+    if reduction == "none":
+        return terms
+    return terms.mean() if reduction == "mean" else terms.sum()
 
 
 def _noted(bind: Callable[..., None]) -> Callable[..., None]:
@@ -312,15 +282,3 @@ def expected_count(name: str, declared: float | None, task: Task) -> float:
             f"as {name}:expected_positives=K or declare it on the dataset"
         )
     return expected
-
-
-def to_step(labels: PartialLabels, index: Tensor, *, epoch: int = 1, epochs: int = 1) -> Step:
-    """Cuts rows, int64 ``[batch]``, out of labels, as a step on the index's device."""
-    batch = labels.take(index.cpu().numpy())
-    return Step(
-        positives=torch.from_numpy(batch.positives.copy()).to(index.device),
-        negatives=torch.from_numpy(batch.negatives).to(index.device),
-        index=index,
-        epoch=epoch,
-        epochs=epochs,
-    )

@@ -33,10 +33,10 @@ class BinaryCrossEntropy(PartialLabelLoss):
         labels = task.labels
         self.leaves_out = labels.known > labels.known_positives and not labels.is_complete
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over known entries, divided by batch size times number of labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         terms = assume_negative(logits, step, self.smoothing)
-        return (~step.hidden * terms if self.leaves_out else terms).mean()
+        return ~step.hidden * terms if self.leaves_out else terms
 
 
 @register("bce-ls")

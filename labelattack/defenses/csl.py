@@ -104,8 +104,8 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
             prior = torch.tensor(priors_for("csl", self.priors, task), dtype=torch.float32)
         self.register_buffer("prior", prior)
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         fixed, positives, unknown = logits.detach(), step.positives, step.hidden
         ignored = unknown & (self.prior > self.eta)
         if self.likeliest:
@@ -114,7 +114,7 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
         pos, neg, other = self.gammas.values()
         away = torch.where(positives, -fixed, fixed).sigmoid()
         weight = away ** torch.where(positives, pos, torch.where(unknown, other, neg))
-        return (~ignored * weight * cross_entropy(logits, positives)).sum()
+        return ~ignored * weight * cross_entropy(logits, positives)
 
     def end_epoch(self, logits: Tensor, step: Step) -> None:
         """Estimates the priors at the end of the first phase."""

@@ -54,8 +54,8 @@ class EarlyLearningRegularisation(PartialLabelLoss):
         self.register_buffer("mean", torch.zeros(task.labels.shape))
         self.register_buffer("mass", torch.zeros(len(task.labels)))
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         p = logits.sigmoid()
         seen = p.detach().clamp(1e-4, 1 - 1e-4)
         mean = torch.lerp(seen, self.mean[step.index].to(p.dtype), self.beta)
@@ -64,4 +64,4 @@ class EarlyLearningRegularisation(PartialLabelLoss):
         self.mass[step.index] = mass.to(self.mass.dtype)
         # 1 - p t - (1 - p) s, as a sum of what is not negative.
         apart = p * (1 - mean) + (1 - p) * (1 - mass[:, None] + mean)
-        return (assume_negative(logits, step) + self.weight * apart.log()).mean()
+        return assume_negative(logits, step) + self.weight * apart.log()

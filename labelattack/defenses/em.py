@@ -62,6 +62,6 @@ class EntropyMaximisation(PartialLabelLoss):
         super().__init__()
         self.alpha = chosen_settings(PRESETS, preset, alpha=alpha)["alpha"]
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
-        return with_entropy(logits, step.hidden, self.alpha, step.positives).mean()
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
+        return with_entropy(logits, step.hidden, self.alpha, step.positives)

@@ -73,14 +73,14 @@ class EntropyMaximisationWithPseudoLabels(PartialLabelLoss):
         """Allocates the soft labels, ``[images, labels]``; -1 where there is none."""
         self.register_buffer("soft", torch.full(task.labels.shape, -1.0))
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         soft = self.soft[step.index].to(logits.dtype)
         chosen = soft >= 0
         free = step.hidden & ~chosen
         target = torch.where(chosen, soft, step.positives)
         weight = torch.where(chosen, self.beta, 1.0)
-        return with_entropy(logits, free, self.alpha, target, weight).mean()
+        return with_entropy(logits, free, self.alpha, target, weight)
 
     def end_epoch(self, logits: Tensor, step: Step) -> None:
         """Chooses entries, and keeps their predictions."""

@@ -98,13 +98,13 @@ class GeneralisedRobustLoss(PartialLabelLoss):
         self.width = width_start, width_end
         self.q2, self.q3 = q2, chosen["q3"]
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         p, minus_log_rest = logits.sigmoid(), negative_term(logits)
         chance, confidence = self.weights(p.detach(), step)
         hidden = confidence * robust_term(logits, p, minus_log_rest, chance, self.q2, self.q3)
         observed = minus_log_rest - step.positives * logits
-        return torch.where(step.hidden, hidden, observed).mean()
+        return torch.where(step.hidden, hidden, observed)
 
     def weights(self, p: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Chance k and confidence v, per entry, of predictions without a gradient."""

@@ -44,11 +44,11 @@ class HillLoss(PartialLabelLoss):
         self.margin = margin
         self.gamma = gamma
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         p = logits.sigmoid()
         return torch.where(
             step.positives,
             focal_term(self.margin - logits, self.gamma),
             (self.lam - p) * p.square(),
-        ).sum()
+        )

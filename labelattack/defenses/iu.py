@@ -32,7 +32,10 @@ class IgnoreUnobserved(PartialLabelLoss):
 
     def loss(self, logits: Tensor, step: Step) -> Tensor:
         """Sum over observed entries, divided by the normaliser."""
-        terms = observed_term(logits, step)
         if self.normaliser == "labels":
-            return terms.mean()
-        return terms.sum() / (~step.hidden).sum().clamp_min(1)
+            return super().loss(logits, step)
+        return self.terms(logits, step).sum() / (~step.hidden).sum().clamp_min(1)
+
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
+        return observed_term(logits, step)

@@ -46,7 +46,7 @@ class IgnoreUnobservedPositives(PartialLabelLoss):
             )
         self.register_buffer("true_negatives", torch.from_numpy(task.known.negatives.copy()))
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         told = step.positives | self.true_negatives[step.index]
-        return (told * cross_entropy(logits, step.positives)).mean()
+        return told * cross_entropy(logits, step.positives)

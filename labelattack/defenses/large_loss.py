@@ -76,25 +76,25 @@ class LargeLoss(PartialLabelLoss):
         marks = torch.zeros(images, labels if self.permanent else 0, dtype=torch.bool)
         self.register_buffer("corrected", marks)
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         positives = step.positives
         if self.permanent:
             positives = positives | self.corrected[step.index]
         negative = negative_term(logits)
         count = self.count(logits.numel(), step.epoch)
         if count == 0:
-            return (negative - positives * logits).mean()
+            return negative - positives * logits
         candidates = ~(positives | step.negatives)
         losses = torch.where(candidates, negative.detach(), -torch.inf)
         threshold = kth_largest(losses, count)
         large = candidates & (losses >= threshold)
         if self.mode == "reject":
-            return (~large * (negative - positives * logits)).mean()
+            return ~large * (negative - positives * logits)
         if self.permanent:
             for_good = large if self.ties else candidates & (losses > threshold)
             self.corrected[step.index] = (positives & ~step.positives) | for_good
-        return (negative - (positives | large) * logits).mean()
+        return negative - (positives | large) * logits
 
     def count(self, entries: int, epoch: int) -> int:
         """k, of a batch with this many entries."""

@@ -44,11 +44,11 @@ class PartialBinaryCrossEntropy(PartialLabelLoss):
         self.beta = beta
         self.gamma = gamma
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over images of their scaled sums, each divided by the number of labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         observed = step.positives | step.negatives
         share = observed.to(logits.dtype).mean(dim=1, keepdim=True)
         # Where nothing is observed there is no term to scale, but 0 may have no power.
         share = share.clamp_min(1 / logits.shape[1])
         scale = self.alpha * share**self.gamma + self.beta
-        return (scale * observed * cross_entropy(logits, step.positives)).mean()
+        return scale * observed * cross_entropy(logits, step.positives)

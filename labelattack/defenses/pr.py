@@ -25,9 +25,9 @@ class PairwiseRanking(PartialLabelLoss):
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         p, hidden, positives = logits.sigmoid(), step.hidden, step.positives
         below = hidden.sum(dim=1, keepdim=True) * positives
         above = positives.sum(dim=1, keepdim=True) * hidden
-        return (below * (1 - p) + above * p + step.negatives * negative_term(logits)).mean()
+        return below * (1 - p) + above * p + step.negatives * negative_term(logits)

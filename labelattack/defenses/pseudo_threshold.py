@@ -72,9 +72,9 @@ class PseudoThreshold(PartialLabelLoss):
         """Allocates the pseudo-positives, bool ``[images, labels]``."""
         self.register_buffer("pseudo", torch.zeros(task.labels.shape, dtype=torch.bool))
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
-        return cross_entropy(logits, step.positives | self.pseudo[step.index]).mean()
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
+        return cross_entropy(logits, step.positives | self.pseudo[step.index])
 
     def end_epoch(self, logits: Tensor, step: Step) -> None:
         """Chooses pseudo-positives."""

@@ -51,11 +51,11 @@ class SelfAdaptiveTraining(PartialLabelLoss):
         """Allocates the targets, ``[images, labels]``."""
         self.register_buffer("targets", torch.from_numpy(task.labels.positives.copy()).float())
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         target = self.targets[step.index].to(logits.dtype)
         if step.epoch > self.start:
             moved = torch.lerp(logits.detach().sigmoid(), target, self.momentum)
             target = moved if self.scope == "all" else torch.where(step.hidden, moved, target)
             self.targets[step.index] = target.to(self.targets.dtype)
-        return cross_entropy(logits, target).mean()
+        return cross_entropy(logits, target)

@@ -54,11 +54,11 @@ class SelfPacedLossCorrection(PartialLabelLoss):
         self.margin = margin
         self.gamma = gamma
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Sum over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         positives = step.positives
         if step.epoch >= self.first_epoch:
             confident = logits > math.log(self.tau / (1 - self.tau))
             positives = positives | (confident & ~step.negatives)
         against = torch.where(positives, -logits, logits) + self.margin * step.positives
-        return focal_term(against, self.gamma).sum()
+        return focal_term(against, self.gamma)

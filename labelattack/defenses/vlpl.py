@@ -68,10 +68,10 @@ class VisionLanguagePseudoLabels(PartialLabelLoss):
         pseudo = scores_for("vlpl", self.scores, task) > self.threshold
         self.register_buffer("pseudo", torch.from_numpy(pseudo & task.labels.hidden))
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         pseudo = self.pseudo[step.index]
         free = step.hidden & ~pseudo
         target = step.positives + self.target * pseudo
         weight = torch.where(pseudo, self.beta, 1.0)
-        return with_entropy(logits, free, self.alpha, target, weight).mean()
+        return with_entropy(logits, free, self.alpha, target, weight)

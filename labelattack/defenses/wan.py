@@ -30,8 +30,7 @@ class WeakAssumeNegative(PartialLabelLoss):
         super().__init__()
         self.weight = weight
 
-    def loss(self, logits: Tensor, step: Step) -> Tensor:
-        """Mean over batch and labels."""
+    def terms(self, logits: Tensor, step: Step) -> Tensor:
+        """Loss of each entry."""
         weight = 1 / max(logits.shape[1] - 1, 1) if self.weight is None else self.weight
-        terms = torch.where(step.hidden, weight, 1.0) * cross_entropy(logits, step.positives)
-        return terms.mean()
+        return torch.where(step.hidden, weight, 1.0) * cross_entropy(logits, step.positives)
