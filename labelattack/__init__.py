@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from labelattack.measures.d_score import d_score as d_score
     from labelattack.metrics.average_precision import average_precision as average_precision
     from labelattack.mutations.base import MutationOperator as MutationOperator
+    from labelattack.training.criterion import Criterion as Criterion
 
 _HOMES = {
     "bench": "api",
@@ -35,6 +36,7 @@ _HOMES = {
     "Results": "api",
     "Experiment": "benchmark.plan.config",
     "RecordStore": "benchmark.store.store",
+    "Criterion": "training.criterion",
     "LabelAttack": "attacks.base",
     "InformedAttack": "attacks.informed",
     "LabelCorruption": "attacks.corruption",

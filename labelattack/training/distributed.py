@@ -122,6 +122,39 @@ def all_gather(part: Tensor, count: int) -> Tensor:
     return torch.cat(parts)[:count]
 
 
+def whole_batch(
+    logits: Tensor, positives: Tensor, negatives: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The batches of all processes, one after the other, the same in each process.
+
+    The gradient at this process's logits is as many times larger as there are processes, so that
+    those that average theirs have the gradient of the whole batch.
+
+    Args:
+        logits: Float ``[batch, labels]``; batches may differ in length.
+        positives: bool ``[batch, labels]``.
+        negatives: bool ``[batch, labels]``.
+        rows: int64 ``[batch]``.
+    """
+    if (size := world_size()) == 1:
+        return logits, positives, negatives, rows
+    length = torch.tensor([len(logits)], device=logits.device)
+    lengths = [int(n) for n in all_gather(length, size)]
+    codes = positives.to(torch.int8) - negatives.to(torch.int8)
+    parts = []
+    for part in (logits, codes, rows):
+        padded = part.new_zeros(max(lengths), *part.shape[1:])
+        padded[: len(part)] = part.detach()
+        every = torch.split(all_gather(padded, size * len(padded)), len(padded))
+        parts.append([one[:n] for one, n in zip(every, lengths, strict=True)])
+    own = distributed.get_rank()
+    parts[0][own] = logits.clone()
+    if logits.requires_grad:
+        parts[0][own].register_hook(lambda slope: slope * size)  # type: ignore[no-untyped-call]
+    whole, codes, rows = (torch.cat(each) for each in parts)
+    return whole, codes > 0, codes < 0, rows
+
+
 def local_shard(whole: Tensor, length: int) -> Tensor:
     """This process's rows of ``whole`` ``[count, ...]``; zeros where rows were filled up."""
     if world_size() == 1:
