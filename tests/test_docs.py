@@ -2,11 +2,9 @@
 
 import json
 import re
-import runpy
 import warnings
 
 import pytest
-import torch
 
 from labelattack import attacks, defenses
 from labelattack.benchmark.boards import ranking, reliability
@@ -201,10 +199,3 @@ def test_the_walk_through_of_an_edited_loss_can_be_run(
     assert stopped.value.code == 0 and "4 of 4 cells" in capsys.readouterr().out
     assert "+ step.hidden" in example.read_text(encoding="utf-8")
     assert " ".join(COLUMNS) in " ".join(section.split())
-
-
-def test_a_loss_works_in_a_training_loop_of_ones_own(pytestconfig, capsys):
-    run = runpy.run_path(str(pytestconfig.rootpath / "examples" / "own_loop.py"))
-    chosen, hidden = run["loss"].soft >= 0, torch.from_numpy(run["labels"].hidden)
-    assert (chosen & ~hidden).sum() == 0 and chosen.sum() > 0.8 * hidden.sum()
-    assert torch.isfinite(run["value"]) and "soft labels" in capsys.readouterr().out

@@ -345,6 +345,6 @@ def _check_head(name: str, scale: float, head: ActivationHead | None) -> None:
     if given != scale:
         raise DefenseError(
             f"head must multiply positive class activations by {scale:g} for {name}, got "
-            f"{given:g}; put labelattack.models.activation_head.ActivationHead(head, {scale:g}) into the "
-            "network, and give it as Criterion(..., head=...)"
+            f"{given:g}; put labelattack.models.activation_head.ActivationHead(head, {scale:g}) "
+            "into the network, and give it as Criterion(..., head=...)"
         )
