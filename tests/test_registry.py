@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -5,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelattack import attacks, defenses
+from labelattack import attacks, datasets, defenses, models
 from labelattack.errors import ParameterError, PluginError, UnknownNameError
+from labelattack.registry.parameters import parameters_of
 from labelattack.registry.plugins import load_plugin
 from labelattack.registry.spec import Spec
 
@@ -138,3 +140,94 @@ def test_light_commands_import_nothing_heavy(arguments, tmp_path):
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+
+
+# Parameters beside a spec
+
+
+@pytest.mark.parametrize(
+    ("registry", "spec", "params", "whole"),
+    [
+        (attacks, "targeted", {"rate": 0.25}, "targeted:rate=0.25"),
+        (attacks, "targeted:scope=image", {"rate": 0.25}, "targeted:rate=0.25,scope=image"),
+        (defenses, "role", {"expected_positives": 2}, "role:expected_positives=2"),
+        (models, "tiny", {"prior": 0.5}, "tiny:prior=0.5"),
+        (datasets, "digits", {"train": 60, "val": 30}, "digits:train=60,val=30"),
+    ],
+)
+def test_parameters_beside_a_spec_are_those_of_a_longer_spec(registry, spec, params, whole):
+    assert registry.registry.resolve(spec, **params) == registry.registry.resolve(whole)
+    made, same = registry.create(spec, **params), registry.create(whole)
+    assert type(made) is type(same)
+    assert registry.registry.resolve(Spec.parse(spec), **params) == registry.registry.resolve(whole)
+
+
+@pytest.mark.parametrize(
+    ("spec", "params", "message"),
+    [
+        ("targeted:rate=0.4", {"rate": 0.4}, "'rate' must be given once, got it in the spec"),
+        ("targeted", {"rat": 0.4}, "unknown parameter of attack 'targeted': 'rat'; did you mean"),
+        ("targeted", {"rate": 2}, "'rate' of attack 'targeted' must be less than or equal to 1"),
+        ("targeted", {"rate": "lots"}, "must be a valid number"),
+        (None, {}, "spec must be text such as name:key=value,key=value, got None"),
+    ],
+)
+def test_wrong_parameters_beside_a_spec(spec, params, message):
+    with pytest.raises(ParameterError, match=message):
+        attacks.create(spec, **params)
+
+
+def test_a_path_may_be_a_parameter(tmp_path):
+    assert attacks.create("confidence", scores=tmp_path / "s.csv").scores == str(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("package", [attacks, defenses, models], ids=lambda p: p.__name__)
+def test_constructors_have_the_rules_of_specs(package):
+    kind = package.registry.kind
+    for name in package.registry.names():
+        cls = package.registry.get(name)
+        fields = parameters_of(cls).model_fields
+        needed = {key: "nan" for key, field in fields.items() if field.is_required()}
+        with pytest.raises(ParameterError, match=f"of {kind} '{name}': 'absent'"):
+            cls(**needed, absent=1)
+        for key in fields:
+            with pytest.raises(ParameterError, match=f"'{key}' of {kind} '{name}' must be"):
+                cls(**needed | {key: object()})
+
+
+# Classes by name
+
+PACKAGES = ("attacks", "defenses", "models", "datasets", "measures", "mutations", "corruptions")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_classes_are_attributes_of_their_package(package):
+    module = importlib.import_module(f"labelattack.{package}")
+    classes = [module.registry.get(name) for name in module.registry.names()]
+    classes = [cls for cls in classes if cls.__module__.startswith(module.__name__)]
+    assert len({cls.__name__ for cls in classes}) == len(classes) > 2
+    for cls in classes:
+        assert getattr(module, cls.__name__) is cls
+        assert cls.__name__ in dir(module)
+    assert "registry" in dir(module)
+
+
+def test_an_unknown_class_is_an_attribute_error_with_the_nearest_name():
+    with pytest.raises(AttributeError, match="did you mean 'PseudoHistory'"):
+        _ = defenses.PseudoHistry
+    with pytest.raises(ImportError):
+        from labelattack.attacks import Targetted  # noqa: F401
+    assert not hasattr(attacks, "__wrapped__") and not hasattr(attacks, "no_such_module")
+
+
+def test_classes_are_found_without_importing_the_others():
+    code = (
+        "import sys\n"
+        "import labelattack.attacks as attacks, labelattack.defenses as defenses\n"
+        "assert 'TargetedAttack' in dir(attacks) and 'PseudoHistory' in dir(defenses)\n"
+        "assert 'labelattack.attacks.targeted' not in sys.modules\n"
+        "from labelattack.attacks import TargetedAttack, base\n"
+        "assert TargetedAttack(rate=0.3).rate == 0.3 and base.LabelAttack in TargetedAttack.mro()\n"
+        "assert 'labelattack.attacks.random' not in sys.modules and 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labelattack.registry.classes import class_access
 from labelattack.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 registry: Registry[Corruption] = Registry("corruption", __name__, group="labelattack.corruptions")
 register = registry.register
 create = registry.create
+__getattr__, __dir__ = class_access(registry)
 
 # The order in which records hold them.
 STANDARD = (

@@ -84,6 +84,10 @@ class SourceIndex:
         source, parameters = self._text(cls, "source"), tuple(self._parameters(cls).values())
         return Declaration(name, origin, summary, source, parameters)
 
+    def class_homes(self) -> dict[str, str]:
+        """Module of each registered class, by its name."""
+        return {cls.name: self.modules[name] for name, cls in self.registered.items()}
+
     def text_constant(self, name: str, attribute: str) -> str:
         """Text that a registered class has as an attribute; empty if there is none of either."""
         return self._text(self.registered[name], attribute) if name in self.registered else ""

@@ -15,8 +15,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, SelectableGroups, entry_points
+from functools import cached_property
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args
@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar, get_args
 from labelattack.errors import PluginError, unknown
 from labelattack.files.content import content_digest
 from labelattack.files.storage import expanded, is_file
+from labelattack.registry.entry_points import announced
 from labelattack.registry.index import Declaration, SourceIndex
 from labelattack.registry.installation import edits_behind
 from labelattack.registry.parameters import check_arguments, checked_parameters, parameters_of
@@ -92,6 +93,10 @@ class Registry(Generic[T]):
         """Declarations of all known components; imports none of them."""
         return [self._declare(name) for name in self.names()]
 
+    def class_homes(self) -> dict[str, str]:
+        """Module of the class of each built-in component, by its name; imports none of them."""
+        return self._builtin.class_homes()
+
     def at_hand(self, name: str) -> bool:
         """Whether ``name`` can be used without loading a further plug-in."""
         return name in self._classes or name in self._builtin.modules
@@ -142,14 +147,19 @@ class Registry(Generic[T]):
             return str(getattr(self._classes[name], attribute, ""))
         return self._builtin.text_constant(name, attribute)
 
-    def resolve(self, spec: str | Spec) -> Spec:
+    def resolve(self, spec: str | Spec, /, **params: Any) -> Spec:
         """Validates a spec and fills in all defaults: equal components have equal resolved specs.
+
+        Args:
+            spec: Name, or spec.
+            **params: Parameters beside those of the spec.
 
         Raises:
             UnknownNameError: If the name is unknown.
-            ParameterError: If a parameter is unknown, of the wrong type or out of range.
+            ParameterError: If a parameter is unknown, of the wrong type, out of range or given
+                twice.
         """
-        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        spec = Spec.parse(spec).extended(params)
         cls: Any = self.get(spec.name)
         fields = parameters_of(cls).model_fields
         may_be_none = {k for k, f in fields.items() if NoneType in get_args(f.annotation)}
@@ -161,14 +171,19 @@ class Registry(Generic[T]):
             spec.name, checked_parameters(self.kind, spec.name, cls, given).model_dump(mode="json")
         )
 
-    def create(self, spec: str | Spec) -> T:
-        """Builds the component that a spec names.
+    def create(self, spec: str | Spec, /, **params: Any) -> T:
+        """Builds the component that a spec names: ``create("targeted", rate=0.4)``.
+
+        Args:
+            spec: Name, or spec.
+            **params: Parameters beside those of the spec, with the same rules.
 
         Raises:
             UnknownNameError: If the name is unknown.
-            ParameterError: If a parameter is unknown, of the wrong type or out of range.
+            ParameterError: If a parameter is unknown, of the wrong type, out of range or given
+                twice.
         """
-        resolved = self.resolve(spec)
+        resolved = self.resolve(spec, **params)
         return self.get(resolved.name)(**dict(resolved.params))
 
     def version(self, spec: str | Spec) -> str:
@@ -181,7 +196,7 @@ class Registry(Generic[T]):
         Args:
             spec: Name, or spec, whose parameters then count too.
         """
-        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        spec = Spec.parse(spec)
         cls = self.get(spec.name)
         if spec.name in self._builtin.modules:
             code = edits_behind(self._builtin.modules[spec.name])
@@ -195,7 +210,7 @@ class Registry(Generic[T]):
         Raises:
             PluginError: If a file cannot be read.
         """
-        spec = Spec.parse(spec) if isinstance(spec, str) else spec
+        spec = Spec.parse(spec)
         hashes = ""
         for key, value in spec.params:
             # A bare word such as ``dataset`` is not a path, even if a file here has that name.
@@ -213,8 +228,7 @@ class Registry(Generic[T]):
 
     def is_builtin(self, spec: str | Spec) -> bool:
         """Whether a component belongs to this package."""
-        spec = Spec.parse(spec) if isinstance(spec, str) else spec
-        return spec.name in self._builtin.modules
+        return Spec.parse(spec).name in self._builtin.modules
 
     def short(self, text: str, *, keep: tuple[str, ...] = ("rate",)) -> str:
         """Abbreviates a resolved spec by leaving out parameters at their defaults.
@@ -244,15 +258,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
-        points: dict[str, EntryPoint] = {}
-        for point in _installed(tuple(sys.path)).select(group=self.group):
-            other = points.setdefault(point.name, point)
-            if other.value != point.value:
-                raise PluginError(
-                    f"{self.kind} '{point.name}' is announced by two plug-ins: {other.value} and "
-                    f"{point.value}; uninstall one"
-                )
-        return points
+        return announced(self.kind, self.group)
 
     def _load(self, point: EntryPoint) -> None:
         who = f"{self.kind} '{point.name}' from plug-in '{point.value}'"
@@ -342,9 +348,3 @@ def import_error(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ended the program (SystemExit: {error.code}) instead of registering something"
     return f"{type(error).__name__}: {error}"
-
-
-@lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints | SelectableGroups:
-    """Entry points of all distributions on ``sys.path``; one look at them serves every kind."""
-    return entry_points()

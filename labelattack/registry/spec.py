@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from labelattack.errors import ParameterError
+from labelattack.errors import ParameterError, shown
 
 Scalar = str | int | float | bool | None
 
@@ -24,14 +26,23 @@ class Spec:
     params: tuple[tuple[str, Scalar], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Spec:
+    def parse(cls, text: str | Spec) -> Spec:
         """Parses ``name`` or ``name:key=value,key=value``; values stay text until resolved.
 
         A comma within a value is written ``%2C``.
 
+        Args:
+            text: The text; a spec is returned as it is.
+
         Raises:
             ParameterError: If the text has another form.
         """
+        if isinstance(text, Spec):
+            return text
+        if not isinstance(text, str):
+            raise ParameterError(
+                f"spec must be text such as name:key=value,key=value, got {shown(text)}"
+            )
         name, _, rest = text.partition(":")
         pairs = [item.partition("=") for item in rest.split(",")] if rest else []
         if not name or any(not key or not sign for key, sign, _ in pairs):
@@ -44,6 +55,21 @@ class Spec:
     def of(cls, name: str, params: Mapping[str, Scalar]) -> Spec:
         """Builds a spec from a mapping."""
         return cls(name, tuple(sorted(params.items())))
+
+    def extended(self, params: Mapping[str, Any]) -> Spec:
+        """The spec with further parameters; the path of one is written as text.
+
+        Raises:
+            ParameterError: If the spec gives one of them already.
+        """
+        own = dict(self.params)
+        for key in params:
+            if key in own:
+                raise ParameterError(
+                    f"'{key}' must be given once, got it in the spec '{self}' and beside it"
+                )
+        texts = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in params.items()}
+        return Spec.of(self.name, own | texts)
 
     def __str__(self) -> str:
         pairs = ",".join(f"{key}={_escaped(as_text(value))}" for key, value in self.params)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from labelattack.errors import StoreError
+from labelattack.registry.classes import class_access
 from labelattack.registry.registry import Registry
 from labelattack.registry.spec import Spec
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 registry: Registry[TrainingProtocol] = Registry("protocol", __name__, group="labelattack.protocols")
 register = registry.register
 create = registry.create
+__getattr__, __dir__ = class_access(registry)
 
 _SHOWN = 3
 
