@@ -34,24 +34,23 @@ def picture(labels: PartialLabels) -> str:
     states = np.where(shown.observed, np.where(shown.values, 0, 1), 2).astype(np.uint8)[:, columns]
     positive, known = labels.known_positives, labels.known
     counts = (positive, known - positive, images * classes - known)
-    sampled = [
-        f"every {whole / part:.3g}th of {whole:,} {what}"
-        for what, part, whole in (
-            ("images", len(rows), images),
-            ("classes", len(columns), classes),
+    drawn = [
+        f"{part:,} of {whole:,} {what}"
+        for part, whole, what in (
+            (len(rows), images, "images"),
+            (len(columns), classes, "classes"),
         )
         if part < whole
     ]
-    told = f"drawn: {' and '.join(sampled)}; counts are of all" if sampled else ""
+    remark = f"<br><small>drawn: {' and '.join(drawn)}, evenly spaced; counts are of all</small>"
     legend = " &ensp; ".join(
         f'<span style="display:inline-block;width:0.8em;height:0.8em;background:{colour};'
         f'border:1px solid #767676"></span> {name} {count:,}{_share(count, images * classes)}'
         for (name, colour), count in zip(COLOURS.items(), counts, strict=True)
     )
-    remark = f"<br><small>{told}</small>" if told else ""
     return (
-        f"<div><div>PartialLabels: {images:,} images (across) &times; {classes:,} labels (down)"
-        f"</div>{_image(states.T)}<div>{legend}{remark}</div></div>"
+        f"<div><div>PartialLabels: {images:,} images (across) &times; {classes:,} classes (down)"
+        f"</div>{_image(states.T)}<div>{legend}{remark if drawn else ''}</div></div>"
     )
 
 
@@ -71,7 +70,7 @@ def _image(states: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     height, width = states.shape
-    drawn = Image.fromarray(states, mode="P")
+    drawn = Image.fromarray(states)
     drawn.putpalette(bytes.fromhex("".join(COLOURS.values()).replace("#", "")))
     file = io.BytesIO()
     drawn.save(file, "PNG", optimize=True)
