@@ -44,7 +44,8 @@ def attack(
         labels_encoding: Encoding of ``y``, if it holds other codes than those above.
         image_ids: Names of the images, if ``y`` has none, for attacks that match files by name.
         class_names: Names of the classes, likewise; of a mapping all valid ones, in their order.
-        **parameters: Parameters of the attack beside those of its spec. What it needs to know of
+        **parameters: Parameters of the attack beside those of its spec (where one has the name of
+            an argument above, as ``encoding`` of ``mask``, the spec must give it). What it needs to know of
             the images (``scores``, ``features``, ``groups`` ...) may be the path of a file, where
             the attack has that parameter, or an array; one of pandas is matched by name.
 
