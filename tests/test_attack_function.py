@@ -1,6 +1,7 @@
 """``labelattack.attack``: labels in every kind of container, and back in the same kind."""
 
 import base64
+import doctest
 import io
 import re
 import runpy
@@ -641,6 +642,10 @@ def test_the_example_runs(pytestconfig, capsys):
     run = runpy.run_path(str(pytestconfig.rootpath / "examples" / "attack_labels.py"))
     assert (run["frame_left"] == -1).to_numpy().sum() and run["tensor_left"].isnan().any()
     assert set(run["tags_left"]) == set(run["tags"]) and "hidden" in capsys.readouterr().out
+
+
+def test_the_example_of_the_docstring_is_true():
+    assert doctest.testmod(sys.modules[labelattack.attack.__module__]) == (0, 3)
 
 
 def test_the_page_runs(pytestconfig):

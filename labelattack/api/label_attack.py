@@ -45,9 +45,9 @@ def attack(
         image_ids: Names of the images, if ``y`` has none, for attacks that match files by name.
         class_names: Names of the classes, likewise; of a mapping all valid ones, in their order.
         **parameters: Parameters of the attack beside those of its spec (where one has the name of
-            an argument above, as ``encoding`` of ``mask``, the spec must give it). What it needs to know of
-            the images (``scores``, ``features``, ``groups`` ...) may be the path of a file, where
-            the attack has that parameter, or an array; one of pandas is matched by name.
+            an argument above, as ``encoding`` of ``mask``, the spec must give it). What it needs to
+            know of the images (``scores``, ``features``, ``groups`` ...) may be the path of a file,
+            where the attack has that parameter, or an array; one of pandas is matched by name.
 
     Returns:
         The labels that remain, in a container of the kind of ``y``: a tensor on its device, a data
@@ -64,7 +64,7 @@ def attack(
         >>> import labelattack
         >>> tags = {"a.jpg": ["cat", "dog"], "b.jpg": ["dog"], "c.jpg": []}
         >>> labelattack.attack(tags, "targeted", rate=0.4, seed=0, encoding="signed")
-        {'a.jpg': {'dog': 1}, 'b.jpg': {'dog': 1}, 'c.jpg': {}}
+        {'a.jpg': {'cat': 1}, 'b.jpg': {'dog': 1}, 'c.jpg': {}}
     """
     from labelattack.attacks.budget import Budget, at_budget
     from labelattack.attacks.choice import chosen_attack
