@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labelattack.api import Results as Results
+    from labelattack.api import attack as attack
     from labelattack.api import bench as bench
     from labelattack.api import check as check
     from labelattack.api import open as open
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from labelattack.training.criterion import Criterion as Criterion
 
 _HOMES = {
+    "attack": "api",
     "bench": "api",
     "check": "api",
     "open": "api",

@@ -7,9 +7,18 @@ changes; neither NumPy's distributions nor torch's generators come with such a g
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from labelattack.errors import ParameterError, shown
+
+
+def check_seed(seed: Any) -> None:
+    """Raises ParameterError unless a seed is a whole number from 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ParameterError(f"seed must be an integer from 0, got {shown(seed)}")
 
 
 def stream_seed(seed: int, *names: str) -> int:

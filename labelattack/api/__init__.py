@@ -1,4 +1,4 @@
-"""The benchmark from Python: what ``labelattack bench``, ``show`` and ``check`` do, as functions.
+"""What the commands ``attack``, ``bench``, ``show`` and ``check`` do, as functions of Python.
 
     import labelattack
 
@@ -11,6 +11,7 @@ In a notebook, a result shows its leaderboards.
 from __future__ import annotations
 
 from labelattack.api.functions import bench, check, open
+from labelattack.api.label_attack import attack
 from labelattack.api.results import Results
 
-__all__ = ["Results", "bench", "check", "open"]
+__all__ = ["Results", "attack", "bench", "check", "open"]

@@ -59,7 +59,7 @@ def expanded(specs: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     return tuple(found), frozenset(brought - set(specs))
 
 
-def check_single(spec: str) -> None:
+def check_single(spec: str | Spec) -> None:
     """Checks that a spec names one attack.
 
     Args:
@@ -69,7 +69,7 @@ def check_single(spec: str) -> None:
         ParameterError: If it names a set.
     """
     if Spec.parse(spec).name == WORST_OF:
-        members = ", ".join(f"'{member}'" for member in expanded([spec])[0])
+        members = ", ".join(f"'{member}'" for member in expanded([str(spec)])[0])
         raise ParameterError(f"'{WORST_OF}' is a set of attacks; give one of them: {members}")
 
 

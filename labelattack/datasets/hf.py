@@ -21,11 +21,12 @@ from labelattack.datasets.decoding import DECODING, Pixels, decoded
 from labelattack.datasets.division import drawn, hold_out
 from labelattack.errors import DatasetError, shown, unknown
 from labelattack.files.content import content_digest
+from labelattack.files.names import check_names
 from labelattack.files.records import Chunk, Records
 from labelattack.files.storage import FilePath, cache_folder, is_file, is_there
 from labelattack.labels import Encoding, Layout, PartialLabels
 from labelattack.labels.encoding import Decoder
-from labelattack.labels.files import check_names, read_classes
+from labelattack.labels.files import read_classes
 from labelattack.labels.layouts import Content
 from labelattack.labels.listed import read_lists
 from labelattack.optional import require

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from labelattack.errors import shown
+from labelattack.errors import LabelError, shown
 
 _DOUBTFUL = ("\\", "//", "/.")
 
@@ -71,3 +71,22 @@ def repeated(what: str, names: Sequence[str], place: Callable[[int], str]) -> st
         f"{what} must occur once, got '{names[before]}' at {place(before)} and "
         f"'{names[again]}' at {place(again)} ({len({n for n, _ in duplicates})} such)"
     )
+
+
+def check_names(
+    ids: Sequence[str], classes: Sequence[str], row: Callable[[int], str] = "row {}".format
+) -> None:
+    """Raises LabelError unless every image and every class has a unique, non-empty name.
+
+    Args:
+        ids: Name of each image.
+        classes: Name of each class.
+        row: Names the place of an image in messages.
+    """
+    columns = "column {}".format
+    for what, names, place in (("an image", ids, row), ("a class", classes, columns)):
+        if "" in names:
+            raise LabelError(f"{what} must have a name, got none at {place(names.index(''))}")
+        message = repeated(what, names, place)
+        if message:
+            raise LabelError(message)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError, unknown
-from labelattack.labels.partial import BoolArray, PartialLabels
+from labelattack.labels.storage import BoolArray
+
+if TYPE_CHECKING:
+    from labelattack.labels.partial import PartialLabels
 
 Encoding = Literal["binary", "signed", "missing", "nan"]
 """Codes of the three states in a file or array.
@@ -28,32 +31,6 @@ _CODES: dict[str, tuple[float, float, float | None]] = {
     "missing": (1, 0, -1),
     "nan": (1, 0, np.nan),
 }
-
-
-def decode(array: NDArray[Any], encoding: Encoding) -> PartialLabels:
-    """Decodes an array of labels; the encoding is never guessed.
-
-    Args:
-        array: Numbers ``[images, labels]``.
-        encoding: Encoding of its values, see [Encoding][labelattack.labels.encoding.Encoding].
-
-    Returns:
-        The labels.
-
-    Raises:
-        LabelError: If the array is not a matrix or holds a value that the encoding does not know;
-            the first such entry is named.
-    """
-    decoder, matrix = Decoder(encoding), np.asarray(array)
-    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-        raise LabelError(
-            f"labels must be a numeric matrix [images, labels], got {matrix.dtype} {matrix.shape}"
-        )
-    positive, known = decoder.decode(
-        matrix, lambda row, column: f"{matrix[row, column]:g} at row {row}, column {column}"
-    )
-    decoder.check()
-    return PartialLabels(positive, known)
 
 
 class Decoder:
@@ -99,17 +76,18 @@ class Decoder:
             self._wrong += int(np.count_nonzero(wrong))
         return found[positive], known
 
-    def check(self, hint: str = "") -> None:
+    def check(self, hint: str = "", option: str = "") -> None:
         """Raises LabelError if a number was no code of the encoding; names the first.
 
         Args:
             hint: Said where no encoding fits.
+            option: Said where one fits: how to choose it.
         """
         if not self._wrong:
             return
         codes = ", ".join(f"{code:g}" for code in _CODES[self._encoding] if code is not None)
         fitting = [f"'{name}'" for name, fits in self._fitting.items() if fits]
-        fits = f"they fit encoding {' and '.join(fitting)}" if fitting else ""
+        fits = f"they fit encoding {' and '.join(fitting)}{option}" if fitting else ""
         raise LabelError(
             f"labels in encoding '{self._encoding}' must be one of {codes}, got {self._first} "
             f"({self._wrong} such cells); {fits or hint or 'encodings: ' + ', '.join(_CODES)}"
@@ -160,7 +138,7 @@ def numbers_in(cells: Sequence[Any]) -> NDArray[np.float32]:
 
 
 def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
-    """Encodes labels as numbers, the inverse of [decode][labelattack.labels.encoding.decode].
+    """Encodes labels as numbers; [decode][labelattack.labels.containers.arrays.decode] inverts it.
 
     Args:
         labels: The labels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -14,10 +14,11 @@ from labelattack.files.label_files import (
     read_manifest,
     write_label_file,
 )
-from labelattack.files.names import canonical, repeated
+from labelattack.files.names import canonical, check_names, repeated
 from labelattack.files.records import RECORD_KINDS, open_records
 from labelattack.files.text import written_lines
-from labelattack.labels.encoding import Encoding, check_encoding, decode, encode
+from labelattack.labels.containers.arrays import decode
+from labelattack.labels.encoding import Encoding, check_encoding, encode
 from labelattack.labels.layouts import Content, Layout
 from labelattack.labels.listed import read_lists, read_long
 from labelattack.labels.partial import PartialLabels
@@ -225,25 +226,6 @@ def _inorder_of(content: Content, wanted: Sequence[str] | None) -> Content:
             raise LabelError(f"it {error}") from error
         content = content._replace(labels=content.labels.take_classes(order))
     return content._replace(classes=list(wanted))
-
-
-def check_names(
-    ids: Sequence[str], classes: Sequence[str], row: Callable[[int], str] = "row {}".format
-) -> None:
-    """Raises LabelError unless every image and every class has a unique, non-empty name.
-
-    Args:
-        ids: Name of each image.
-        classes: Name of each class.
-        row: Names the place of an image in messages.
-    """
-    columns = "column {}".format
-    for what, names, place in (("an image", ids, row), ("a class", classes, columns)):
-        if "" in names:
-            raise LabelError(f"{what} must have a name, got none at {place(names.index(''))}")
-        message = repeated(what, names, place)
-        if message:
-            raise LabelError(message)
 
 
 def write_labels(path: Path, table: LabelTable, encoding: Encoding) -> None:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelattack.errors import LabelError
+from labelattack.labels.conversion import to_frame, to_tensor
+from labelattack.labels.encoding import Encoding
+from labelattack.labels.picture import picture
 from labelattack.labels.storage import BoolArray as BoolArray
-from labelattack.labels.storage import Dense, IntArray, Sparse, T, Which, class_numbers, frozen
+from labelattack.labels.storage import (
+    Dense,
+    IntArray,
+    Sparse,
+    T,
+    Which,
+    class_numbers,
+    frozen,
+    image_rows,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 
 class PartialLabels:
@@ -34,6 +49,7 @@ class PartialLabels:
     """
 
     __hash__ = None  # type: ignore[assignment]
+    __iter__ = None  # images are no items of which a list could be made
     ids: Sequence[str] | None = None
     classes: Sequence[str] | None = None
 
@@ -120,6 +136,25 @@ class PartialLabels:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getitem__(self, images: slice | Sequence[int] | NDArray[Any]) -> PartialLabels:
+        """Labels of some images, with their names and those of the classes.
+
+        Args:
+            images: A slice, positions, or a mask, bool ``[images]``.
+
+        Raises:
+            LabelError: If it is anything else, such as one position, or outside the labels.
+        """
+        rows = image_rows(images, len(self))
+        ids = None if self.ids is None else [self.ids[row] for row in rows.tolist()]
+        return self.take(rows).named(ids, self.classes)
+
+    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
+        raise LabelError(
+            "partial labels are no array, as they have three states; encode(labels, 'missing') of "
+            "labelattack.labels makes one"
+        )
 
     @property
     def values(self) -> BoolArray:
@@ -227,6 +262,33 @@ class PartialLabels:
         """
         return self._entries.per_class(which)
 
+    def to_torch(
+        self, encoding: Encoding = "missing", dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """The labels as a tensor ``[images, labels]``.
+
+        Args:
+            encoding: Codes of the three states.
+            dtype: Type of the tensor; None for int8, or float32 for ``nan``.
+
+        Raises:
+            LabelError: If the type has no number for a code, or something is hidden and the
+                encoding is ``binary``.
+        """
+        return to_tensor(self, encoding, dtype)
+
+    def to_frame(self, encoding: Encoding = "missing") -> Any:
+        """The labels as a pandas data frame; ``ids`` are its index, ``classes`` its columns.
+
+        Args:
+            encoding: Codes of the three states.
+
+        Raises:
+            LabelAttackError: If pandas is not installed.
+            LabelError: If something is hidden and the encoding is ``binary``.
+        """
+        return to_frame(self, encoding)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PartialLabels):
             return NotImplemented
@@ -258,6 +320,10 @@ class PartialLabels:
             f"PartialLabels({images} images x {labels} labels: {positive} positive, "
             f"{known - positive} negative, {images * labels - known} hidden)"
         )
+
+    def _repr_html_(self) -> str:
+        """A picture of the matrix, as a notebook shows it."""
+        return picture(self)
 
 
 def check_matrix(name: str, array: Any) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from labelattack.errors import LabelError, shown
+
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 T = TypeVar("T", bound=np.generic)
@@ -200,6 +202,35 @@ class Sparse:
         rows = max(_CELLS // max(self.shape[1], 1) // 8 * 8, 8)
         for first in range(0, self.shape[0], rows):
             yield np.packbits(self.take(slice(first, first + rows)).dense(name)).tobytes()
+
+
+def image_rows(images: Any, count: int) -> IntArray:
+    """Rows of the images that an index selects, int64.
+
+    Args:
+        images: A slice, a list or array of positions, from the end where they are negative, or a
+            mask, bool ``[count]``.
+        count: Number of images.
+
+    Raises:
+        LabelError: If it is anything else, or a position is that of no image.
+    """
+    if isinstance(images, slice):
+        return np.arange(count)[images]
+    chosen = np.asarray(images) if not isinstance(images, tuple) else np.zeros((0, 0))
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "biu"):
+        raise LabelError(
+            "images must be a slice, positions or a mask, got "
+            f"{shown(images)}; labels[3:4] has one image, take_classes chooses classes"
+        )
+    if chosen.dtype.kind == "b":
+        if len(chosen) != count:
+            raise LabelError(f"a mask of images must be {count} long, got {len(chosen)}")
+        return np.flatnonzero(chosen)
+    wrong = chosen[(chosen < -count) | (chosen >= count)]
+    if len(wrong):
+        raise LabelError(f"positions of images must be in {-count}..{count - 1}, got {wrong[0]}")
+    return np.arange(count)[chosen.astype(np.int64)]
 
 
 def class_numbers(labels: int) -> NDArray[np.integer[Any]]:

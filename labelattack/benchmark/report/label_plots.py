@@ -18,6 +18,7 @@ from labelattack.benchmark.report.label_difference import (
     sample_images,
 )
 from labelattack.labels import PartialLabels
+from labelattack.labels.picture import COLOURS
 from labelattack.labels.storage import IntArray
 from labelattack.measures._d_score.plots import empty_figure, plain
 
@@ -26,13 +27,13 @@ CLASSES, MATRIX_IMAGES, MATRIX_CLASSES = 40, 400, 120
 
 # Told apart by brightness too, so that they are by colour-blind eyes and on paper.
 STATES = {
-    State.POSITIVE: ("known positive", "#0072B2"),
-    State.NEGATIVE: ("known negative", "#EEF1F4"),
+    State.POSITIVE: ("known positive", COLOURS["positive"]),
+    State.NEGATIVE: ("known negative", COLOURS["negative"]),
     State.HIDDEN_POSITIVE: ("hidden, was positive", "#D55E00"),
     State.HIDDEN_NEGATIVE: ("hidden, was negative", "#F5CF8E"),
     State.CHANGED: ("changed", "#000000"),
     State.ADDED: ("known after the attack only", "#009E73"),
-    State.UNKNOWN: ("not known to begin with", "#9B9FA6"),
+    State.UNKNOWN: ("not known to begin with", COLOURS["hidden"]),
 }
 """Name and colour of each state, in the order of a legend."""
 _HEAT, _DIFFERENCE = "cividis", "PuOr"

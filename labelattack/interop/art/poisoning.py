@@ -8,11 +8,12 @@ import numpy as np
 from art.attacks.attack import PoisoningAttackBlackBox
 from numpy.typing import NDArray
 
-from labelattack.attacks import registry
 from labelattack.attacks.base import Attack
+from labelattack.attacks.choice import chosen_attack
 from labelattack.attacks.knowledge import NOTHING, Knowledge
-from labelattack.errors import LabelError, ParameterError, shown
+from labelattack.errors import LabelError
 from labelattack.labels import Encoding, check_encoding, decode, encode
+from labelattack.seeding import check_seed
 
 
 class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is untyped
@@ -61,9 +62,8 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         self._check_params()
 
     def _check_params(self) -> None:
-        self._label_attack()
-        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
-            raise ParameterError(f"seed must be an integer from 0, got {shown(self.seed)}")
+        chosen_attack(self.attack)
+        check_seed(self.seed)
         check_encoding(self.encoding)
 
     def poison(
@@ -90,15 +90,5 @@ class LabelRemoval(PoisoningAttackBlackBox):  # type: ignore[misc]  # ART is unt
         clean = decode(np.asarray(y), "binary").values
         if x is not None and len(x) != len(clean):
             raise LabelError(f"x and y must have as many rows, got {len(x)} and {len(clean)}")
-        attacked = self._label_attack()(clean, seed=int(self.seed), knowledge=self.knowledge)
+        attacked = chosen_attack(self.attack)(clean, seed=int(self.seed), knowledge=self.knowledge)
         return x, encode(attacked, self.encoding)
-
-    def _label_attack(self) -> Attack:
-        if isinstance(self.attack, Attack):
-            return self.attack
-        if isinstance(self.attack, str):
-            return registry.create(self.attack)
-        raise ParameterError(
-            "attack must be a spec such as 'targeted:rate=0.4' or an Attack, got "
-            f"{shown(self.attack)}"
-        )
