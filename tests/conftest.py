@@ -1,6 +1,7 @@
 import os
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def _as_committed(monkeypatch):
     edits_behind.cache_clear()
 
 
-@pytest.fixture
-def forgotten():
-    """What a test registers is gone after it."""
+@contextmanager
+def registered_within():
+    """What is registered within the context is gone after it."""
     registries = list(registry_module._registries)
     before = [set(registry._classes) for registry in registries]
     modules = set(sys.modules)
@@ -48,6 +49,13 @@ def forgotten():
     for registry, known in zip(registries, before, strict=True):
         for name in set(registry._classes) - known - set(registry._builtin.modules):
             del registry._classes[name]
+
+
+@pytest.fixture
+def forgotten():
+    """What a test registers is gone after it."""
+    with registered_within():
+        yield
 
 
 @pytest.fixture

@@ -80,12 +80,13 @@ def test_list_shows_every_kind_with_its_parameters():
 EXAMPLES = (
     "my_attack.py", "my_removal.py", "my_informed_attack.py", "my_loss.py", "my_measure.py",
 )  # fmt: skip
+LONGER = "my_dataset.py", "my_stateful_loss.py"
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [*EXAMPLES, *LONGER])
 def test_examples_are_short_and_keep_the_contract(example, pytestconfig):
     path = pytestconfig.rootpath / "examples" / example
-    assert len(path.read_text().splitlines()) <= 20
+    assert len(path.read_text().splitlines()) <= (40 if example in LONGER else 20)
     for check in check_plugin(str(path)):
         check()
 
