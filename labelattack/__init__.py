@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labelattack.api import Results as Results
     from labelattack.api import bench as bench
     from labelattack.api import check as check
+    from labelattack.api import compare as compare
     from labelattack.api import open as open
     from labelattack.attacks.base import LabelAttack as LabelAttack
     from labelattack.attacks.corruption import LabelCorruption as LabelCorruption
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "bench": "api",
     "check": "api",
+    "compare": "api",
     "open": "api",
     "Results": "api",
     "Experiment": "benchmark.plan.config",

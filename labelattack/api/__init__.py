@@ -1,4 +1,4 @@
-"""The benchmark from Python: what ``labelattack bench``, ``show`` and ``check`` do, as functions.
+"""The benchmark from Python: ``labelattack bench``, ``show``, ``check``, ``compare`` as functions.
 
     import labelattack
 
@@ -10,7 +10,8 @@ In a notebook, a result shows its leaderboards.
 
 from __future__ import annotations
 
-from labelattack.api.functions import bench, check, open
+from labelattack.api.comparison import check, compare
+from labelattack.api.functions import bench, open
 from labelattack.api.results import Results
 
-__all__ = ["Results", "bench", "check", "open"]
+__all__ = ["Results", "bench", "check", "compare", "open"]

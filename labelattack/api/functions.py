@@ -1,4 +1,4 @@
-"""Functions that run, read and check a benchmark."""
+"""Functions that run and read a benchmark."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec
 
-from labelattack.api.results import PathLike, Results, path_of
-
-if TYPE_CHECKING:
-    from labelattack.benchmark.gate.check import Check
+from labelattack.api.results import PathLike, Results, path_of, stored
 
 P = ParamSpec("P")
 
@@ -190,45 +187,4 @@ def open(path: PathLike) -> Results:
         >>> import labelattack
         >>> labelattack.open("results").to_markdown()  # doctest: +SKIP
     """
-    return _stored(path)
-
-
-def _stored(path: PathLike) -> Results:
-    from labelattack.benchmark.store.store import RecordStore
-
-    folder = path_of(path)
-    return Results(list(RecordStore(folder, create=False)), folder=folder)
-
-
-def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Check:
-    """Compares results with a baseline, as ``labelattack check`` does.
-
-    Args:
-        results: Results, or the folder of a store.
-        baseline: File written by ``labelattack check --update``.
-        **limits: Fields of [Limits][labelattack.benchmark.gate.check.Limits]: ``alpha``,
-            ``tolerance``, ``measures``, ``same_versions``.
-
-    Returns:
-        The comparisons; ``exit_code`` is 0 if nothing is worse.
-
-    Raises:
-        StoreError: If one of them cannot be read.
-        ParameterError: If a limit is unknown or breaks its rule.
-
-    Example:
-        >>> import labelattack
-        >>> labelattack.check("results", "baseline.json", tolerance=1.0)  # doctest: +SKIP
-    """
-    from labelattack.benchmark.gate.baseline import read_baseline
-    from labelattack.benchmark.gate.check import Limits, check_records
-    from labelattack.errors import unknown
-    from labelattack.registry.parameters import validated
-
-    for name in limits:
-        if name not in Limits.model_fields:
-            raise unknown("limit", name, Limits.model_fields)
-    wanted = validated(Limits, **limits)
-    then = read_baseline(path_of(baseline))
-    given = results if isinstance(results, Results) else _stored(results)
-    return check_records(given.records, then, wanted)
+    return stored(path)

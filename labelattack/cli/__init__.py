@@ -17,6 +17,7 @@ from labelattack.cli.bench import bench
 from labelattack.cli.cards import cards
 from labelattack.cli.check import check
 from labelattack.cli.cite import cite
+from labelattack.cli.compare import compare
 from labelattack.cli.config import config
 from labelattack.cli.data import data
 from labelattack.cli.list import list_
@@ -132,6 +133,7 @@ app.command()(show)
 app.command()(plot)
 app.command()(report)
 app.command()(check)
+app.command()(compare)
 app.command()(cards)
 app.command()(cite)
 app.command()(reproduce)
