@@ -53,7 +53,11 @@ def check(
 
     A row whose loss or attack was edited is compared with what it was before, and both versions are
     shown. Exits with 0 if nothing is worse, 1 if something is, 2 if something cannot be compared.
-    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names.
+    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names, and
+    verdict and counts to that of GITHUB_OUTPUT.
+
+    Example:
+        labelattack check results --baseline baseline.json --markdown check.md
     """
     from labelattack.errors import ParameterError
 
@@ -105,16 +109,20 @@ def print_check(found: Check) -> None:
 
 
 def _append_for_github(found: Check) -> None:
-    from labelattack.benchmark.gate.formats import to_markdown
+    from labelattack.benchmark.gate.formats import outputs, to_markdown
 
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
-        return
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(to_markdown(found) + "\n")
-    except OSError as error:
-        say(f"warning: GITHUB_STEP_SUMMARY '{path}' cannot be written: {error}")
+    lines = "".join(f"{name}={value}\n" for name, value in outputs(found).items())
+    for variable, text in {
+        "GITHUB_STEP_SUMMARY": to_markdown(found) + "\n",
+        "GITHUB_OUTPUT": lines,
+    }.items():
+        path = os.environ.get(variable)
+        try:
+            if path:
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(text)
+        except OSError as error:
+            say(f"warning: {variable} '{path}' cannot be written: {error}")
 
 
 def _update(results: Path, path: Path, limits: Limits) -> None:

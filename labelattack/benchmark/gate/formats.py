@@ -123,15 +123,26 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
 
 
+def outputs(check: Check) -> dict[str, str | int]:
+    """Outputs of a step of a GitHub workflow, by name."""
+    return {
+        "exit-code": check.exit_code,
+        "verdict": summary(check).partition(":")[0],
+        "comparisons": len(check.changes),
+        "regressions": len(check.of("regression")),
+        "improved": len(check.of("improved")),
+        "incomparable": len(check.of("cannot compare")),
+    }
+
+
 def badge(check: Check) -> dict[str, str | int]:
     """Badge of a check, in the schema of shields.io/badges/endpoint-badge."""
-    verdict, _, _ = summary(check).partition(":")
     counted = len(check.of("regression")) or len(check.of("cannot compare")) or len(check.changes)
     colors = {0: "brightgreen", 1: "red", 2: "lightgrey"}
     return {
         "schemaVersion": 1,
         "label": "labelattack",
-        "message": f"{verdict} ({counted} of {len(check.changes)})",
+        "message": f"{outputs(check)['verdict']} ({counted} of {len(check.changes)})",
         "color": colors[check.exit_code],
     }
 
