@@ -46,6 +46,7 @@ def bench(
     *,
     title: str = "",
     datasets: Sequence[str] = ("digits",),
+    limit: int | None = None,
     model: str | None = None,
     protocol: str = "finetune",
     attacks: Sequence[str] = ("targeted",),
@@ -89,6 +90,8 @@ def bench(
     Args:
         title: Name of the experiment.
         datasets: Specs, each crossed with everything else.
+        limit: Images of each split to use, evenly spaced, for a quick try; None for all. Results
+            stand apart from those on all images.
         model: Spec; None for each dataset's own.
         protocol: ``finetune``: end to end; ``linear``: a head on frozen features.
         attacks: Specs, such as ``targeted:rate=0.4``.

@@ -28,6 +28,15 @@ class Training:
         list[str] | None,
         typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable."),
     ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Images of each split to use, evenly spaced, for a quick try; results stand apart "
+            "from those on all images.",
+        ),
+    ] = None
     model: Annotated[str | None, typer.Option("--model", help="Model.")] = None
     protocol: Annotated[
         str | None,

@@ -248,7 +248,7 @@ def _cells(grid: Grid, progress: Progress) -> tuple[list[Cell], tuple[str, ...]]
     """Cells of a grid, and the warnings of its dataset, which is read for its fingerprint."""
     what = f"reading {grid.dataset}"
     progress(what, 0, 1)
-    splits = load(str(datasets.resolve(grid.dataset)))
+    splits = load(str(datasets.resolve(grid.dataset)), grid.limit)
     splits.read_contents(progress)
     progress(what, 1, 1)
     usable, notes = usable_attacks(grid, splits)

@@ -156,6 +156,7 @@ class ResultCard(BaseModel):
         """Short specs that a person recognises, and a hash that tells cards apart."""
         parts = (
             datasets.short(self.board.dataset),
+            self.board.limit,
             models.short(self.board.model),
             self.board.protocol,
             attacks.short(self.pair.attack),

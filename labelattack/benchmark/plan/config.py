@@ -97,6 +97,7 @@ class Experiment(Search):
     Attributes:
         title: What it is.
         datasets: Specs, each crossed with everything else.
+        limit: Most images of each split that are used, for quick tries; None for all.
         model: Spec; None for each dataset's own.
         protocol: Spec of the training protocol.
         attacks: Specs; ``worst-of:set=standard`` stands for the attacks of a set.
@@ -121,6 +122,7 @@ class Experiment(Search):
 
     title: str = ""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
+    limit: _Count | None = Field(default=None, exclude_if=lambda limit: limit is None)
     model: str | None = None
     protocol: str = "finetune"
     attacks: tuple[str, ...] = ("targeted",)
@@ -178,8 +180,8 @@ class Experiment(Search):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "budget", "epochs", "selection", "reduction", "reference",
-                "micro_batch", *Search.model_fields,
+                "limit", "protocol", "attacks", "budget", "epochs", "selection", "reduction",
+                "reference", "micro_batch", *Search.model_fields,
             }
         )  # fmt: skip
         found = []
