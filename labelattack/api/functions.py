@@ -33,10 +33,12 @@ def _completed_by_config(function: Callable[P, Results]) -> Callable[P, Results]
 def _read_config(path: PathLike | None, scale: str | None) -> dict[str, Any]:
     from labelattack.benchmark.plan.config import experiment, read_experiment
     from labelattack.errors import ParameterError
+    from labelattack.registry.plugins import load_plugins
 
     if path is None:
         raise ParameterError(f"scale needs a config, got scale '{scale}' alone")
     values = read_experiment(path_of(path), scale)
+    load_plugins(values.get("plugins", ()))
     experiment(values, origin=str(path))
     return values
 
@@ -120,7 +122,7 @@ def bench(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         jobs: Processes; None for one a core.
         executor: Where runs happen: ``local``, ``ray``, ``slurm``, with their settings.
-        plugins: Python files that register components.
+        plugins: Python files that register components; in a config, relative to its file.
         trackers: Mirrors of the runs, such as ``tensorboard:folder=runs``.
         retry_failed: Whether to run failed cells again.
         keep_weights: Whether to store what each run trained.
@@ -158,6 +160,7 @@ def bench(
     for name in hyper_parameters:
         if name not in SearchSpace.model_fields:
             raise unknown("argument", name, [*given, *SearchSpace.model_fields])
+    given["plugins"] = tuple(str(path_of(path)) for path in plugins)
     keys = {name: given[name] for name in Experiment.model_fields if name in given}
     wanted = experiment(keys | hyper_parameters)
     folder = path_of(out)
@@ -166,7 +169,6 @@ def bench(
         jobs=jobs,
         executor=executor,
         trackers=tuple(trackers),
-        plugins=tuple(str(path_of(path)) for path in plugins),
         retry_failed=retry_failed,
         keep_weights=keep_weights,
     )
