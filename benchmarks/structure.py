@@ -30,7 +30,6 @@ LONG_FUNCTIONS = {
     "api/functions.py:bench": "documents 29 arguments",
     "cli/attack.py:attack": "half of it declares options",
     "cli/audit.py:audit": "most of it declares options",
-    "cli/check.py:check": "half of it declares options",
     "cli/score.py:score": "half of it declares options",
     "metrics/average_precision.py:average_precision": "a docstring of 30 lines",
 }

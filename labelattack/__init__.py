@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from labelattack.api import attack as attack
     from labelattack.api import bench as bench
     from labelattack.api import check as check
+    from labelattack.api import compare as compare
     from labelattack.api import open as open
     from labelattack.attacks.base import LabelAttack as LabelAttack
     from labelattack.attacks.corruption import LabelCorruption as LabelCorruption
@@ -34,6 +35,7 @@ _HOMES = {
     "attack": "api",
     "bench": "api",
     "check": "api",
+    "compare": "api",
     "open": "api",
     "Results": "api",
     "Experiment": "benchmark.plan.config",

@@ -1,4 +1,4 @@
-"""What the commands ``attack``, ``bench``, ``show`` and ``check`` do, as functions of Python.
+"""The commands ``attack``, ``bench``, ``show``, ``check`` and ``compare`` as functions of Python.
 
     import labelattack
 
@@ -10,8 +10,9 @@ In a notebook, a result shows its leaderboards.
 
 from __future__ import annotations
 
-from labelattack.api.functions import bench, check, open
+from labelattack.api.comparison import check, compare
+from labelattack.api.functions import bench, open
 from labelattack.api.label_attack import attack
 from labelattack.api.results import Results
 
-__all__ = ["Results", "attack", "bench", "check", "open"]
+__all__ = ["Results", "attack", "bench", "check", "compare", "open"]

@@ -1,4 +1,4 @@
-"""Functions that run, read and check a benchmark."""
+"""Functions that run and read a benchmark."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec
 
-from labelattack.api.results import PathLike, Results, path_of
-
-if TYPE_CHECKING:
-    from labelattack.benchmark.gate.check import Check
+from labelattack.api.results import PathLike, Results, path_of, stored
 
 P = ParamSpec("P")
 
@@ -36,10 +33,12 @@ def _completed_by_config(function: Callable[P, Results]) -> Callable[P, Results]
 def _read_config(path: PathLike | None, scale: str | None) -> dict[str, Any]:
     from labelattack.benchmark.plan.config import experiment, read_experiment
     from labelattack.errors import ParameterError
+    from labelattack.registry.plugins import load_plugins
 
     if path is None:
         raise ParameterError(f"scale needs a config, got scale '{scale}' alone")
     values = read_experiment(path_of(path), scale)
+    load_plugins(values.get("plugins", ()))
     experiment(values, origin=str(path))
     return values
 
@@ -49,6 +48,7 @@ def bench(
     *,
     title: str = "",
     datasets: Sequence[str] = ("digits",),
+    limit: int | None = None,
     model: str | None = None,
     protocol: str = "finetune",
     attacks: Sequence[str] = ("targeted",),
@@ -92,6 +92,8 @@ def bench(
     Args:
         title: Name of the experiment.
         datasets: Specs, each crossed with everything else.
+        limit: Images of each split to use, evenly spaced, for a quick try; None for all. Results
+            stand apart from those on all images.
         model: Spec; None for each dataset's own.
         protocol: ``finetune``: end to end; ``linear``: a head on frozen features.
         attacks: Specs, such as ``targeted:rate=0.4``.
@@ -120,7 +122,7 @@ def bench(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         jobs: Processes; None for one a core.
         executor: Where runs happen: ``local``, ``ray``, ``slurm``, with their settings.
-        plugins: Python files that register components.
+        plugins: Python files that register components; in a config, relative to its file.
         trackers: Mirrors of the runs, such as ``tensorboard:folder=runs``.
         retry_failed: Whether to run failed cells again.
         keep_weights: Whether to store what each run trained.
@@ -158,6 +160,7 @@ def bench(
     for name in hyper_parameters:
         if name not in SearchSpace.model_fields:
             raise unknown("argument", name, [*given, *SearchSpace.model_fields])
+    given["plugins"] = tuple(str(path_of(path)) for path in plugins)
     keys = {name: given[name] for name in Experiment.model_fields if name in given}
     wanted = experiment(keys | hyper_parameters)
     folder = path_of(out)
@@ -166,7 +169,6 @@ def bench(
         jobs=jobs,
         executor=executor,
         trackers=tuple(trackers),
-        plugins=tuple(str(path_of(path)) for path in plugins),
         retry_failed=retry_failed,
         keep_weights=keep_weights,
     )
@@ -190,45 +192,4 @@ def open(path: PathLike) -> Results:
         >>> import labelattack
         >>> labelattack.open("results").to_markdown()  # doctest: +SKIP
     """
-    return _stored(path)
-
-
-def _stored(path: PathLike) -> Results:
-    from labelattack.benchmark.store.store import RecordStore
-
-    folder = path_of(path)
-    return Results(list(RecordStore(folder, create=False)), folder=folder)
-
-
-def check(results: Results | PathLike, baseline: PathLike, **limits: Any) -> Check:
-    """Compares results with a baseline, as ``labelattack check`` does.
-
-    Args:
-        results: Results, or the folder of a store.
-        baseline: File written by ``labelattack check --update``.
-        **limits: Fields of [Limits][labelattack.benchmark.gate.check.Limits]: ``alpha``,
-            ``tolerance``, ``measures``, ``same_versions``.
-
-    Returns:
-        The comparisons; ``exit_code`` is 0 if nothing is worse.
-
-    Raises:
-        StoreError: If one of them cannot be read.
-        ParameterError: If a limit is unknown or breaks its rule.
-
-    Example:
-        >>> import labelattack
-        >>> labelattack.check("results", "baseline.json", tolerance=1.0)  # doctest: +SKIP
-    """
-    from labelattack.benchmark.gate.baseline import read_baseline
-    from labelattack.benchmark.gate.check import Limits, check_records
-    from labelattack.errors import unknown
-    from labelattack.registry.parameters import validated
-
-    for name in limits:
-        if name not in Limits.model_fields:
-            raise unknown("limit", name, Limits.model_fields)
-    wanted = validated(Limits, **limits)
-    then = read_baseline(path_of(baseline))
-    given = results if isinstance(results, Results) else _stored(results)
-    return check_records(given.records, then, wanted)
+    return stored(path)

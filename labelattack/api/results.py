@@ -164,3 +164,15 @@ class Results:
 def path_of(given: PathLike) -> Path:
     """A path with ``~`` replaced."""
     return expanded(os.fspath(given))
+
+
+def stored(path: PathLike) -> Results:
+    """The results of a store.
+
+    Raises:
+        StoreError: If it is not a store.
+    """
+    from labelattack.benchmark.store.store import RecordStore
+
+    folder = path_of(path)
+    return Results(list(RecordStore(folder, create=False)), folder=folder)

@@ -42,6 +42,7 @@ class AnnotatorPool(LabelAttack):
     """
 
     source: ClassVar[str] = "our definition; multi-annotator literature"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "votes"
 
     annotators: Annotated[int, Field(ge=1, le=64)] = 5

@@ -27,6 +27,7 @@ class Attack(ABC):
     Attributes:
         version: Raise it whenever the attack's output changes; results of two versions never mix.
         source: Publication of the attack.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         rate_of: Population of which ``rate``, if the attack has one, is a share: of the known
             positives, of the known negatives, of all known labels, of the images, of the groups, of
             the positives that the attack aims at, or of annotators' votes on positives.
@@ -36,6 +37,7 @@ class Attack(ABC):
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     rate_of: ClassVar[RateOf] = "labels"
     needs: ClassVar[tuple[Need, ...]] = ()
     changes: ClassVar[bool] = False

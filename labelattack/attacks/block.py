@@ -29,6 +29,7 @@ class Block(LabelAttack):
     """
 
     source: ClassVar[str] = "our definition; missing not at random"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "groups"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

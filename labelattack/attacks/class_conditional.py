@@ -47,6 +47,7 @@ class ClassConditional(PositiveRemoval):
     """
 
     source: ClassVar[str] = "our definition; missing not at random"
+    references: ClassVar[str] = "labelattack"
 
     setting: Literal["tail", "head", "wipe-out", "file"] = "tail"
     gamma: Annotated[float, Field(ge=0, le=10)] = 1.0

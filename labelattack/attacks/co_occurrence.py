@@ -31,6 +31,7 @@ class CoOccurrence(PositiveRemoval):
     """
 
     source: ClassVar[str] = "our definition; inverse of label-graph priors"
+    references: ClassVar[str] = "labelattack"
 
     def priority(self, labels: PartialLabels, rng: np.random.Generator) -> NDArray[np.float64]:
         """Orders positives by their chance, given the image's anchor; anchors have -1."""

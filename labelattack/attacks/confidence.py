@@ -37,6 +37,7 @@ class ConfidenceAttack(InformedRemoval):
     """
 
     source: ClassVar[str] = "our definition; the least confident after IDMN (youngwk/IDMN)"
+    references: ClassVar[str] = "labelattack kim2024"
     needs: ClassVar[tuple[Need, ...]] = ("scores",)
 
     drop: Literal["most", "least"] = "most"

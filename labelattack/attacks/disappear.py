@@ -39,6 +39,7 @@ class Disappear(LabelAttack):
     """
 
     source: ClassVar[str] = "Chen et al. 2023, Clean-image Backdoor (disappearing)"
+    references: ClassVar[str] = "chen2023"
     rate_of: ClassVar[RateOf] = "targets"
 
     trigger: str = ""

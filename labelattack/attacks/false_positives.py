@@ -30,6 +30,7 @@ class FalsePositives(LabelCorruption):
     """
 
     source: ClassVar[str] = "our definition; complement of missing positives"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "positives"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

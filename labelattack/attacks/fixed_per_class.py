@@ -29,6 +29,7 @@ class FixedPerClass(LabelAttack):
     """
 
     source: ClassVar[str] = "Ben-Baruch et al. 2022 (CSL), fixed per class"
+    references: ClassVar[str] = "benbaruch2022"
 
     count: Annotated[int, Field(ge=0, lt=2**63)] = 1000
 

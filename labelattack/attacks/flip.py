@@ -38,6 +38,7 @@ class Flip(LabelCorruption):
     """
 
     source: ClassVar[str] = "Li et al. 2022 (NeurIPS), class-independent flips"
+    references: ClassVar[str] = "li2022"
 
     positive_rate: Annotated[float, Field(ge=0, le=1)] = 0.2
     negative_rate: Annotated[float, Field(ge=0, le=1)] = 0.0

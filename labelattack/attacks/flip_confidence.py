@@ -35,6 +35,7 @@ class FlipConfidence(LabelCorruption):
     """
 
     source: ClassVar[str] = "in the manner of IDMN (youngwk/IDMN)"
+    references: ClassVar[str] = "kim2024"
     needs: ClassVar[tuple[Need, ...]] = ("scores",)
 
     positive_rate: Annotated[float, Field(ge=0, le=1)] = 0.2

@@ -53,6 +53,7 @@ class GreedyAttack(InformedRemoval):
     """
 
     source: ClassVar[str] = "our definition, after Koh and Liang 2017, Influence Functions"
+    references: ClassVar[str] = "labelattack koh2017"
     needs: ClassVar[tuple[Need, ...]] = ("features", "held_out")
 
     objective: Literal["ranking", "likelihood"] = "ranking"

@@ -32,6 +32,7 @@ class GroupBlock(InformedAttack):
     """
 
     source: ClassVar[str] = "our definition; missing not at random"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "groups"
     needs: ClassVar[tuple[Need, ...]] = ("groups",)
 

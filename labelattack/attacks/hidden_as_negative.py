@@ -30,6 +30,7 @@ class HiddenAsNegative(LabelCorruption):
     """
 
     source: ClassVar[str] = "our definition; the targeted attack, assumed negative"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "positives"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

@@ -30,6 +30,7 @@ class InstanceDependentAttack(InformedAttack):
     """
 
     source: ClassVar[str] = "Xu et al., One Positive Label is Sufficient, NeurIPS 2022 (SMILE)"
+    references: ClassVar[str] = "xu2022"
     rate_of: ClassVar[RateOf] = "positives"
     needs: ClassVar[tuple[Need, ...]] = ("scores",)
 

@@ -39,6 +39,7 @@ class LocationBiasedAttack(BiasedAttack):
     """
 
     source: ClassVar[str] = "Arroyo, Perona and Cole 2023, Understanding Label Bias (P_location)"
+    references: ClassVar[str] = "arroyo2023"
     needs: ClassVar[tuple[Need, ...]] = ("boxes",)
 
     def weights_of(self, labels: PartialLabels, knowledge: Knowledge) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ class MachineSuggestedAttack(InformedAttack):
     """
 
     source: ClassVar[str] = "our definition, after Kuznetsova et al. 2020, Open Images V4"
+    references: ClassVar[str] = "labelattack kuznetsova2020"
     needs: ClassVar[tuple[Need, ...]] = ("scores",)
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

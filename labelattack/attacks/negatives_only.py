@@ -28,6 +28,7 @@ class NegativesOnly(LabelAttack):
     """
 
     source: ClassVar[str] = "our definition; complement of the targeted attack"
+    references: ClassVar[str] = "labelattack"
     rate_of: ClassVar[RateOf] = "negatives"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

@@ -25,6 +25,7 @@ class RandomAttack(LabelAttack):
     """
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. III-A"
+    references: ClassVar[str] = "zhang2024"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4
     scope: Literal["dataset", "image"] = "dataset"

@@ -34,6 +34,7 @@ class SemanticBiasedAttack(BiasedAttack):
     """
 
     source: ClassVar[str] = "Arroyo, Perona and Cole 2023, Understanding Label Bias (P_semantic)"
+    references: ClassVar[str] = "arroyo2023"
     needs: ClassVar[tuple[Need, ...]] = ("weights",)
 
     weights: TablePath | None = None

@@ -18,6 +18,7 @@ class SinglePositiveAttack(LabelAttack):
     """T_s: keeps one known positive per image, drawn uniformly, and nothing else."""
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. IV-C"
+    references: ClassVar[str] = "zhang2024"
     rate_of: ClassVar[RateOf] = "positives"
 
     def keep(self, labels: PartialLabels, rng: np.random.Generator) -> BoolArray:

@@ -35,6 +35,7 @@ class SizeBiasedAttack(BiasedAttack):
     """
 
     source: ClassVar[str] = "Arroyo, Perona and Cole 2023, Understanding Label Bias (P_size)"
+    references: ClassVar[str] = "arroyo2023"
     needs: ClassVar[tuple[Need, ...]] = ("areas",)
 
     areas: TablePath | None = None

@@ -26,6 +26,7 @@ class TargetedAttack(LabelAttack):
     """
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Sec. III-A"
+    references: ClassVar[str] = "zhang2024"
     rate_of: ClassVar[RateOf] = "positives"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.4

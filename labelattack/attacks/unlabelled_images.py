@@ -28,6 +28,7 @@ class UnlabelledImages(LabelAttack):
     """
 
     source: ClassVar[str] = "semi-supervised setting, e.g. Xie et al. 2023 (CAP)"
+    references: ClassVar[str] = "xie2023"
     rate_of: ClassVar[RateOf] = "images"
 
     rate: Annotated[float, Field(ge=0, le=1)] = 0.9

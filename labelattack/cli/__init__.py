@@ -16,6 +16,8 @@ from labelattack.cli.audit import audit
 from labelattack.cli.bench import bench
 from labelattack.cli.cards import cards
 from labelattack.cli.check import check
+from labelattack.cli.cite import cite
+from labelattack.cli.compare import compare
 from labelattack.cli.config import config
 from labelattack.cli.data import data
 from labelattack.cli.list import list_
@@ -131,7 +133,9 @@ app.command()(show)
 app.command()(plot)
 app.command()(report)
 app.command()(check)
+app.command()(compare)
 app.command()(cards)
+app.command()(cite)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")

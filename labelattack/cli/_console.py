@@ -23,8 +23,27 @@ _LEAST = 6  # characters that a column needs whose texts may wrap
 MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
 
 
+PLUGINS = "LABELATTACK_PLUGINS"
+
+
+def _and_of_environment(context: typer.Context, given: list[str] | None) -> list[str]:
+    """Plug-in files of the environment, then those of the command line."""
+    named = [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+    if named and not context.resilient_parsing:
+        from labelattack.registry.plugins import check_plugins
+
+        check_plugins(named, named_by=PLUGINS)
+    return [*named, *(given or ())]
+
+
 Plugins = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Python file to load.")
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help=f"Python file to load, beside those in {PLUGINS}; repeatable.",
+        callback=_and_of_environment,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
@@ -67,10 +86,9 @@ def stored_records(results: Path) -> list[Record]:
 
 def load_plugins(paths: list[str] | None) -> None:
     """Runs plug-in files."""
-    from labelattack.registry.plugins import load_plugin
+    from labelattack.registry import plugins
 
-    for path in paths or ():
-        load_plugin(path)
+    plugins.load_plugins(paths or ())
 
 
 def validated(build: Callable[..., Any], **values: Any) -> Any:

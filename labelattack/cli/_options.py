@@ -7,11 +7,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from labelattack.cli._console import AsJson, Device, DScoreOption, Jobs, Plugins, one_of
+from labelattack.cli._console import AsJson, Device, DScoreOption, Jobs, Plugins, one_of, validated
+
+if TYPE_CHECKING:
+    from labelattack.benchmark.gate.check import Limits
 
 Selection = Literal["attacked", "clean", "last"]
 Reduction = Literal["native", "mean"]
@@ -24,6 +27,15 @@ class Training:
     datasets: Annotated[
         list[str] | None,
         typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable."),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Images of each split to use, evenly spaced, for a quick try; results stand apart "
+            "from those on all images.",
+        ),
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="Model.")] = None
     protocol: Annotated[
@@ -170,6 +182,49 @@ class Execution:
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False
     plugin: Plugins = None
     as_json: AsJson = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """Options of a comparison of scores, and of what counts as worse."""
+
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Metric: map (default), robustness, fitness, d_score, evasion, corruption, or "
+            "another one of `labelattack list measures`; repeatable.",
+        ),
+    ] = None
+    alpha: Annotated[
+        float, typer.Option(help="Chance of an alarm by noise alone, over all comparisons.")
+    ] = 0.05
+    tolerance: Annotated[
+        float, typer.Option(help="Largest tolerated drop in points, significant or not.")
+    ] = 0.5
+    same_versions: Annotated[
+        bool, typer.Option("--same-versions", help="Refuse another version of attack or defense.")
+    ] = False
+
+    def limits(self) -> Limits:
+        """The limits of the gate that these options set.
+
+        Raises:
+            UnknownNameError: If a metric is unknown.
+            ParameterError: If a value breaks its rule.
+        """
+        from labelattack.benchmark.gate.check import Limits
+        from labelattack.measures.request import metric_named
+
+        for name in self.measure or ():
+            metric_named(name)
+        found: Limits = validated(
+            Limits,
+            alpha=self.alpha,
+            tolerance=self.tolerance,
+            measures=tuple(dict.fromkeys(self.measure or ["map"])),
+            same_versions=self.same_versions,
+        )
+        return found
 
 
 Results = Annotated[Path, typer.Argument(help="Store written by bench.")]

@@ -13,6 +13,7 @@ import typer
 from labelattack.cli._console import (
     EXIT_FAILED_CELLS,
     EXIT_INTERRUPTED,
+    load_plugins,
     print_table,
     progress_bars,
     say,
@@ -62,6 +63,7 @@ def experiment_of(path: Path | None, scale: str | None, *options: Any) -> Experi
     if scale is not None and path is None:
         raise ParameterError(f"--scale needs --config, got --scale {scale} alone")
     given = read_experiment(path, scale) if path is not None else {}
+    load_plugins(given.get("plugins"))
     told = {key: value for group in options for key, value in asdict(group).items()}
     return experiment_from(given, str(path or ""), **told)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,41 +18,33 @@ from labelattack.cli._console import (
     print_table,
     say,
     stored_records,
-    validated,
 )
-from labelattack.cli._options import Results
+from labelattack.cli._options import Comparing, Results, expanded
 from labelattack.errors import printable
 
 if TYPE_CHECKING:
     from labelattack.benchmark.gate.check import Check, Limits
 
 
+@expanded
 def check(
     results: Results,
     baseline: Annotated[
         Path, typer.Option(metavar="FILE.json", help="What to compare with, or to write.")
     ],
+    comparing: Comparing,
     update: Annotated[
         bool, typer.Option("--update", help="Write the baseline instead of comparing.")
     ] = False,
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Metric: map (default), robustness, fitness, d_score, evasion, corruption, or "
-            "another one of `labelattack list measures`; repeatable.",
-        ),
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Chance of an alarm by noise alone, over all comparisons.")
-    ] = 0.05,
-    tolerance: Annotated[
-        float, typer.Option(help="Largest tolerated drop in points, significant or not.")
-    ] = 0.5,
-    same_versions: Annotated[
-        bool, typer.Option("--same-versions", help="Refuse another version of attack or defense.")
-    ] = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE.xml", help="Write JUnit XML too.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown too.")
+    ] = None,
+    badge: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write a badge for shields.io's endpoint too."),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
@@ -59,49 +53,53 @@ def check(
 
     A row whose loss or attack was edited is compared with what it was before, and both versions are
     shown. Exits with 0 if nothing is worse, 1 if something is, 2 if something cannot be compared.
-    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names.
+    Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names, and
+    verdict and counts to that of GITHUB_OUTPUT.
+
+    Example:
+        labelattack check results --baseline baseline.json --markdown check.md
     """
-    from labelattack.benchmark.gate.check import Limits
     from labelattack.errors import ParameterError
-    from labelattack.measures.request import metric_named
 
     load_plugins(plugin)
-    for name in measure or ():
-        metric_named(name)
-    limits = validated(
-        Limits,
-        alpha=alpha,
-        tolerance=tolerance,
-        measures=tuple(dict.fromkeys(measure or ["map"])),
-        same_versions=same_versions,
-    )
+    limits = comparing.limits()
+    files = {"--junit": junit, "--markdown": markdown, "--badge": badge}
     if not update:
-        _check(results, baseline, limits, junit, as_json)
-    elif junit is None:
-        _update(results, baseline, limits)
-    else:
-        raise ParameterError(f"--update must stand without --junit, got --junit {junit}")
+        _check(results, baseline, limits, files, as_json)
+    for option, path in files.items():
+        if path is not None:
+            raise ParameterError(f"--update must stand without {option}, got {option} {path}")
+    _update(results, baseline, limits)
 
 
 def _check(
-    results: Path, baseline: Path, limits: Limits, junit: Path | None, as_json: bool
-) -> None:
+    results: Path,
+    baseline: Path,
+    limits: Limits,
+    files: Mapping[str, Path | None],
+    as_json: bool,
+) -> NoReturn:
+    from labelattack.benchmark.gate import formats
     from labelattack.benchmark.gate.check import check_store
-    from labelattack.benchmark.gate.formats import summary, write_junit
 
     found = check_store(results, baseline, limits)
     if as_json:
         print_json(found.model_dump_json(indent=1))
     else:
-        _print(found)
-    if junit is not None:
-        write_junit(junit, found)
+        print_check(found)
+    if (path := files["--junit"]) is not None:
+        formats.write_junit(path, found)
+    if (path := files["--markdown"]) is not None:
+        formats.write_text(path, formats.to_markdown(found))
+    if (path := files["--badge"]) is not None:
+        formats.write_text(path, json.dumps(formats.badge(found)) + "\n")
     _append_for_github(found)
-    say(summary(found))
+    say(formats.summary(found))
     raise typer.Exit(found.exit_code)
 
 
-def _print(found: Check) -> None:
+def print_check(found: Check) -> None:
+    """Prints the comparisons of each board and the remarks on them."""
     from labelattack.benchmark.gate.formats import COLUMNS, by_board, cells, remarks
 
     for title, changes in by_board(found):
@@ -111,16 +109,20 @@ def _print(found: Check) -> None:
 
 
 def _append_for_github(found: Check) -> None:
-    from labelattack.benchmark.gate.formats import to_markdown
+    from labelattack.benchmark.gate.formats import outputs, to_markdown
 
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
-        return
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(to_markdown(found) + "\n")
-    except OSError as error:
-        say(f"warning: GITHUB_STEP_SUMMARY '{path}' cannot be written: {error}")
+    lines = "".join(f"{name}={value}\n" for name, value in outputs(found).items())
+    for variable, text in {
+        "GITHUB_STEP_SUMMARY": to_markdown(found) + "\n",
+        "GITHUB_OUTPUT": lines,
+    }.items():
+        path = os.environ.get(variable)
+        try:
+            if path:
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(text)
+        except OSError as error:
+            say(f"warning: {variable} '{path}' cannot be written: {error}")
 
 
 def _update(results: Path, path: Path, limits: Limits) -> None:

@@ -30,6 +30,7 @@ def ls(results: Results, as_json: AsJson = False) -> None:
     from collections import defaultdict
 
     from labelattack.attacks import registry as attacks
+    from labelattack.benchmark.boards.keys import limit_text
     from labelattack.datasets import registry as datasets
     from labelattack.defenses import registry as defenses
     from labelattack.models import registry as models
@@ -37,11 +38,12 @@ def ls(results: Results, as_json: AsJson = False) -> None:
     by_row: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     for record in stored_records(results):
         c = record.cell
-        by_row[c.dataset, c.model, c.protocol, c.attack, c.defense].append(record)
+        by_row[c.dataset, c.model, c.protocol, c.attack, c.defense, limit_text(c)].append(record)
     columns = ("dataset", "model", "protocol", "attack", "defense")
     lines = [
         {
-            **dict(zip(columns, key, strict=True)),
+            **dict(zip(columns, key, strict=False)),
+            **({"limit": key[-1]} if key[-1] else {}),
             "cells": len(records),
             "failed": sum(r.status == "failed" for r in records),
             "seeds": len({r.cell.seed for r in records}),
@@ -58,10 +60,12 @@ def ls(results: Results, as_json: AsJson = False) -> None:
         "attack": attacks,
         "defense": defenses,
     }
-    rows = [
-        [short[k].short(str(v)) if k in short else str(v) for k, v in line.items()]
-        for line in lines
-    ]
+    rows = []
+    for line in lines:
+        told = {k: short[k].short(str(v)) if k in short else str(v) for k, v in line.items()}
+        if limit := told.pop("limit", ""):
+            told["dataset"] += f" ({limit})"
+        rows.append(list(told.values()))
     names = (*columns, "cells", "failed", "seeds", "CPU s")
     cells = sum(len(records) for records in by_row.values())
     print_table(f"{results}: {cells} cells", names, rows)

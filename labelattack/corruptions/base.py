@@ -26,6 +26,7 @@ class Corruption(ABC):
     Attributes:
         version: Raise it whenever its output changes.
         source: Where the corruption and its strengths come from.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         strengths: For each table, the strength at severities 1 to 5: ``imagenet-c`` for images of
             about 224 pixels, ``cifar-10-c`` for those of about 32.
         standard: Whether it is one of those that the measure of corruption averages by default.
@@ -33,6 +34,7 @@ class Corruption(ABC):
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     strengths: ClassVar[Strengths]
     standard: ClassVar[bool] = False
 

@@ -17,6 +17,7 @@ class Contrast(Corruption):
     """Moves each channel towards its mean."""
 
     source: ClassVar[str] = "Hendrycks and Dietterich 2019, arXiv:1903.12261"
+    references: ClassVar[str] = "hendrycks2019"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": (0.4, 0.3, 0.2, 0.1, 0.05),
         "cifar-10-c": (0.75, 0.5, 0.4, 0.3, 0.15),

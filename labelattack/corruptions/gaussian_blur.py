@@ -18,6 +18,7 @@ class GaussianBlur(Corruption):
     """Blurs each channel."""
 
     source: ClassVar[str] = "Hendrycks and Dietterich 2019, arXiv:1903.12261"
+    references: ClassVar[str] = "hendrycks2019"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": (1, 2, 3, 4, 6),
         "cifar-10-c": (0.4, 0.6, 0.7, 0.8, 1),

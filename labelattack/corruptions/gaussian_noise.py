@@ -19,6 +19,7 @@ class GaussianNoise(Corruption):
     """Adds Gaussian noise to each number."""
 
     source: ClassVar[str] = "Hendrycks and Dietterich 2019, arXiv:1903.12261"
+    references: ClassVar[str] = "hendrycks2019"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": (0.08, 0.12, 0.18, 0.26, 0.38),
         "cifar-10-c": (0.04, 0.06, 0.08, 0.09, 0.1),

@@ -19,6 +19,7 @@ class Jpeg(Corruption):
     """Compresses to JPEG and decodes again."""
 
     source: ClassVar[str] = "Hendrycks and Dietterich 2019, arXiv:1903.12261"
+    references: ClassVar[str] = "hendrycks2019"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": (25, 18, 15, 10, 7),
         "cifar-10-c": (80, 65, 58, 50, 40),

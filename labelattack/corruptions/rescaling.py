@@ -18,6 +18,7 @@ class Rescaling(Corruption):
     """Makes the image smaller, and as large again."""
 
     source: ClassVar[str] = "Hendrycks and Dietterich 2019, arXiv:1903.12261"
+    references: ClassVar[str] = "hendrycks2019"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": (0.6, 0.5, 0.4, 0.3, 0.25),
         "cifar-10-c": (0.95, 0.9, 0.85, 0.75, 0.65),

@@ -21,6 +21,7 @@ class Translation(Corruption):
     """Shifts along both axes, and repeats the border."""
 
     source: ClassVar[str] = "this package: shares of a side, for images of any size"
+    references: ClassVar[str] = "labelattack"
     strengths: ClassVar[Strengths] = {
         "imagenet-c": _SHARES,
         "cifar-10-c": _SHARES,

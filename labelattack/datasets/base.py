@@ -167,11 +167,13 @@ class Dataset(ABC):
     Attributes:
         version: Raise it whenever the loaded data change.
         source: Publication or origin of the data.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         default_model: Model that the benchmark uses if none is named.
     """
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     default_model: ClassVar[str] = "resnet50"
 
     @abstractmethod

@@ -83,6 +83,7 @@ class CheXpert(Dataset):
     """
 
     source: ClassVar[str] = "Irvin et al. 2019, AAAI"
+    references: ClassVar[str] = "irvin2019"
 
     uncertain: Literal["positive", "negative", "ignore"] | None = None
     empty: Literal["negative", "ignore"] | None = None

@@ -65,6 +65,7 @@ class Coco(Dataset):
     """
 
     source: ClassVar[str] = "Lin et al. 2014, cocodataset.org"
+    references: ClassVar[str] = "lin2014"
 
     year: Literal["2014", "2017"] = "2014"
     root: FilePath = ""

@@ -55,6 +55,7 @@ class Cub(Dataset):
     """
 
     source: ClassVar[str] = "Wah et al. 2011, Caltech CNS-TR-2011-001"
+    references: ClassVar[str] = "wah2011"
 
     root: FilePath = ""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -41,6 +41,7 @@ class Digits(Dataset):
     """
 
     source: ClassVar[str] = "Alpaydin and Kaynak 1998, UCI, as shipped with scikit-learn"
+    references: ClassVar[str] = "alpaydin1998"
     default_model: ClassVar[str] = "tiny"
 
     train: Annotated[int, Field(ge=10)] = 1600

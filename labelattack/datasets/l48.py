@@ -82,6 +82,7 @@ class L48(Dataset):
     """
 
     source: ClassVar[str] = "Sun et al. 2025, NeurIPS Datasets and Benchmarks"
+    references: ClassVar[str] = "sun2025"
 
     prior: Literal["none", "geo", "checklist"] = "none"
     incomplete: Literal["keep", "drop"] = "keep"

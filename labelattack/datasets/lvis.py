@@ -59,6 +59,7 @@ class Lvis(Dataset):
     """
 
     source: ClassVar[str] = "Gupta et al. 2019, lvisdataset.org"
+    references: ClassVar[str] = "gupta2019"
 
     root: FilePath = ""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -71,6 +71,7 @@ class NihChestXray14(Dataset):
     """
 
     source: ClassVar[str] = "Wang et al. 2017, CVPR"
+    references: ClassVar[str] = "wang2017"
 
     labels: Literal["2017", "v2020"] = "v2020"
     root: FilePath = ""

@@ -45,6 +45,7 @@ class NusWide(Dataset):
     """
 
     source: ClassVar[str] = "Chua et al. 2009"
+    references: ClassVar[str] = "chua2009"
 
     root: FilePath = ""
     images: str = "Flickr"

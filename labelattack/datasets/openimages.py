@@ -51,6 +51,7 @@ class OpenImages(Dataset):
     """
 
     source: ClassVar[str] = "Kuznetsova et al. 2020, storage.googleapis.com/openimages"
+    references: ClassVar[str] = "kuznetsova2020"
 
     release: Literal["v4", "v6"] = "v6"
     classes: str = ""

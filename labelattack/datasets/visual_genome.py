@@ -45,6 +45,7 @@ class VisualGenome(Dataset):
     """
 
     source: ClassVar[str] = "Krishna et al. 2017; lists of Chen et al. 2019 (SSGRL)"
+    references: ClassVar[str] = "krishna2017 chen2019"
 
     classes: Literal["500", "200"] = "500"
     root: FilePath = ""

@@ -64,6 +64,7 @@ class PascalVoc(Dataset):
     """
 
     source: ClassVar[str] = "Everingham et al. 2015, host.robots.ox.ac.uk/pascal/VOC"
+    references: ClassVar[str] = "everingham2015"
 
     year: Literal["2007", "2012"] = "2007"
     root: FilePath = ""

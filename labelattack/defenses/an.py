@@ -16,6 +16,7 @@ class AssumeNegative(PartialLabelLoss):
     """Binary cross-entropy with hidden labels as negatives."""
 
     source: ClassVar[str] = "Kundu and Tighe 2020; Cole et al. 2021"
+    references: ClassVar[str] = "kundu2020 cole2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 
@@ -33,6 +34,7 @@ class SmoothedAssumeNegative(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

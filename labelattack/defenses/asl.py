@@ -51,6 +51,7 @@ class AsymmetricLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Ridnik et al. 2021"
+    references: ClassVar[str] = "ridnik2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
     reduction: ClassVar[Literal["mean", "sum"]] = "sum"
@@ -104,6 +105,7 @@ class FocalLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Lin et al. 2017; Zhang et al. 2021 (robust-loss-mlml)"
+    references: ClassVar[str] = "lin2017 zhang2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
     reduction: ClassVar[Literal["mean", "sum"]] = "sum"

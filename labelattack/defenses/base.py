@@ -35,6 +35,7 @@ class PartialLabelLoss(nn.Module, ABC):
     Attributes:
         version: Raise it whenever the loss's value changes; results of two versions never mix.
         source: Where the loss comes from.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         oracle: Whether it must be given the clean labels; it is then a reference, not a defense.
         sees_attack: Whether an oracle trains on attacked labels, told the clean ones beside them
             (``task.known``); otherwise it trains on the clean ones.
@@ -57,6 +58,7 @@ class PartialLabelLoss(nn.Module, ABC):
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     oracle: ClassVar[bool] = False
     sees_attack: ClassVar[bool] = False
     privileged: ClassVar[bool] = False

@@ -20,6 +20,7 @@ class BinaryCrossEntropy(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhang et al., Eq. 1"
+    references: ClassVar[str] = "zhang2024"
     oracle: ClassVar[bool] = True
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
@@ -48,6 +49,7 @@ class SmoothedBinaryCrossEntropy(BinaryCrossEntropy):
     """
 
     source: ClassVar[str] = "Zhang et al., Eq. 1; Szegedy et al. 2016 for smoothing"
+    references: ClassVar[str] = "zhang2024 szegedy2016"
 
     def __init__(self, *, smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.1) -> None:
         super().__init__()

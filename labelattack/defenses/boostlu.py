@@ -33,6 +33,7 @@ class BoostLU(LargeLoss):
     """
 
     source: ClassVar[str] = "Kim et al. 2023 (BoostLU)"
+    references: ClassVar[str] = "kim2023"
 
     def __init__(
         self,

@@ -37,7 +37,8 @@ class ClassPriorRisk(PartialLabelLoss):
         tau: Slack of the bound.
     """
 
-    source: ClassVar[str] = "Liu et al. 2024, CRISP; from the paper, lambda term left out"
+    source: ClassVar[str] = "Liu et al. 2023, CRISP; from the paper, lambda term left out"
+    references: ClassVar[str] = "liu2023crisp"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
     prior: Tensor

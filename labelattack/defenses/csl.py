@@ -61,6 +61,7 @@ class ClassAwareSelectiveLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Ben-Baruch et al. 2022; settings from its code"
+    references: ClassVar[str] = "benbaruch2022"
     side_tables: ClassVar[tuple[str, ...]] = ("priors",)
     reduction: ClassVar[Literal["mean", "sum"]] = "sum"
     uses_epoch: ClassVar[bool | None] = False

@@ -34,6 +34,7 @@ class EarlyLearningRegularisation(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Liu et al. 2020, Early-Learning Regularization"
+    references: ClassVar[str] = "liu2020"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True
     mean: Tensor

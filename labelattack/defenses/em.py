@@ -50,6 +50,7 @@ class EntropyMaximisation(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhou et al. 2022"
+    references: ClassVar[str] = "zhou2022"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

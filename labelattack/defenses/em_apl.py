@@ -50,6 +50,7 @@ class EntropyMaximisationWithPseudoLabels(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhou et al. 2022, Acknowledging the Unknown; settings from its code"
+    references: ClassVar[str] = "zhou2022"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True
     soft: Tensor

@@ -29,6 +29,7 @@ class ExpectedPositiveRegularisation(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     privileged: ClassVar[bool] = True
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False

@@ -59,6 +59,7 @@ class GeneralisedPseudoLabelRobust(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "AEVLP, ICCV 2025 (arXiv 2508.20381); settings from its code"
+    references: ClassVar[str] = "tran2025"
     privileged: ClassVar[bool] = True
     side_tables: ClassVar[tuple[str, ...]] = ("scores",)
     uses_epoch: ClassVar[bool | None] = True

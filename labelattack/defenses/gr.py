@@ -72,6 +72,7 @@ class GeneralisedRobustLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Chen et al. 2024 (GRLoss)"
+    references: ClassVar[str] = "chen2024"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = False
 

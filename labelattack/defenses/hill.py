@@ -28,6 +28,7 @@ class HillLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhang et al. 2021 (robust-loss-mlml)"
+    references: ClassVar[str] = "zhang2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
     reduction: ClassVar[Literal["mean", "sum"]] = "sum"

@@ -23,6 +23,7 @@ class IgnoreUnobserved(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

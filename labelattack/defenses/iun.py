@@ -24,6 +24,7 @@ class IgnoreUnobservedPositives(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     oracle: ClassVar[bool] = True
     sees_attack: ClassVar[bool] = True
     uses_epoch: ClassVar[bool | None] = False

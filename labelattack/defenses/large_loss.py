@@ -52,6 +52,7 @@ class LargeLoss(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Kim et al. 2022 (Large Loss Matters); Kim et al. 2023 (BoostLU)"
+    references: ClassVar[str] = "kim2022 kim2023"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = True
     corrected: Tensor

@@ -29,6 +29,7 @@ class PartialBinaryCrossEntropy(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Durand et al. 2019"
+    references: ClassVar[str] = "durand2019"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

@@ -22,6 +22,7 @@ class PairwiseRanking(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

@@ -49,6 +49,7 @@ class PseudoHistory(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels, Eq. 2-7"
+    references: ClassVar[str] = "zhang2024"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = True
     predictions: Tensor

@@ -51,6 +51,7 @@ class PseudoThreshold(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "MIME (Liu et al.), its pseudo-labels only, from its code"
+    references: ClassVar[str] = "liu2023mime"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True
     pseudo: Tensor

@@ -41,6 +41,7 @@ class PositiveUnlabelled(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Yuan et al. 2024 (PU-MLC)"
+    references: ClassVar[str] = "yuan2024"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

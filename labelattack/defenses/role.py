@@ -38,6 +38,7 @@ class RegularisedOnlineLabelEstimation(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     privileged: ClassVar[bool] = True
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True

@@ -31,6 +31,7 @@ class SelfAdaptiveTraining(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Huang et al. 2020; multi-label form of IDMN (2024)"
+    references: ClassVar[str] = "huang2020 kim2024"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = True
     targets: Tensor

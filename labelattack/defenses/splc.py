@@ -35,6 +35,7 @@ class SelfPacedLossCorrection(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Zhang et al. 2021 (robust-loss-mlml)"
+    references: ClassVar[str] = "zhang2021"
     uses_epoch: ClassVar[bool | None] = True
     per_image_state: ClassVar[bool | None] = False
     reduction: ClassVar[Literal["mean", "sum"]] = "sum"

@@ -41,6 +41,7 @@ class VisionLanguagePseudoLabels(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Xing et al. 2024, Vision-Language Pseudo-Labels; its code"
+    references: ClassVar[str] = "xing2024"
     side_tables: ClassVar[tuple[str, ...]] = ("scores",)
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = True

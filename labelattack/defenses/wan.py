@@ -23,6 +23,7 @@ class WeakAssumeNegative(PartialLabelLoss):
     """
 
     source: ClassVar[str] = "Mac Aodha et al. 2019; Cole et al. 2021"
+    references: ClassVar[str] = "macaodha2019 cole2021"
     uses_epoch: ClassVar[bool | None] = False
     per_image_state: ClassVar[bool | None] = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,14 @@ class SideTables:
     def only(self, names: Collection[str]) -> SideTables:
         """The tables of these names; the others are absent."""
         return SideTables(**{name: value for name, value in self._given() if name in names})
+
+    def take(self, rows: NDArray[np.int64]) -> SideTables:
+        """The same for the given training images, in that order."""
+        return replace(
+            self,
+            scores=None if self.scores is None else self.scores[rows],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+        )
 
     def check(self, images: int, labels: int) -> None:
         """Checks that there is a number for each image and label.

@@ -39,6 +39,7 @@ class Backdoor(Measure):
             trigger; without a trigger, the less frequent one of those two.
     """
 
+    references: ClassVar[str] = "labelattack chen2023"
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("triggered_ap", "AP with trigger", unit="points"),
         Metric("other_ap", "AP without", unit="points"),

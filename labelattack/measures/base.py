@@ -29,6 +29,7 @@ class Measure(BaseModel, ABC):
 
     Attributes:
         version: Raised whenever equal settings give other numbers than before.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         outcome: Class of its outcomes.
         summary: Class of its summaries.
         metrics: Its numbers.
@@ -39,6 +40,7 @@ class Measure(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: ClassVar[int] = 1
+    references: ClassVar[str] = ""
     outcome: ClassVar[type[Outcome]] = MeasuredValues
     summary: ClassVar[type[Summary]] = MetricsSummary
     metrics: ClassVar[tuple[Metric, ...]]

@@ -30,6 +30,7 @@ class Calibration(Measure):
         bins: Bins of the probability.
     """
 
+    references: ClassVar[str] = "naeini2015 guo2017"
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("ece", "ECE", higher_is_better=False),
         Metric("ece_class", "ECE by class", higher_is_better=False),

@@ -61,6 +61,7 @@ class CorruptionSettings(PerturbedMeasure):
         seed: Seed of the draw and of the noise.
     """
 
+    references: ClassVar[str] = "hendrycks2019"
     outcome: ClassVar[type[Outcome]] = Corrupted
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("corruption", "corruption", unit="points"),)
 

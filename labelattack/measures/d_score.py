@@ -127,6 +127,7 @@ class DScoreSettings(Measure):
         seed: Seed of the draws.
     """
 
+    references: ClassVar[str] = "zhang2023 zhang2024"
     version: ClassVar[int] = VERSION
     outcome: ClassVar[type[Outcome]] = Diagnosis
     summary: ClassVar[type[Summary]] = DScoreSummary

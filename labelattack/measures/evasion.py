@@ -61,6 +61,7 @@ class EvasionSettings(PerturbedMeasure):
         seed: Seed of the draw.
     """
 
+    references: ClassVar[str] = "madry2018 nicolae2018"
     outcome: ClassVar[type[Outcome]] = Evaded
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("evasion", "evasion", unit="points"),)
     on: ClassVar[Literal["every run", "selected runs"]] = "selected runs"

@@ -36,6 +36,7 @@ class Recovery(Measure):
     known.
     """
 
+    references: ClassVar[str] = "labelattack manning2008"
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("recovery_ap", "recovery AP", unit="points"),
         Metric("recovery_recall", "recovery recall", unit="points"),

@@ -72,6 +72,7 @@ class Model(ABC):
     Attributes:
         version: Raise it whenever the built network changes.
         source: Publication of the architecture and origin of the weights.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         channels: Channels of the backbone's output.
         learning_rates: Learning rates searched by default when the whole network is trained.
         batch_sizes: Batch sizes searched by default when the whole network is trained.
@@ -80,6 +81,7 @@ class Model(ABC):
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     channels: ClassVar[int]
     learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-4, 1e-5, 1e-6)
     batch_sizes: ClassVar[tuple[int, ...]] = (8, 16)

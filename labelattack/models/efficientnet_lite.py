@@ -39,6 +39,7 @@ class EfficientNetLite0(Model):
     """
 
     source: ClassVar[str] = "Tan and Le 2019, TensorFlow's Lite variant; Apache-2.0 weights"
+    references: ClassVar[str] = "tan2019"
     channels: ClassVar[int] = 1280
 
     weights: Annotated[str, path_unless("package")] | None = "package"

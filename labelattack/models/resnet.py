@@ -51,6 +51,7 @@ class _ResNet(Model):
     """
 
     source: ClassVar[str] = "He et al. 2016, torchvision"
+    references: ClassVar[str] = "he2016"
     always_shown: ClassVar[str] = "weights"
 
     weights: Weights | None = "imagenet-v1"

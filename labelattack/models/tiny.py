@@ -17,6 +17,7 @@ class Tiny(Model):
     """Five convolutions to 64 channels, trained from scratch in seconds."""
 
     source: ClassVar[str] = "this project"
+    references: ClassVar[str] = "labelattack"
     channels: ClassVar[int] = 64
     learning_rates: ClassVar[tuple[float, ...]] = (4e-3,)
     batch_sizes: ClassVar[tuple[int, ...]] = (16,)

@@ -78,10 +78,12 @@ class MutationOperator(ABC):
     Attributes:
         version: Raise it whenever the deleted units change.
         source: Publication of the operator.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
     """
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
 
     @abstractmethod
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:

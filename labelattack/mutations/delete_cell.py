@@ -17,6 +17,7 @@ class DeleteCell(MutationOperator):
     """Deletes one cell of the grid over all channels; one mutant a cell."""
 
     source: ClassVar[str] = "occlusion (Zeiler and Fergus 2014), on the last stage"
+    references: ClassVar[str] = "zeiler2014"
 
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
         """Masks of the patches, ``[patches, 1, height, width]``."""

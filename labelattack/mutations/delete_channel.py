@@ -17,6 +17,7 @@ class DeleteChannel(MutationOperator):
     """Deletes one channel everywhere; one mutant a channel."""
 
     source: ClassVar[str] = "Ablation-CAM (Desai and Ramaswamy 2020)"
+    references: ClassVar[str] = "desai2020"
 
     def deleted(self, stage: Stage, rng: np.random.Generator) -> Mask:
         """Masks of single channels, ``[channels, channels, 1, 1]``."""

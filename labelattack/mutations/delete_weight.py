@@ -24,6 +24,7 @@ class DeleteWeight(MutationOperator):
     """
 
     source: ClassVar[str] = "neuron effect blocking, DeepMutation (Ma et al. 2018)"
+    references: ClassVar[str] = "ma2018"
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     repeats: Annotated[int, Field(ge=1)] = 2

@@ -6,11 +6,38 @@ import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from labelattack.errors import PluginError
+from labelattack.files.storage import is_file
 from labelattack.registry.registry import import_error, loading
 from labelattack.registry.torch_defaults import torch_defaults_kept
+
+
+def check_plugins(paths: Iterable[str | Path], *, named_by: str) -> None:
+    """Checks that plug-in files are there, so that the error says who names them.
+
+    Args:
+        paths: The files.
+        named_by: What names them, such as ``LABELATTACK_PLUGINS``.
+
+    Raises:
+        PluginError: If one is not there.
+    """
+    for path in paths:
+        if not is_file(Path(path)):
+            raise PluginError(f"{named_by} must be Python files, got '{path}', which is not there")
+
+
+def load_plugins(paths: Iterable[str | Path]) -> None:
+    """Runs Python files that register components, in this order.
+
+    Raises:
+        PluginError: If one is absent or fails.
+    """
+    for path in paths:
+        load_plugin(path)
 
 
 def load_plugin(path: str | Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelattack.benchmark.plan.cell import CODE
+from labelattack.benchmark.plan.cell import CODE, Cell
 from labelattack.benchmark.store.record import Record
 from labelattack.registry.spec import Spec
 from labelattack.training.protocols import asked_protocol
@@ -27,6 +27,7 @@ class BoardKey(BaseModel):
         versions: Versions of dataset and model.
         budget: Labels that every attack removes, such as ``positives=0.4``; empty where the rates
             of the attacks decide.
+        limit: Images that are used, such as ``60 images a split``; empty for all.
         labels: Whether attacks hide labels, ``removed``, or change them, ``changed``.
     """
 
@@ -40,6 +41,7 @@ class BoardKey(BaseModel):
     selection: str
     versions: str
     budget: str = Field(default="", exclude_if=lambda budget: not budget)
+    limit: str = Field(default="", exclude_if=lambda limit: not limit)
     labels: str = Field(default="removed", exclude_if=lambda labels: labels == "removed")
 
 
@@ -74,6 +76,11 @@ def dataset_name(spec: str) -> str:
     return str(given) or spec
 
 
+def limit_text(cell: Cell) -> str:
+    """Images of each split that a cell uses, such as ``60 images a split``; empty for all."""
+    return "" if cell.limit is None else f"{cell.limit} images a split"
+
+
 def board_key_of(record: Record) -> BoardKey:
     """The board that a record belongs to."""
     cell = record.cell
@@ -86,6 +93,7 @@ def board_key_of(record: Record) -> BoardKey:
         selection=cell.selection,
         versions=f"dataset {cell.versions['dataset']}, model {cell.versions['model']}",
         budget=cell.budget or "",
+        limit=limit_text(cell),
         labels=cell.labels,
     )
 

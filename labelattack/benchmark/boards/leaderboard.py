@@ -39,6 +39,7 @@ class Board(BaseModel):
         selection: Whose validation labels chose epoch and recipe.
         versions: Versions of dataset and model.
         budget: Labels that every attack removes; empty where the rates of the attacks decide.
+        limit: Images that are used, such as ``60 images a split``; empty for all.
         labels: Whether attacks hide labels, ``removed``, or change them, ``changed``.
         mixed: Which of these differ from row to row, since it was asked for; they are joined by
             `` | ``, and each row says its own.
@@ -60,6 +61,7 @@ class Board(BaseModel):
     selection: str
     versions: str
     budget: str = Field(default="", exclude_if=lambda budget: not budget)
+    limit: str = Field(default="", exclude_if=lambda limit: not limit)
     labels: str = Field(default="removed", exclude_if=lambda labels: labels == "removed")
     mixed: list[str]
     libraries: dict[str, list[str]]

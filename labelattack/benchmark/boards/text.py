@@ -41,6 +41,7 @@ def title(board: Board | BoardKey) -> str:
     named = board.dataset.partition(":")[0] not in datasets.names()
     parts = [
         f"{on} ({board.fingerprint})" if named else on,
+        *([board.limit] if board.limit else []),
         _each(board.model, models),
         board.protocol,
         "mixed epochs" if board.epochs is None else f"{board.epochs} epochs",

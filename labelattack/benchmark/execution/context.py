@@ -14,6 +14,7 @@ from labelattack.attacks.knowledge import NOTHING, Knowledge
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
+from labelattack.datasets.limit import limited
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import Task
 from labelattack.errors import LabelAttackError, ModelError, PluginError, StoreError
@@ -32,14 +33,19 @@ from labelattack.training.validation import ValidationLabels, validation_labels
 
 
 @lru_cache(maxsize=1)
-def load(dataset: str) -> Splits:
+def load(dataset: str, limit: int | None = None) -> Splits:
     """Loads a dataset, keeping the last one.
+
+    Args:
+        dataset: Resolved spec.
+        limit: Most images of each split; None for all.
 
     Raises:
         LabelAttackError: If it cannot be had.
     """
     try:
-        return datasets.create(dataset).load()
+        splits = datasets.create(dataset).load()
+        return splits if limit is None else limited(splits, limit)
     except (LabelAttackError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -51,9 +57,20 @@ def load(dataset: str) -> Splits:
 
 
 @lru_cache(maxsize=1)
-def prepared(dataset: str, model: Spec, protocol: str, device: str) -> Prepared:
+def prepared(
+    dataset: str, model: Spec, protocol: str, device: str, limit: int | None = None
+) -> Prepared:
     """Readies a dataset and a model for training under a protocol, keeping the last pair."""
-    return protocols.create(protocol).prepare(load(dataset), model, Compute(device))
+    return protocols.create(protocol).prepare(load(dataset, limit), model, Compute(device))
+
+
+def data_of(cell: Cell) -> Splits:
+    """The dataset of a cell, with as many images as it uses.
+
+    Raises:
+        LabelAttackError: If it cannot be had.
+    """
+    return load(cell.dataset, cell.limit)
 
 
 for _cached in (load, prepared, frozen_network):
@@ -71,10 +88,10 @@ def attacked_labels(cell: Cell, compute: Compute) -> Attacked:
     """
     attack = attacks.create(cell.attack)
     if not attack.needs and cell.budget is None:
-        return Attacked(attack, attack(load(cell.dataset).train.partial, seed=cell.seed))
+        return Attacked(attack, attack(data_of(cell).train.partial, seed=cell.seed))
 
     def attacked() -> Attacked:
-        labels, known = load(cell.dataset).train.partial, _knowledge(cell, "train", compute)
+        labels, known = data_of(cell).train.partial, _knowledge(cell, "train", compute)
         if cell.budget is None:
             return Attacked(attack, attack(labels, seed=cell.seed, knowledge=known))
         budget = Budget.parse(cell.budget)
@@ -85,7 +102,7 @@ def attacked_labels(cell: Cell, compute: Compute) -> Attacked:
 
 def attacked_validation(cell: Cell, attack: Attack, compute: Compute) -> ValidationLabels:
     """Validation labels that selection of a cell may see, under its attack at its budget."""
-    val = load(cell.dataset).val
+    val = data_of(cell).val
     known = _knowledge(cell, "val", compute)
 
     def labels() -> ValidationLabels:
@@ -100,7 +117,7 @@ def _knowledge(cell: Cell, part: str, compute: Compute) -> Knowledge:
         return NOTHING
     from labelattack.training.surrogate import knowledge_of
 
-    return knowledge_of(load(cell.dataset), part, models.resolve(cell.model), compute)
+    return knowledge_of(data_of(cell), part, models.resolve(cell.model), compute)
 
 
 def _attack_key(cell: Cell) -> tuple[object, ...]:
@@ -128,7 +145,9 @@ def task_of(loss: Spec, splits: Splits, attacked: PartialLabels, *, seed: int) -
     )
 
 
-def setup_of(dataset: str, model: str, protocol: str, compute: Compute) -> Setup:
+def setup_of(
+    dataset: str, model: str, protocol: str, compute: Compute, limit: int | None = None
+) -> Setup:
     """Dataset, model and protocol as measures see them before anything is trained.
 
     Args:
@@ -136,8 +155,9 @@ def setup_of(dataset: str, model: str, protocol: str, compute: Compute) -> Setup
         model: Resolved spec.
         protocol: Training protocol.
         compute: Means of computing.
+        limit: Most images of each split; None for all.
     """
-    return Setup(load(dataset), models.resolve(model), protocol, compute)
+    return Setup(load(dataset, limit), models.resolve(model), protocol, compute)
 
 
 def trained_run(
@@ -147,6 +167,7 @@ def trained_run(
     compute: Compute,
     *,
     protocol: str,
+    limit: int | None = None,
     validation_labels: ValidationLabels | None = None,
     test_scores: Scores | None = None,
     attacked: Callable[[], Attacked] | None = None,
@@ -159,25 +180,32 @@ def trained_run(
         trained: What the protocol trained.
         compute: Means of computing.
         protocol: Training protocol.
+        limit: Most images of each split; None for all.
         validation_labels: Validation labels that selection may see, if they are known.
         test_scores: Logits of the test images, if they are known already.
         attacked: Gives the attack and the training labels that it left, if they are known.
     """
     spec = models.resolve(model)
     return TrainedRun(
-        load(dataset),
+        load(dataset, limit),
         spec,
         protocol,
         compute,
         trained=trained,
-        prepare=lambda: prepared(dataset, spec, protocol, compute.device),
+        prepare=lambda: prepared(dataset, spec, protocol, compute.device, limit),
         validation_labels=validation_labels,
         test_scores=test_scores,
         attacked=attacked,
     )
 
 
-def rebuild(dataset: str, model: str, protocol: str, state: Mapping[str, Tensor]) -> nn.Module:
+def rebuild(
+    dataset: str,
+    model: str,
+    protocol: str,
+    state: Mapping[str, Tensor],
+    limit: int | None = None,
+) -> nn.Module:
     """Trained network or head, rebuilt from its weights.
 
     Args:
@@ -185,11 +213,12 @@ def rebuild(dataset: str, model: str, protocol: str, state: Mapping[str, Tensor]
         model: Resolved spec.
         protocol: Training protocol.
         state: Weights as a run left them.
+        limit: Most images of each split; None for all.
 
     Raises:
         StoreError: If the weights do not fit.
     """
-    built, labels = models.create(model), len(load(dataset).classes)
+    built, labels = models.create(model), len(load(dataset, limit).classes)
     rule = f"weights must fit model '{model}' on '{dataset}'"
     try:
         return protocols.create(protocol).rebuild(built, labels, state, rule=rule)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
 
-from labelattack.benchmark.execution.context import load
+from labelattack.benchmark.execution.context import data_of
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
@@ -38,7 +38,7 @@ def groups(cells: Sequence[Cell], jobs: int = 1, device: str = "cpu") -> list[li
     known = {name: protocols.create(name) for name in dict.fromkeys(c.protocol for c in cells)}
     for cell in cells:
         key = known[cell.protocol].group_key(cell.recipe)
-        shared = cell.dataset, cell.model, cell.protocol, key
+        shared = cell.dataset, cell.limit, cell.model, cell.protocol, key
         together[(cell.key,) if key is None else shared].append(cell)
         alone[cell.protocol] += key is None
     for protocol, count in alone.items():
@@ -51,7 +51,7 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     first = members[0]
     if len(members) == 1:
         return [members]
-    images, labels = load(first.dataset).train.partial.shape
+    images, labels = data_of(first).train.partial.shape
     channels = models.get(Spec.parse(first.model).name).channels
     # More processes than there are cores are those of several machines.
     sharing = min(jobs, os.cpu_count() or 1)

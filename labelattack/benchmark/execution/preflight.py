@@ -10,7 +10,7 @@ from labelattack.attacks import registry as attacks
 from labelattack.attacks.budget import Budget, at_budget
 from labelattack.attacks.knowledge import asked_needs, lacking_text
 from labelattack.attacks.sets import expanded
-from labelattack.benchmark.execution.context import attacked_labels, load, task_of
+from labelattack.benchmark.execution.context import attacked_labels, data_of, task_of
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.datasets.base import Splits
@@ -40,11 +40,11 @@ def check_cells(cells: Sequence[Cell], *, build: bool = True, compute: Compute =
         LabelAttackError: If an attack or a loss refuses these labels, a model cannot be built, or
             validation labels cannot choose among the recipes.
     """
-    by_dataset: dict[str, list[Cell]] = defaultdict(list)
+    by_dataset: dict[tuple[str, int | None], list[Cell]] = defaultdict(list)
     for cell in cells:
-        by_dataset[cell.dataset].append(cell)
-    for dataset, members in by_dataset.items():
-        splits = load(dataset)
+        by_dataset[cell.dataset, cell.limit].append(cell)
+    for members in by_dataset.values():
+        splits = data_of(members[0])
         recipes = Counter((cell.attack, cell.defense, cell.seed) for cell in members)
         check_choice(splits.val, max(recipes.values()), members[0].selection)
         attacked: dict[str, PartialLabels] = {}

@@ -30,7 +30,7 @@ from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Progress
 from labelattack.errors import LabelAttackError, ParameterError
 from labelattack.process_cache import forget
-from labelattack.registry.plugins import load_plugin
+from labelattack.registry.plugins import load_plugins
 from labelattack.training.distributed import process_group
 from labelattack.training.hardware import resolve_device
 from labelattack.training.workers import spawn_context
@@ -46,7 +46,7 @@ class Execution:
             where other processes could not know a component of the main script.
         executor: Spec of the executor.
         trackers: Specs of trackers.
-        plugins: Plug-in files.
+        plugins: Plug-in files, beside those of the experiment.
         retry_failed: Whether to run failed cells again.
         keep_weights: Whether to store what each cell trained.
     """
@@ -179,8 +179,8 @@ def plan_experiment(
         LabelAttackError: If a name or a value is wrong, or data are absent.
     """
     forget()
-    for path in how.plugins:
-        load_plugin(path)
+    plugins = tuple(dict.fromkeys((*experiment.plugins, *how.plugins)))
+    load_plugins(plugins)
     executor = executors.create(how.executor)
     mirrors = Trackers(map(trackers.create, how.trackers)) if how.trackers else None
     device = str(resolve_device(how.device))
@@ -188,7 +188,7 @@ def plan_experiment(
         device=device,
         measures=experiment.request(),
         keep_weights=how.keep_weights,
-        plugins=tuple(str(Path(path).resolve()) for path in how.plugins),
+        plugins=tuple(str(Path(path).resolve()) for path in plugins),
     )
     grids = experiment.grids()
     _check_names(grids)
@@ -248,7 +248,7 @@ def _cells(grid: Grid, progress: Progress) -> tuple[list[Cell], tuple[str, ...]]
     """Cells of a grid, and the warnings of its dataset, which is read for its fingerprint."""
     what = f"reading {grid.dataset}"
     progress(what, 0, 1)
-    splits = load(str(datasets.resolve(grid.dataset)))
+    splits = load(str(datasets.resolve(grid.dataset)), grid.limit)
     splits.read_contents(progress)
     progress(what, 1, 1)
     usable, notes = usable_attacks(grid, splits)

@@ -13,7 +13,7 @@ from labelattack.attacks.manifest import manifest
 from labelattack.benchmark.execution.context import (
     attacked_labels,
     attacked_validation,
-    load,
+    data_of,
     prepared,
     rebuild,
     task_of,
@@ -131,7 +131,7 @@ def measured_again(
     """
     _require_same_data([record.cell])
     cell, lacking = record.cell, record.lacking(measures)
-    network = rebuild(cell.dataset, cell.model, cell.protocol, state)
+    network = rebuild(cell.dataset, cell.model, cell.protocol, state, cell.limit)
     network.to(resolve_device(device))
     attack, _ = attacked_labels(cell, Compute(device))
     chosen = attacked_validation(cell, attack, Compute(device))
@@ -145,7 +145,7 @@ def measured_again(
 def _require_same_data(cells: Sequence[Cell]) -> None:
     """Another machine's copy of a dataset may not be the one that the cell names."""
     for cell in cells:
-        found = load(cell.dataset).fingerprint
+        found = data_of(cell).fingerprint
         if found != cell.fingerprint:
             raise DatasetError(
                 f"dataset '{cell.dataset}' must have fingerprint {cell.fingerprint} as where the "
@@ -193,11 +193,11 @@ def _facts(cell: Cell, device: str) -> Record:
 
 
 def _prepared(cell: Cell, device: str) -> Prepared:
-    return prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device)
+    return prepared(cell.dataset, models.resolve(cell.model), cell.protocol, device, cell.limit)
 
 
 def _begin(cell: Cell, device: str) -> _Run:
-    splits = load(cell.dataset)
+    splits = data_of(cell)
     _prepared(cell, device)  # fails here where it fails, for this cell alone
     before = splits.train.partial
     attack, attacked = attacked_labels(cell, Compute(device))
@@ -274,7 +274,7 @@ def _finish(
     }
     # Features were read before; looking at every file would take as long as training a head.
     reads = protocols.create(cell.protocol).reads_images or "network" in vars(trained)
-    if reads and not all(split.is_unchanged for split in load(cell.dataset).parts.values()):
+    if reads and not all(split.is_unchanged for split in data_of(cell).parts.values()):
         raise DatasetError("images must stay as they are while a run lasts, but were replaced")
     return found
 
@@ -306,6 +306,7 @@ def _as_measured(
         network,
         Compute(device),
         protocol=cell.protocol,
+        limit=cell.limit,
         validation_labels=chosen,
         test_scores=scores,
         attacked=lambda: attacked_labels(cell, Compute(device)),

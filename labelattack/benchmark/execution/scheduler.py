@@ -278,9 +278,11 @@ def _prepare(
     progress: Progress,
 ) -> None:
     """In this process, so that features are cached before several others want them."""
-    for dataset, model, protocol in {(c.dataset, c.model, c.protocol) for c in cells}:
+    for dataset, limit, model, protocol in {
+        (c.dataset, c.limit, c.model, c.protocol) for c in cells
+    }:
         compute = Compute(job.device, jobs, job.plugins, progress)
-        protocols.create(protocol).prepare(load(dataset), models.resolve(model), compute)
-        setup = setup_of(dataset, model, protocol, compute)
+        protocols.create(protocol).prepare(load(dataset, limit), models.resolve(model), compute)
+        setup = setup_of(dataset, model, protocol, compute, limit)
         for measure in measures:
             measure.prepare(setup)

@@ -36,12 +36,14 @@ class StoredNetwork:
         dataset: Resolved spec.
         model: Resolved spec.
         state: Weights as a run left them.
+        limit: Most images of each split that are used; None for all.
     """
 
     name: str
     dataset: str
     model: str
     state: Mapping[str, Tensor]
+    limit: int | None = None
 
     @property
     def protocol(self) -> str:
@@ -102,7 +104,7 @@ def networks_of_store(folder: Path, keys: Sequence[str], seed: int) -> list[Stor
     if len(set(names)) < len(names):
         names = [f"{name}, {record.key}" for name, record in zip(names, wanted, strict=True)]
     return [
-        StoredNetwork(name, record.cell.dataset, record.cell.model, state)
+        StoredNetwork(name, record.cell.dataset, record.cell.model, state, record.cell.limit)
         for name, record, state in zip(names, wanted, states, strict=True)
     ]
 
@@ -125,20 +127,22 @@ def score_networks(
         LabelAttackError: If a network cannot be scored.
     """
     asked = None if grids is None else [grid for grid in grids if grid]
-    grids_of: dict[tuple[str, str], list[int]] = {}
-    for dataset, model, protocol in {(n.dataset, n.model, n.protocol) for n in networks}:
-        setup = setup_of(dataset, model, protocol, compute)
+    grids_of: dict[tuple[str, str, int | None], list[int]] = {}
+    for dataset, model, protocol, limit in {
+        (n.dataset, n.model, n.protocol, n.limit) for n in networks
+    }:
+        setup = setup_of(dataset, model, protocol, compute, limit)
         others = usual_grids(setup, settings) if asked is None else asked
-        grids_of[dataset, model] = others
+        grids_of[dataset, model, limit] = others
         for grid in (settings.grid, *others):
             settings.model_copy(update={"grid": grid}).prepare(setup)
     compute.progress("scored", 0, len(networks))
     for done, each in enumerate(networks, 1):
-        on, of, protocol = each.dataset, each.model, each.protocol
-        network = rebuild(on, of, protocol, each.state).to(compute.device)
-        run = trained_run(on, of, network, compute, protocol=protocol)
-        found = score_network(each.name, run, settings, grids=grids_of[on, of])
-        yield Scored(*found, load(on).classes)
+        on, of, protocol, limit = each.dataset, each.model, each.protocol, each.limit
+        network = rebuild(on, of, protocol, each.state, limit).to(compute.device)
+        run = trained_run(on, of, network, compute, protocol=protocol, limit=limit)
+        found = score_network(each.name, run, settings, grids=grids_of[on, of, limit])
+        yield Scored(*found, load(on, limit).classes)
         compute.progress("scored", done, len(networks))
 
 

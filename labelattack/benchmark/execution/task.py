@@ -14,7 +14,7 @@ from labelattack.benchmark.plan.cell import Cell
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.measures.request import NOTHING, MeasureRequest
-from labelattack.registry.plugins import load_plugin
+from labelattack.registry.plugins import load_plugins
 from labelattack.training.distributed import broadcast, is_main_process
 from labelattack.training.hardware import single_thread
 
@@ -163,5 +163,4 @@ def run_in_memory(cells: Sequence[Cell], job: RunOptions, parcel: MemoryStore) -
 
 def _get_ready(job: RunOptions) -> None:
     single_thread()
-    for path in job.plugins:
-        load_plugin(path)
+    load_plugins(job.plugins)

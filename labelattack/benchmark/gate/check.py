@@ -23,6 +23,7 @@ from labelattack.benchmark.gate.rows import matched, name_of, why_absent
 from labelattack.benchmark.gate.scores import Sides, sides_of, two_sided
 from labelattack.benchmark.store.record import Record
 from labelattack.benchmark.store.store import RecordStore
+from labelattack.errors import StoreError
 from labelattack.measures.request import measure_named, measure_of, metric_named
 from labelattack.metrics.statistics import holm
 
@@ -152,7 +153,32 @@ def check_records(results: Iterable[Record], then: Baseline, limits: Limits) -> 
     return found.model_copy(update={"notes": [*found.notes, *left_out]})
 
 
-def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
+def compare_records(then: Iterable[Record], now: Iterable[Record], limits: Limits) -> Check:
+    """Compares records with others as its baseline; of a row in several versions the current one.
+
+    Args:
+        then: Records of the baseline, in any order.
+        now: Records, in any order.
+        limits: What counts as a regression.
+
+    Raises:
+        StoreError: If one of them holds no finished run with any of the measures.
+    """
+    before, left_out_then = current(then)
+    after, left_out = current(now)
+    one, other = (baseline_of(records, limits.measures) for records in (before, after))
+    for name, side in (("first", one), ("second", other)):
+        if not any(row.scores for board in side.boards for row in board.rows):
+            measures = " or ".join(limits.measures)
+            raise StoreError(
+                f"the {name} of two results must hold a finished run with {measures}, got none"
+            )
+    found = compare(one, other, limits, filed=False)
+    notes = [*found.notes, *(f"baseline: {note}" for note in left_out_then), *left_out]
+    return found.model_copy(update={"notes": notes})
+
+
+def compare(then: Baseline, now: Baseline, limits: Limits, *, filed: bool = True) -> Check:
     """Compares every row and measure of a baseline with what is there now.
 
     A row is an attack and a defense on one board; it is the same one in another version of them.
@@ -161,12 +187,13 @@ def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
         then: The baseline.
         now: The same of what was run now.
         limits: What counts as a regression.
+        filed: Whether the baseline is a file, to which ``check --update`` adds what it lacks.
 
     Returns:
         The comparisons. Drops are tested one-sidedly and corrected (Holm 1979) over all rows and
         measures that can be compared; rises likewise, by themselves.
     """
-    found = list(_all(then, now, limits))
+    found = list(_all(then, now, limits, filed=filed))
     tested = [each for each in found if isinstance(each, _Tested)]
     worse = iter(holm([each.worse for each in tested]))
     better = iter(holm([each.better for each in tested]))
@@ -176,7 +203,7 @@ def compare(then: Baseline, now: Baseline, limits: Limits) -> Check:
             each if isinstance(each, Change) else _judged(each, next(worse), next(better), limits)
             for each in found
         ],
-        notes=[*_versions(then, now), *_unknown(then, now, limits)],
+        notes=[*_versions(then, now), *_unknown(then, now, limits, filed=filed)],
     )
 
 
@@ -201,7 +228,9 @@ def _judged(tested: _Tested, worse: float, better: float, limits: Limits) -> Cha
     return change.model_copy(update={"verdict": verdict, "p_corrected": worse})
 
 
-def _all(then: Baseline, now: Baseline, limits: Limits) -> Iterator[Change | _Tested]:
+def _all(
+    then: Baseline, now: Baseline, limits: Limits, *, filed: bool
+) -> Iterator[Change | _Tested]:
     boards = {board.identity: board for board in now.boards}
     for old in then.boards:
         new = boards.get(old.identity)
@@ -216,25 +245,28 @@ def _all(then: Baseline, now: Baseline, limits: Limits) -> Iterator[Change | _Te
                     reason = why_absent(old.identity, before.pair, now)
                     yield change.model_copy(update={"reason": reason})
                 else:
-                    yield _compared(change, before, after)
+                    yield _compared(change, before, after, filed=filed)
 
 
-def _compared(change: Change, before: BaselineRow, after: BaselineRow) -> Change | _Tested:
+def _compared(
+    change: Change, before: BaselineRow, after: BaselineRow, *, filed: bool
+) -> Change | _Tested:
     if before.versions != after.versions:
         change = change.model_copy(update={"versions": (before.versions, after.versions)})
-    if reason := _obstacle(before, after, change.measure):
+    if reason := _obstacle(before, after, change.measure, filed=filed):
         return change.model_copy(update={"reason": reason})
     return _tested(change, sides_of(before, after, change.measure))
 
 
-def _obstacle(before: BaselineRow, after: BaselineRow, measure: str) -> str:
+def _obstacle(before: BaselineRow, after: BaselineRow, measure: str, *, filed: bool) -> str:
     """Reason why two rows cannot be compared; empty if they can."""
     old, new = before.scores.get(measure, {}), after.scores.get(measure, {})
     failed = sorted(after.failed.keys() & old.keys())
     if failed:
         return f"seed {some(map(str, failed))} failed now: {after.failed[failed[0]]}"
     if not old:
-        return f"the baseline has no {measure} of it; --update --measure {measure} adds it"
+        remedy = f"; --update --measure {measure} adds it" if filed else ""
+        return f"the baseline has no {measure} of it{remedy}"
     if not new:
         return f"{measure} was not measured now"
     if (then := before.way(measure)) != (now := after.way(measure)):
@@ -276,7 +308,7 @@ def _versions(then: Baseline, now: Baseline) -> list[str]:
     ]
 
 
-def _unknown(then: Baseline, now: Baseline, limits: Limits) -> list[str]:
+def _unknown(then: Baseline, now: Baseline, limits: Limits, *, filed: bool) -> list[str]:
     def key(board: BaselineBoard, row: BaselineRow) -> tuple[object, ...]:
         return board.identity, row.pair if limits.same_versions else name_of(row)
 
@@ -284,4 +316,5 @@ def _unknown(then: Baseline, now: Baseline, limits: Limits) -> list[str]:
     names = [
         row_title(row) for board in now.boards for row in board.rows if key(board, row) not in known
     ]
-    return [f"not in the baseline: {some(names)}; --update adds it"] if names else []
+    remedy = "; --update adds it" if filed else ""
+    return [f"not in the baseline: {some(names)}{remedy}"] if names else []

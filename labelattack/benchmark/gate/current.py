@@ -57,7 +57,7 @@ def _row(record: Record) -> tuple[object, ...]:
     cell = record.cell
     return (
         cell.dataset, cell.model, cell.protocol, cell.recipe.epochs, cell.selection, cell.attack,
-        cell.defense,
+        cell.defense, cell.limit,
     )  # fmt: skip
 
 

@@ -123,6 +123,40 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
 
 
+def outputs(check: Check) -> dict[str, str | int]:
+    """Outputs of a step of a GitHub workflow, by name."""
+    return {
+        "exit-code": check.exit_code,
+        "verdict": summary(check).partition(":")[0],
+        "comparisons": len(check.changes),
+        "regressions": len(check.of("regression")),
+        "improved": len(check.of("improved")),
+        "incomparable": len(check.of("cannot compare")),
+    }
+
+
+def badge(check: Check) -> dict[str, str | int]:
+    """Badge of a check, in the schema of shields.io/badges/endpoint-badge."""
+    counted = len(check.of("regression")) or len(check.of("cannot compare")) or len(check.changes)
+    colors = {0: "brightgreen", 1: "red", 2: "lightgrey"}
+    return {
+        "schemaVersion": 1,
+        "label": "labelattack",
+        "message": f"{outputs(check)['verdict']} ({counted} of {len(check.changes)})",
+        "color": colors[check.exit_code],
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text whole or not at all.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    with saved(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def write_junit(path: Path, check: Check) -> None:
     """Writes one test case for each comparison, in a suite for each board.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from labelattack.benchmark.boards.keys import limit_text
 from labelattack.benchmark.selection import selected_runs
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
@@ -36,11 +37,12 @@ class Setting:
         cell = self.runs[0].cell
         parts = (
             datasets.short(cell.dataset, keep=keep),
+            limit_text(cell),
             models.short(cell.model),
             asked_protocol(cell.protocol),
             f"{cell.recipe.epochs} epochs",
         )
-        return " · ".join(parts)
+        return " · ".join(filter(None, parts))
 
     def values(self, measure: str) -> dict[tuple[str, str], dict[int, float]]:
         """Numbers as papers print them: by attack and defense, then by seed."""
@@ -55,11 +57,11 @@ class Setting:
 
 def settings_of(records: Iterable[Record]) -> list[Setting]:
     """Groups records; recipes are selected on validation, as on boards."""
-    found: dict[tuple[str, str, str, int, str], list[Record]] = defaultdict(list)
+    found: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in selected_runs(records):
         cell = record.cell
         protocol = asked_protocol(cell.protocol)
-        key = cell.dataset, cell.model, protocol, cell.recipe.epochs, cell.fingerprint
+        key = cell.dataset, cell.model, protocol, cell.recipe.epochs, cell.fingerprint, cell.limit
         found[key].append(record)
     return [Setting(tuple(runs)) for runs in found.values()]
 

@@ -35,6 +35,7 @@ from labelattack.defenses import registry as defenses
 from labelattack.files.storage import saved
 from labelattack.hashing import digest
 from labelattack.models import registry as models
+from labelattack.registry.plugins import load_plugins
 from labelattack.registry.spec import Spec
 from labelattack.training.recipe import Setting, words_last
 
@@ -156,6 +157,7 @@ class ResultCard(BaseModel):
         """Short specs that a person recognises, and a hash that tells cards apart."""
         parts = (
             datasets.short(self.board.dataset),
+            self.board.limit,
             models.short(self.board.model),
             self.board.protocol,
             attacks.short(self.pair.attack),
@@ -270,8 +272,13 @@ def papers_in(paths: Iterable[Path]) -> list[Experiment]:
     Raises:
         ParameterError: If one cannot be read or a value breaks its rule.
         UnknownNameError: If a key is unknown.
+        PluginError: If a plug-in that one names fails.
     """
-    found = [experiment(read_experiment(path), origin=str(path)) for path in paths]
+    found = []
+    for path in paths:
+        values = read_experiment(path)
+        load_plugins(values.get("plugins", ()))
+        found.append(experiment(values, origin=str(path)))
     return [paper for paper in found if paper.reported]
 
 

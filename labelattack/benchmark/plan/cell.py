@@ -40,6 +40,7 @@ class Cell(BaseModel):
         selection: Whose validation labels choose epoch and recipe.
         budget: Labels that the attack removes, whatever its rate, such as ``positives=0.4``; None
             where the rate decides.
+        limit: Most images of each split that are used; None for all.
         labels: Whether the attack hides labels, ``removed``, or changes them, ``changed``.
         fingerprint: Hash of the dataset's images and labels.
         versions: Version of each component, and if the package was edited since its commit, a
@@ -57,6 +58,7 @@ class Cell(BaseModel):
     seed: int = Field(ge=0)
     selection: Selection
     budget: str | None = Field(default=None, exclude_if=lambda budget: budget is None)
+    limit: int | None = Field(default=None, ge=1, exclude_if=lambda limit: limit is None)
     labels: Literal["removed", "changed"] = Field(
         default="removed", exclude_if=lambda labels: labels == "removed"
     )

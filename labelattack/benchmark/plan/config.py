@@ -30,10 +30,12 @@ from labelattack.benchmark.plan.search import Search
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.errors import ParameterError, shown, unknown
+from labelattack.files.storage import expanded as expanded_path
 from labelattack.files.text import read_text
 from labelattack.measures.request import MeasureRequest, metric_named, read_request
 from labelattack.models import registry as models
 from labelattack.registry.parameters import broken_rule
+from labelattack.registry.plugins import check_plugins
 from labelattack.registry.source import PACKAGE, file_of
 from labelattack.registry.spec import Spec
 from labelattack.training.protocols import registry as protocols
@@ -97,6 +99,7 @@ class Experiment(Search):
     Attributes:
         title: What it is.
         datasets: Specs, each crossed with everything else.
+        limit: Most images of each split that are used, for quick tries; None for all.
         model: Spec; None for each dataset's own.
         protocol: Spec of the training protocol.
         attacks: Specs; ``worst-of:set=standard`` stands for the attacks of a set.
@@ -115,12 +118,14 @@ class Experiment(Search):
         measures: Specs of further measures of every run, such as ``calibration:bins=10``.
         bootstrap: Resamples of the test images for an interval of each run's mAP; 0 for none.
         micro_batch: Images per forward pass; None for the whole batch.
+        plugins: Python files that register components; in a file, relative to that file.
         reported: What papers printed. Tables with sources may say the same of one defense more than
             once; together they give a range.
     """
 
     title: str = ""
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("digits",)
+    limit: _Count | None = Field(default=None, exclude_if=lambda limit: limit is None)
     model: str | None = None
     protocol: str = "finetune"
     attacks: tuple[str, ...] = ("targeted",)
@@ -138,6 +143,7 @@ class Experiment(Search):
     measures: tuple[str, ...] = ()
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 0
     micro_batch: _Count | None = None
+    plugins: tuple[str, ...] = Field(default=(), exclude_if=lambda files: not files)
     reported: tuple[Reported, ...] = ()
 
     @field_validator("reported")
@@ -178,8 +184,8 @@ class Experiment(Search):
         """
         shared = self.model_dump(
             include={
-                "protocol", "attacks", "budget", "epochs", "selection", "reduction", "reference",
-                "micro_batch", *Search.model_fields,
+                "limit", "protocol", "attacks", "budget", "epochs", "selection", "reduction",
+                "reference", "micro_batch", *Search.model_fields,
             }
         )  # fmt: skip
         found = []
@@ -221,6 +227,7 @@ def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
 
     Raises:
         ParameterError: If the file cannot be read or is not TOML.
+        PluginError: If a plug-in file that it names is not there.
         UnknownNameError: If it has no such scale.
     """
     try:
@@ -237,7 +244,18 @@ def read_experiment(path: Path, scale: str | None = None) -> dict[str, Any]:
         if scale not in scales:
             raise unknown(f"scale of '{path}':", scale, scales)
         found |= scales[scale]
+    if "plugins" in found:
+        found["plugins"] = _plugins(found["plugins"], path)
     return found
+
+
+def _plugins(named: object, config: Path) -> list[str]:
+    """Plug-in files of a config, absolute, as relative ones lie beside it."""
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ParameterError(f"plugins of '{config}' must be a list of files, got {shown(named)}")
+    paths = [str(config.resolve().parent / expanded_path(name)) for name in named]
+    check_plugins(paths, named_by=f"plugins of '{config}'")
+    return paths
 
 
 def experiment(values: Mapping[str, Any], *, origin: str = "") -> Experiment:

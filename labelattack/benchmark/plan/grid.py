@@ -41,6 +41,7 @@ class Grid(Search):
         epochs: Passes over the training set.
         selection: Whose validation labels choose epoch and recipe.
         reduction: Whether losses that sum do so, or are divided by the number of entries.
+        limit: Most images of each split that are used; None for all.
         reference: Whether to add the clean full-label reference.
         micro_batch: Images per forward pass where the protocol divides batches; None for all.
     """
@@ -55,6 +56,7 @@ class Grid(Search):
     epochs: PositiveInt = 10
     selection: Selection = "attacked"
     reduction: Reduction = "native"
+    limit: PositiveInt | None = None
     reference: bool = True
     micro_batch: PositiveInt | None = None
 
@@ -78,10 +80,8 @@ class Grid(Search):
         pairs = list(product(expanded(self.attacks)[0], self.defenses))
         if self.reference:
             pairs.insert(0, ("none", REFERENCE))
-        shared = {
-            "dataset": datasets.version(dataset.name),  # the fingerprint is of its files
-            "model": models.version(model),
-        }
+        # The fingerprint is of the dataset's files.
+        shared = {"dataset": datasets.version(dataset.name), "model": models.version(model)}
         budget = None if self.budget is None else Budget.parse(self.budget)
         resolved = [_resolved(attack, defense, budget) for attack, defense in pairs]
         for _, defended, _ in resolved:
@@ -102,6 +102,7 @@ class Grid(Search):
                     seed=seed,
                     selection=self.selection,
                     budget=None if budget is None or attacked.name == "none" else str(budget),
+                    limit=self.limit,
                     labels="changed" if attacks.get(attacked.name).changes else "removed",
                     fingerprint=fingerprint,
                     versions=shared | code | versions,

@@ -44,6 +44,7 @@ def long_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
     return [
         {
             "dataset": board.dataset,
+            **({"limit": board.limit} if board.limit else {}),
             "model": board.model,
             "protocol": board.protocol,
             "epochs": board.epochs,

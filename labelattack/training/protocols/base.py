@@ -75,6 +75,7 @@ class TrainingProtocol(ABC):
     Attributes:
         version: Raise it whenever what it trains changes; results of two versions never mix.
         source: Where the protocol comes from.
+        references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
         uses_micro_batches: Whether a batch may pass in several parts, to save memory.
         reads_images: Whether training reads image files, so that they must stay as they are.
         on_features: Whether it trains a linear head on the pooled features of the frozen backbone,
@@ -86,6 +87,7 @@ class TrainingProtocol(ABC):
 
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
+    references: ClassVar[str] = ""
     uses_micro_batches: ClassVar[bool] = False
     reads_images: ClassVar[bool] = True
     on_features: ClassVar[bool] = False

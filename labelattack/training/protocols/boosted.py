@@ -36,6 +36,7 @@ class LinearBoosted(Linear):
     """
 
     source: ClassVar[str] = "Kim et al. 2023 (BoostLU)"
+    references: ClassVar[str] = "kim2023"
     on_features: ClassVar[bool] = False
     readout: ClassVar[Readout] = MapReadout()
     board_name: ClassVar[str] = "linear"
@@ -71,6 +72,7 @@ class FinetuneBoosted(Finetune):
     """
 
     source: ClassVar[str] = "Kim et al. 2023 (BoostLU)"
+    references: ClassVar[str] = "kim2023"
     board_name: ClassVar[str] = "finetune"
 
     scale: Scale = 5.0

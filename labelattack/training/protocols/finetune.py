@@ -26,6 +26,7 @@ class Finetune(TrainingProtocol):
     """Trains the whole network end to end, as the paper does."""
 
     source: ClassVar[str] = "Zhang et al., Revising the Problem of Partial Labels"
+    references: ClassVar[str] = "zhang2024"
     uses_micro_batches: ClassVar[bool] = True
     data_parallel: ClassVar[bool] = True
 

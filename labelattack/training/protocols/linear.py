@@ -34,6 +34,7 @@ class Linear(TrainingProtocol):
     """
 
     source: ClassVar[str] = "Cole et al. 2021"
+    references: ClassVar[str] = "cole2021"
     reads_images: ClassVar[bool] = False
     on_features: ClassVar[bool] = True
     readout: ClassVar[Readout] = PooledReadout()

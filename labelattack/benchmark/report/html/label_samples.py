@@ -21,6 +21,7 @@ from labelattack.benchmark.report.label_difference import (
 from labelattack.benchmark.store.record import Record
 from labelattack.datasets import registry as datasets
 from labelattack.datasets.base import Splits
+from labelattack.datasets.limit import limited
 from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.labels.storage import IntArray
@@ -93,23 +94,25 @@ def label_samples(records: Iterable[Record]) -> list[LabelSample]:
     Returns:
         One excerpt for each dataset. Whatever stands in the way becomes a remark.
     """
-    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    groups: dict[tuple[str, int | None, str], dict[str, Record]] = {}
     for record in sorted(records, key=lambda r: (r.cell.seed, r.removal is None)):
         cell = record.cell
-        group = groups.setdefault((cell.dataset, cell.fingerprint), {})
+        group = groups.setdefault((cell.dataset, cell.limit, cell.fingerprint), {})
         if cell.attack != "none":
             group.setdefault(cell.attack, record)
     return [
-        _excerpt(dataset, fingerprint, [found[attack] for attack in sorted(found)])
-        for (dataset, fingerprint), found in groups.items()
+        _excerpt(dataset, limit, fingerprint, [found[attack] for attack in sorted(found)])
+        for (dataset, limit, fingerprint), found in groups.items()
         if found
     ]
 
 
-def _excerpt(dataset: str, fingerprint: str, records: list[Record]) -> LabelSample:
+def _excerpt(
+    dataset: str, limit: int | None, fingerprint: str, records: list[Record]
+) -> LabelSample:
     name = datasets.short(dataset_name(dataset))
     try:
-        splits = _load(dataset)
+        splits = _load(dataset, limit)
     except Exception as error:  # a plug-in may raise anything
         return _nothing(name, f"'{name}' is not to be had here: {_told(error)}")
     if splits.fingerprint != fingerprint:
@@ -156,10 +159,11 @@ def _left_out(found: int, shape: tuple[int, int]) -> list[str]:
     return told + remarks(shape, MATRIX_IMAGES, MATRIX_LABELS, "sorted labels")
 
 
-def _load(dataset: str) -> Splits:
+def _load(dataset: str, limit: int | None) -> Splits:
     if not datasets.at_hand(name := dataset.partition(":")[0]):
         raise LabelAttackError(f"dataset '{name}' is unknown without its plug-in (--plugin)")
-    return datasets.create(dataset).load()
+    splits = datasets.create(dataset).load()
+    return splits if limit is None else limited(splits, limit)
 
 
 def _attacked(record: Record, splits: Splits) -> PartialLabels:

@@ -28,6 +28,7 @@ def provenance_of(board: Board, records: Sequence[Record]) -> list[tuple[str, li
     memory = [record.peak_memory for record in records if record.peak_memory is not None]
     facts = {
         "dataset": board.dataset.split(" | "),
+        "images": [board.limit] if board.limit else [],
         "fingerprint": board.fingerprint.split(" | "),
         "model": board.model.split(" | "),
         "protocol": [board.protocol],

@@ -66,7 +66,8 @@ def run_name(record: Record) -> str:
 def hyper_parameters(record: Record) -> dict[str, Any]:
     """Everything that determines a run, by name."""
     cell = record.cell
-    kept = cell.model_dump(include={"dataset", "model", "protocol", "attack", "defense", "seed"})
+    named = {"dataset", "limit", "model", "protocol", "attack", "defense", "seed"}
+    kept = cell.model_dump(include=named)
     return kept | cell.recipe.model_dump(exclude_none=True) | {"cell": record.key}
 
 
