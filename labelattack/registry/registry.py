@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, SelectableGroups, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args
@@ -245,7 +245,7 @@ class Registry(Generic[T]):
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
         points: dict[str, EntryPoint] = {}
-        for point in _installed(tuple(sys.path)).select(group=self.group):
+        for point in _installed(tuple(sys.path))(group=self.group):
             other = points.setdefault(point.name, point)
             if other.value != point.value:
                 raise PluginError(
@@ -345,6 +345,6 @@ def import_error(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints | SelectableGroups:
-    """Entry points of all distributions on ``sys.path``; one look at them serves every kind."""
-    return entry_points()
+def _installed(path: tuple[str, ...]) -> Callable[..., EntryPoints]:
+    """Selects among the entry points on ``sys.path``; one look at them serves every kind."""
+    return entry_points().select
