@@ -204,8 +204,16 @@ def test_heat_maps_are_arranged_as_loops_arrange_them():
         values[spec(attack), "seer"] = 0.9
     found = [record(*pair, value=value, oracle=pair[1] == "seer") for pair, value in values.items()]
     found += [record(value=0.95), failed("boom", attack=spec("targeted"), defense="lost")]
+    found += [failed("boom", attack=spec("random"), defense=spec("epr", defenses))]
     (board,) = boards(found)
     heat = heat_map(board)
+    lost = [
+        (d, a)
+        for d, line in zip(heat.defenses, heat.failed, strict=True)
+        for a, no in zip(heat.attacks, line, strict=True)
+        if no
+    ]
+    assert lost == [("epr", "random:rate=0.4")]
     assert heat.attacks == ["none", "random:rate=0.4", "single-positive", "targeted:rate=0.4"]
     ranked = [name for name in heat.defenses if name != "epr"]
     assert heat.defenses[-1] == "epr" and heat.missing == [0, 0, 0, 0, 1]
@@ -218,7 +226,7 @@ def test_heat_maps_are_arranged_as_loops_arrange_them():
                  if (attacks.registry.short(r.attack), defenses.registry.short(r.defense)) == (attack, name)),
                 None,
             )  # fmt: skip
-            if row is None:
+            if row is None or row.map is None:
                 assert heat.rows[y][x] is None and heat.behind[y][x] is None
                 continue
             assert board.rows[heat.rows[y][x]] == row
@@ -262,8 +270,8 @@ def test_provenance_adds_up():
     assert facts["computed"] == ["2026-01-01T00:00:00+00:00", "2026-01-05T00:00:00+00:00"]
     assert facts["peak memory"] == ["104 MiB"]
     found = failures(its)
-    assert found["cells"] == [["none", "role", 4, 1e-3, 16, "disk on fire"]]
-    assert found["columns"][3:5] == ["learning rate", "batch size"]
+    assert found["cells"] == [["none", "role", 4, "disk on fire", 1e-3, 16]]
+    assert found["columns"][4:6] == ["learning rate", "batch size"]
 
 
 @pytest.mark.parametrize(
@@ -682,3 +690,92 @@ def test_pages_with_little_to_say_say_it(show, tmp_path, no_plotly, records):
     text = page.locator("main").inner_text()
     assert ("No finished cell yet" in text) == (not records)
     assert ("boom" in text) == any(r.status == "failed" for r in records)
+
+
+def test_pictures_have_no_bar_that_covers_them(show, usual_page):
+    page = show(usual_page[0])
+    for part in ("curves", "labels"):
+        drawn(page, part).hover(force=True)
+    assert page.locator(".modebar").count() == 0
+
+
+def test_an_attack_at_one_rate_is_dots_with_intervals(show, tmp_path):
+    found = [r for r in usual(dataset="gone") if "0.2" not in r.cell.attack]
+    page = show(page_of(tmp_path, found))
+    plot = drawn(page, "curves")
+    (board,) = boards(found)
+    best = sorted(board.curves, key=lambda curve: -curve.maps[0])
+    names = [curve.defense.split(":")[0] for curve in best]
+    assert plot.locator(".ytick text").all_text_contents() == names == ["wan", "an"]
+    assert plot.locator(".errorbar .xerror").count() == 2
+    assert plot.locator(".js-line").count() == 1  # the reference
+    told = page.locator("[data-part=curves] figcaption").text_content()
+    assert told == "targeted, 0.4 of positives removed"
+    before = plot.bounding_box()["height"]
+    page.get_by_role("checkbox", name="wan").uncheck()
+    is_there(plot.locator(".ytick text")).to_have_text(["an"])
+    assert plot.bounding_box()["height"] < before
+
+
+@pytest.mark.parametrize("width", [1300, 700])
+def test_long_names_of_data_sets_stay_on_one_line(show, tmp_path, no_plotly, width):
+    long = "table:images=/srv/a/very/long/path/to/some/photos,labels=/srv/a/very/long/path/to/some/labels.csv"
+    found = [*usual(dataset=long), *usual(dataset="digits")]
+    page = show(page_of(tmp_path, found), viewport={"width": width, "height": 800})
+    names = page.locator("h2 .name, nav .name")
+    assert names.count() == 4
+    assert {"digits", long} == set(names.evaluate_all("all => all.map(name => name.title)"))
+    assert "table:images=…/photos,labels=…/labels.csv" in names.all_text_contents()
+    heights = names.evaluate_all(
+        "all => all.map(n => n.offsetHeight / parseFloat(getComputedStyle(n).fontSize))"
+    )
+    assert max(heights) < 2
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert long in page.locator("[data-part=origins] dd").all_text_contents()
+
+
+def test_thirty_attacks_are_all_there_and_can_be_found(show, tmp_path, no_plotly):
+    found = [record(f"mine{n}:rate=0.4", d, value=0.5) for n in range(30) for d in ("an", "wan")]
+    page = show(page_of(tmp_path, found))
+    panels = page.locator("[data-part=curves] .panels figure")
+    assert panels.count() == 30
+    page.locator("[data-part=curves]").get_by_label("Attack").fill("MINE27")
+    is_there(panels.locator("visible=true")).to_have_count(1)
+    is_there(panels.locator("visible=true").locator("figcaption")).to_contain_text("mine27")
+
+
+def test_attack_and_defense_stay_beside_a_scrolled_table(show, plain_page):
+    page = show(plain_page[0], viewport={"width": 900, "height": 800})
+    cells = page.locator("[data-part=rows] tbody tr:nth-child(2) td")
+    before = [cells.nth(n).bounding_box()["x"] for n in range(3)]
+    page.locator("[data-part=rows] .scroll").evaluate("e => e.scrollTo(100, 0)")
+    after = [cells.nth(n).bounding_box()["x"] for n in range(3)]
+    assert after[:2] == pytest.approx(before[:2], abs=1) and after[2] < before[2] - 50
+
+
+def test_failed_cells_stand_out_with_their_reason(show, tmp_path):
+    lost = {"attack": spec("targeted:rate=0.4"), "dataset": "gone"}
+    found = [
+        *(r for r in usual(dataset="gone") if (r.cell.attack, r.cell.defense) != (lost["attack"], spec("wan", defenses))),
+        *(failed(HANDLER, defense=spec("wan", defenses), seed=s, **lost) for s in range(2)),
+        failed("disk on fire", defense=spec("an", defenses), seed=9, **lost),
+    ]  # fmt: skip
+    page = show(page_of(tmp_path, found))
+    (whole,) = page.get_by_role("link", name="failed", exact=True).all()
+    assert whole.get_attribute("title") == HANDLER
+    (part,) = page.get_by_role("link", name="3 (1 failed)").all()
+    assert part.get_attribute("title") == "disk on fire"
+    whole.click()
+    section = page.locator("[data-part=failures]")
+    is_there(section).to_be_in_viewport()
+    assert [
+        cells.all_inner_texts()[3]
+        for cells in (row.locator("td") for row in section.locator("tbody tr").all())
+    ] == [HANDLER, HANDLER, "disk on fire"]
+    assert [each["reason"] for each in json.loads(saved(page, "failures", "JSON"))] == [
+        HANDLER,
+        HANDLER,
+        "disk on fire",
+    ]
+    assert "failed" in drawn(page, "heat").locator(".heatmap-label").all_text_contents()
+    assert page.evaluate("window.pwned") is None

@@ -1,3 +1,4 @@
+import json
 from itertools import combinations
 
 import numpy as np
@@ -361,3 +362,20 @@ def test_curves_are_drawn_or_refused(tmp_path):
         draw_curves(tmp_path / "x.png", board.model_copy(update={"curves": []}))
     with pytest.raises(StoreError, match="must end in"):
         draw_curves(tmp_path / "x.nonsense", board)
+
+
+def test_a_dry_run_counts_cells_and_names_absent_data_without_reading_any(
+    told, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LABELATTACK_DATA", str(tmp_path))
+    monkeypatch.setattr("labelattack.datasets.voc.PascalVoc.load", lambda self: pytest.fail("read"))
+    spec = experiment(read_experiment(paper_folder() / "table1.toml", "small"))
+    cells = sum(len(grid.cells("x")) for grid in spec.grids())
+    code, out, err = told("reproduce", "table1", "--dry-run", "--out", "new")
+    assert code == 0 and f" linear 8 5 5 {cells} " in out
+    assert "VOC2007/ImageSets/Main" in out and err.startswith("get it from http://host.robots")
+    assert not (tmp_path / "new").exists()
+    code, out, _ = told("reproduce", "table1", "--dry-run", "--scale", "paper", "--json")
+    plan = json.loads(out)
+    assert [row["dataset"] for row in plan] == ["coco:year=2014", "voc:year=2012", "nus-wide"]
+    assert code == 0 and all(row["cells"] == cells and row["missing"] for row in plan)

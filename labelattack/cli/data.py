@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labelattack.cli._console import AsJson, Plugins, load_plugins, print_table, progress_bars, say
+
+if TYPE_CHECKING:
+    from labelattack.datasets.base import Dataset
 
 data = typer.Typer(no_args_is_help=True, help="Dataset cards, and checks of local copies.")
 Name = Annotated[str, typer.Argument(help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.")]
@@ -75,10 +78,15 @@ def check(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
     else:
         rows = [(f.what, f.expected, f.found, "" if f.fine else "differs") for f in findings]
         print_table(f"dataset {name}", ("", "expected", "found", ""), rows)
-        about = dataset.card()
-        if about is not None and any(finding.found == MISSING for finding in findings):
-            say(f"get it from {about.home} and place under LABELATTACK_DATA or root=FOLDER:")
-            for line in about.layout:
-                say(f"  {line}")
+        if any(finding.found == MISSING for finding in findings):
+            say_source(dataset)
     if not whole:
         raise typer.Exit(1)
+
+
+def say_source(dataset: Dataset) -> None:
+    """Says where a dataset is to be had, if it is published, and where its files belong."""
+    if (about := dataset.card()) is not None:
+        say(f"get it from {about.home} and place under LABELATTACK_DATA or root=FOLDER:")
+        for line in about.layout:
+            say(f"  {line}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, SelectableGroups, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 from labelattack.errors import PluginError
 
@@ -20,7 +21,7 @@ def announced(kind: str, group: str) -> dict[str, EntryPoint]:
         PluginError: If two plug-ins announce one name.
     """
     points: dict[str, EntryPoint] = {}
-    for point in _installed(tuple(sys.path)).select(group=group):
+    for point in _installed(tuple(sys.path))(group=group):
         other = points.setdefault(point.name, point)
         if other.value != point.value:
             raise PluginError(
@@ -31,6 +32,6 @@ def announced(kind: str, group: str) -> dict[str, EntryPoint]:
 
 
 @lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints | SelectableGroups:
-    """Entry points of all distributions on ``sys.path``; one look at them serves every kind."""
-    return entry_points()
+def _installed(path: tuple[str, ...]) -> Callable[..., EntryPoints]:
+    """Selects among the entry points on ``sys.path``; one look at them serves every kind."""
+    return entry_points().select

@@ -37,6 +37,11 @@ def selection_text(joined: str) -> str:
 
 def title(board: Board | BoardKey) -> str:
     """Title of a board: the settings that its rows share."""
+    return " · ".join(title_parts(board))
+
+
+def title_parts(board: Board | BoardKey) -> list[str]:
+    """Parts of a board's title, the dataset first."""
     on = _each(board.dataset, datasets)
     named = board.dataset.partition(":")[0] not in datasets.names()
     parts = [
@@ -53,7 +58,7 @@ def title(board: Board | BoardKey) -> str:
         parts.append(f"{board.labels} labels")
     if "versions" in getattr(board, "mixed", ()):
         parts.append(f"versions {board.versions}")
-    return " · ".join(parts)
+    return parts
 
 
 def training_labels(rows: Iterable[Row]) -> str:

@@ -25,6 +25,7 @@ class HeatMap:
             the best, and negative where it is ahead.
         means: Mean mAP of each defense over its attacks, in points, without ``none`` and worst
             cases.
+        failed: Whether cells failed and none finished, of the same shape.
         missing: How many of these attacks each defense lacks; those that lack any are last.
     """
 
@@ -32,6 +33,7 @@ class HeatMap:
     defenses: list[str]
     rows: list[list[int | None]]
     behind: list[list[float | None]]
+    failed: list[list[bool]]
     means: list[float]
     missing: list[int]
 
@@ -47,6 +49,7 @@ def heat_map(board: Board) -> HeatMap | None:
         attacks beside ``none`` or fewer than two defenses have results.
     """
     found: dict[tuple[str, str], dict[str, int]] = {}
+    failed = {(r.defense, r.variant, r.attack) for r in board.rows if r.map is None and r.failed}
     for number, row in enumerate(board.rows):
         if row.map is not None:
             found.setdefault((row.defense, row.variant), {})[row.attack] = number
@@ -61,15 +64,15 @@ def heat_map(board: Board) -> HeatMap | None:
     maps = [row.map for row in board.rows]
     best = {attack: _best(board.rows, found, attack) for attack in columns}
     lines = []
-    for own in found.values():
+    for defense, own in found.items():
         values = [value for a in attacked if a in own and (value := maps[own[a]]) is not None]
-        lines.append((len(attacked) - len(values), sum(values) / len(values), own))
+        lines.append((len(attacked) - len(values), sum(values) / len(values), defense, own))
     lines.sort(key=lambda line: (line[0], -line[1]))
-    rows = [[own.get(attack) for attack in columns] for _, _, own in lines]
+    rows = [[own.get(attack) for attack in columns] for _, _, _, own in lines]
     return HeatMap(
         # At a budget, the rates of the attacks say nothing.
         attacks=[attacks.short(a, keep=() if board.budget else ("rate",)) for a in columns],
-        defenses=[row_name(board.rows[next(iter(own.values()))]) for _, _, own in lines],
+        defenses=[row_name(board.rows[next(iter(own.values()))]) for _, _, _, own in lines],
         rows=rows,
         behind=[
             [
@@ -78,8 +81,9 @@ def heat_map(board: Board) -> HeatMap | None:
             ]
             for row in rows
         ],
-        means=[mean for _, mean, _ in lines],
-        missing=[missing for missing, _, _ in lines],
+        failed=[[(*defense, a) in failed for a in columns] for _, _, defense, _ in lines],
+        means=[mean for _, mean, _, _ in lines],
+        missing=[missing for missing, _, _, _ in lines],
     )
 
 

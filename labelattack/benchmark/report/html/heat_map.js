@@ -13,13 +13,14 @@ const heatMap = ({ board, rows, heat }) => {
   const known = behind.flat().filter((each) => each > 0).sort((a, b) => a - b);
   const most = Math.max(1, known[Math.floor(CLIPPED * (known.length - 1))] ?? 0);
   const short = (text, length) => plain(text.length > length ? `${text.slice(0, length - 1)}…` : text);
-  const written = (place, distance) => {
-    if (place == null) return "";
+  const lost = at(heat.failed);
+  const written = (place, distance, failed) => {
+    if (place == null) return failed ? "<i>failed</i>" : "";
     const text = points(board.rows[place].map) + (board.rows[place].unreliable.length ? "!" : "");
     return distance === 0 ? `<b>${text}</b>` : text;
   };
   const told = (place, y, x) => {
-    if (place == null) return lines(heat.defenses[y], heat.attacks[x], "no result");
+    if (place == null) return lines(heat.defenses[y], heat.attacks[x], lost[y][x] ? "failed" : "no result");
     const row = board.rows[place];
     const distance = behind[y][x];
     const from = distance == null ? "" : distance < 0 ? `${points(-distance)} points ahead of the best` : distance ? `${points(distance)} points behind the best` : "the best";
@@ -37,10 +38,10 @@ const heatMap = ({ board, rows, heat }) => {
       type: "heatmap", z: behind, x: indices(attacks), y: indices(defenses), zmin: 0, zmax: most, xgap: 1, ygap: 1,
       // Pale enough for dark text, in light and dark mode alike.
       colorscale: [[0, faint(colour("accent"), 0.55)], [1, faint(colour("accent"), 0.03)]],
-      text: places.map((line, y) => line.map((place, x) => written(place, behind[y][x]))),
+      text: places.map((line, y) => line.map((place, x) => written(place, behind[y][x], lost[y][x]))),
       texttemplate: "%{text}", textfont: { size: 11, color: colour("ink") },
       hoverinfo: "text", hovertext: places.map((line, y) => line.map((place, x) => told(place, y, x))),
-      colorbar: { thickness: 10, outlinewidth: 0, nticks: 4 },
+      showscale: false,
     }],
     layout: {
       height, margin: { l: left, r: right, t: top, b: 12 },
@@ -48,8 +49,8 @@ const heatMap = ({ board, rows, heat }) => {
       yaxis: { tickvals: indices(defenses), ticktext: defenses.map((name) => short(name, 36)), autorange: "reversed", showgrid: false, automargin: false },
     },
   }));
-  plot.style.minWidth = `${left + 44 * attacks.length + right + 60}px`;
-  plot.style.maxWidth = `${left + 110 * attacks.length + right + 60}px`;
+  plot.style.minWidth = `${left + 38 * attacks.length + right + 12}px`;
+  plot.style.maxWidth = `${left + 110 * attacks.length + right + 12}px`;
   const notes = [];
   if (heat.defenses.length > defenses.length) notes.push(`the best ${defenses.length} of ${heat.defenses.length} defenses`);
   if (heat.attacks.length > attacks.length) notes.push(`the first ${attacks.length} of ${heat.attacks.length} attacks`);

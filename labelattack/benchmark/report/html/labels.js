@@ -20,12 +20,13 @@ const stateMap = (states, images, names) => ({
 const frame = (top) => ({ type: "rect", xref: "paper", yref: "paper", x0: 0, x1: 1, y0: 0, y1: top, line: { color: colour("line"), width: 1 } });
 const FIXED = { visible: false, fixedrange: true };
 
-const tile = (title, said, width, height, figure) => {
-  const plot = picture(`${title}: ${said}`, height, figure);
+// The first panel has the clean labels.
+const tile = ({ attack, seed }, place, said, width, height, figure) => {
+  const seeded = place ? [make("br"), `seed ${seed}`] : [];
+  const plot = picture(`${attack}${place ? `, seed ${seed}` : ""}: ${said}`, height, figure);
   plot.style.width = `${width}px`;
-  return make("figure", { style: `width:${Math.max(width, 150)}px` }, make("figcaption", {}, ...breakable(title)), plot);
+  return make("figure", { style: `width:${Math.max(width, 150)}px` }, make("figcaption", {}, ...breakable(attack), ...seeded), plot);
 };
-const titleOf = ({ attack, seed }, place) => (place ? `${attack}, seed ${seed}` : attack);
 
 // The first images, as they lie.
 const firstImages = ({ images, classes: names, panels }, shown) => {
@@ -33,7 +34,7 @@ const firstImages = ({ images, classes: names, panels }, shown) => {
   return panels.map((panel, place) => {
     const letters = [...panel.states.join("")];
     const said = shown.map(([letter, name]) => `${letters.filter((each) => each === letter).length} ${name}`).join(", ");
-    return tile(titleOf(panel, place), said, step * names.length + 4, step * images.length + 4, () => ({
+    return tile(panel, place, said, step * names.length + 4, step * images.length + 4, () => ({
       data: [{ ...stateMap(panel.states, images, names), xgap: 1, ygap: 1 }],
       layout: {
         margin: { l: 1, r: 1, t: 1, b: 1 }, dragmode: false,
@@ -55,7 +56,7 @@ const differences = ({ sorted_images: images, frequent: names, panels }) => {
     const most = indices(names).filter((n) => shares[n] > 0).sort((a, b) => shares[b] - shares[a]).slice(0, LINES);
     const said = most.map((n) => `${names[n]} ${share(shares[n])}`).join(", ") || "no positive removed";
     const split = height / (height + BARS + 6);
-    return tile(titleOf(panel, place), said, Math.max(step * names.length, 120) + 4, height + BARS + 8, () => ({
+    return tile(panel, place, said, Math.max(step * names.length, 120) + 4, height + BARS + 8, () => ({
       data: [
         { ...stateMap(matrix, images, names), xaxis: "x", yaxis: "y" },
         {
@@ -79,11 +80,14 @@ const excerpt = (sample) => {
   const all = new Set(panels.flatMap(({ states, matrix }) => [...states.join(""), ...matrix.join("")]));
   const shown = STATES.filter(([letter]) => !SELDOM.includes(letter) || all.has(letter));
   const key = shown.map(([, name, shade]) => make("span", {}, swatch(`var(--${shade})`), name));
+  const first = firstImages(sample, shown);
+  const whole = differences(sample);
+  const attacked = [first, whole].flatMap((tiles) => tiles.slice(1).map((node, n) => [panels[n + 1].attack, node]));
   return [
-    make("p", { class: "status" }, dataset), make("div", { class: "legend" }, ...key),
+    make("p", { class: "status" }, dataset), ...finder("Attack", attacked), make("div", { class: "legend" }, ...key),
     make("p", { class: "status" }, "The first training images, as they lie:"),
-    make("div", { class: "tiles" }, ...firstImages(sample, shown)),
+    make("div", { class: "tiles" }, ...first),
     make("p", { class: "status" }, "The whole training split: share of its positives that each class lost (bars to 100 %, lines at 50 % and 100 %), and labels sorted by number of positives and pattern, frequent classes first:"),
-    make("div", { class: "tiles" }, ...differences(sample)),
+    make("div", { class: "tiles" }, ...whole),
   ];
 };

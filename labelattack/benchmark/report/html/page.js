@@ -26,6 +26,13 @@ const remarksOf = ({ notes, unreliable }) => make("span", {},
   ...notes.map((note) => make("span", { class: "note" }, `* ${note} `)),
   ...unreliable.map((reason) => make("span", { class: "doubt" }, `! ${reason} `)));
 
+// Reasons of failed cells by attack and defense as the tables write them.
+const reasonsOf = ({ columns, cells }) => {
+  const why = columns.indexOf("reason");
+  const pairs = Map.groupBy(cells, ([attack, defense]) => `${attack}\n${defense}`);
+  return new Map([...pairs].map(([pair, failed]) => [pair, [...new Set(failed.map((each) => each[why]))].join("; ")]));
+};
+
 const choice = (label, values, changed) => {
   const distinct = [...new Set(values)];
   if (distinct.length < 2 || distinct.length > MOST_CHOICES) return { fits: () => true };
@@ -34,8 +41,15 @@ const choice = (label, values, changed) => {
   return { node: make("label", {}, label, box), fits: (value) => box.value === "" || distinct[box.value] === value };
 };
 
-const leaderboard = ({ board, rows }, reference, followers) => {
+const leaderboard = ({ board, rows, failures }, reference, followers, failed) => {
   const bar = spread(board.rows, reference);
+  const reasons = reasonsOf(failures);
+  const lost = (n, kind, text) => {
+    const { variant } = board.rows[n];
+    const [attack, defense] = rows.cells[n];
+    const why = reasons.get(`${attack}\n${variant ? defense.slice(0, -variant.length - 3) : defense}`);
+    return make("a", { class: kind, href: `#${failed}`, title: why }, text);
+  };
   const columns = ready(rows, board.rows);
   const of = (label) => columns.find((column) => column.label === label);
   Object.assign(of("defense"), { cell: (n) => marked(rows.cells[n][1], board.rows[n]) });
@@ -43,7 +57,11 @@ const leaderboard = ({ board, rows }, reference, followers) => {
   Object.assign(of("defense"), { key: (n) => rows.cells[n][1] });
   if (of("worst class")) of("worst class").key = (n) => (board.rows[n].worst_drop == null ? null : -board.rows[n].worst_drop);
   if (of("notes")) Object.assign(of("notes"), { cell: (n) => remarksOf(board.rows[n]), long: true });
-  if (of("mAP")) columns.splice(columns.indexOf(of("mAP")) + 1, 0, { label: "interval", cell: (n) => bar(board.rows[n]) });
+  if (of("mAP")) columns.splice(columns.indexOf(of("mAP")) + 1, 0, { label: "interval", cell: (n) => (board.rows[n].map == null && board.rows[n].failed ? lost(n, "failed", "failed") : bar(board.rows[n])) });
+  if (of("seeds")) {
+    const { cell } = of("seeds");
+    of("seeds").cell = (n) => (board.rows[n].failed ? lost(n, "doubt", cell(n)) : cell(n));
+  }
 
   const all = indices(board.rows);
   let visible = all;
@@ -94,10 +112,8 @@ const behind = (data) => {
     shares: () => data.excerpts.flatMap(({ dataset, frequent: names, panels }) => panels.slice(1).flatMap(({ attack, seed, shares }) =>
       shares.map((share, n) => ({ dataset, attack, seed, class: names[n], share_of_positives_removed: share })))),
     comparisons: () => board.comparisons,
-    origins: () => [
-      ...data.origins.flatMap(([fact, values]) => values.map((value) => ({ fact, value }))),
-      ...data.failures.cells.map((cells) => ({ fact: "failed cell", value: cells.join(", ") })),
-    ],
+    failures: () => data.failures.cells.map((cells) => Object.fromEntries(cells.map((cell, n) => [data.failures.columns[n], cell]))),
+    origins: () => data.origins.flatMap(([fact, values]) => values.map((value) => ({ fact, value }))),
   };
 };
 
@@ -111,7 +127,7 @@ const fill = (section, number) => {
   const reference = board.rows[data.reference];
 
   const followers = [];
-  const { nodes, visible } = leaderboard(data, reference, followers);
+  const { nodes, visible } = leaderboard(data, reference, followers, part("failures")?.id);
   put("rows", nodes);
   if (part("heat")) put("heat", heatMap(data));
   if (part("curves")) {
@@ -134,7 +150,7 @@ const fill = (section, number) => {
     const columns = failed.columns.map((label, at) => ({
       label, key: (cells) => cells[at], cell: (cells) => String(cells[at]), long: label === "reason",
     }));
-    put("origins", [searchable("Cells that failed", columns, failed.cells)]);
+    put("failures", [searchable("Cells that failed", columns, failed.cells)]);
   }
   for (const [name, records] of Object.entries(behind(data))) {
     const spot = section.querySelector(`[data-downloads="${name}"]`);

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
-from labelattack.benchmark.boards.text import row_name, test_labels, title, training_labels
+from labelattack.benchmark.boards.text import row_name, test_labels, title_parts, training_labels
 from labelattack.benchmark.plan.grid import REFERENCE
 from labelattack.benchmark.report.columns import (
     COMPARISON_COLUMNS,
@@ -27,7 +28,18 @@ from labelattack.files.storage import saved
 from labelattack.measures.summary import Column
 from labelattack.optional import require
 
-SCRIPTS = ("basics.js", "table.js", "pictures.js", "heat_map.js", "labels.js", "page.js")
+SCRIPTS = (
+    "basics.js",
+    "table.js",
+    "pictures.js",
+    "curves.js",
+    "heat_map.js",
+    "labels.js",
+    "page.js",
+)
+
+HEADING = 60
+"""Largest number of characters of a spec that a heading shows with its paths."""
 
 
 def write_report(
@@ -76,8 +88,11 @@ def section(
         for number, row in enumerate(board.rows)
         if (row.attack, row.defense) == ("none", REFERENCE) and row.map is not None
     ]
+    dataset, *settings = title_parts(board)
     return {
-        "title": title(board),
+        "dataset": dataset,
+        "brief": _brief(dataset),
+        "settings": " · ".join(settings),
         "remarks": remarks(board),
         "board": board.model_dump(include={"rows", "curves", "comparisons"}),
         # A board of several settings has no one reference to draw.
@@ -121,6 +136,11 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
         name=name,
         sections=[{**each, "data": embedded(each)} for each in sections],
     )
+
+
+def _brief(spec: str) -> str:
+    """A spec whose paths are cut to their last parts if it is too long for a heading."""
+    return spec if len(spec) <= HEADING else re.sub(r"(?<==)[^,=|]*[/\\](?=[^,/\\|])", "…/", spec)
 
 
 def _has(board: Board, measure: str, name: str) -> bool:

@@ -40,8 +40,8 @@ const paint = (node) => {
       yaxis: { ...axis, ...layout.yaxis },
     };
     return plotly().react(node, data, whole, {
-      displaylogo: false, responsive: true, showTips: false,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
+      // The bar would lie on small pictures.
+      displayModeBar: false, responsive: true, showTips: false,
     });
   });
 };
@@ -87,83 +87,8 @@ const legend = (title, names, place, chosen, changed) => make("fieldset", { clas
     return make("label", {}, box, glyph, name);
   }));
 
-const PANELS = 12;
 const LINES = 10;
 const CHOICES = 60;
-
-const curves = ({ board, families, training_labels: labels }, place, reference) => {
-  const all = board.curves.map((curve, n) => ({ ...curve, ...families[n], spec: curve.defense }));
-  const panels = [...new Set(all.map((curve) => curve.attack))];
-  const area = new Map();
-  for (const curve of all) area.set(curve.name, Math.max(area.get(curve.name) ?? -1, curve.area ?? 0));
-  const names = [...area.keys()].sort((a, b) => area.get(b) - area.get(a)).slice(0, CHOICES);
-  const chosen = new Set(names.slice(0, LINES));
-  const drawn = () => all.filter((curve) => chosen.has(curve.name) && panels.indexOf(curve.attack) < PANELS);
-  const limits = () => {
-    const ends = drawn().flatMap((curve) => curve.maps.flatMap((map, n) => [map - (curve.intervals[n] ?? 0), map + (curve.intervals[n] ?? 0)]));
-    if (reference) ends.push(reference.map - (reference.interval ?? 0), reference.map + (reference.interval ?? 0));
-    const low = Math.min(...ends);
-    const high = Math.max(...ends);
-    const room = 0.06 * (high - low) + 0.1;
-    return [low - room, high + room];
-  };
-  const end = 1.04 * Math.max(...all.flatMap((curve) => curve.rates));
-
-  const figure = (attack) => () => {
-    const here = drawn().filter((curve) => curve.attack === attack);
-    const data = [];
-    const muted = colour("muted");
-    // Lone points would lie on each other.
-    const apart = here.every(({ rates }) => rates.length === 1) ? 0.012 * end : 0;
-    for (const [n, { name, rates: exact, maps, intervals }] of here.entries()) {
-      const rates = exact.map((rate) => rate + apart * (n - (here.length - 1) / 2));
-      const shade = tint(place.get(name));
-      const half = intervals.map((each) => each ?? 0);
-      const banded = rates.length > 1 && intervals.every((each) => each != null);
-      if (banded) data.push({
-        x: [...rates, ...rates.toReversed()],
-        y: [...maps.map((map, n) => map + half[n]), ...maps.map((map, n) => map - half[n]).toReversed()],
-        fill: "toself", fillcolor: faint(shade, 0.16), line: { width: 0 }, mode: "lines", hoverinfo: "skip",
-      });
-      data.push({
-        x: rates, y: maps, mode: "lines+markers", hoverinfo: "text",
-        hovertext: exact.map((rate, n) => lines(name, `${rate} removed: ${points(maps[n], intervals[n])}`)),
-        line: { color: shade, width: 2, dash: DASHES[Math.floor(place.get(name) / COLOURS) % DASHES.length] },
-        marker: { color: shade, size: 7, symbol: MARKS[place.get(name) % MARKS.length] },
-        error_y: { visible: !banded && intervals.some((each) => each != null), array: half, color: shade, thickness: 1.2, width: 3 },
-      });
-    }
-    if (reference) data.push({
-      x: [0, end], y: [reference.map, reference.map], mode: "lines", hoverinfo: "text",
-      hovertext: Array(2).fill(lines(`${labels} labels`, points(reference.map, reference.interval))),
-      line: { color: muted, width: 1.5, dash: "dash" },
-    });
-    return { data, layout: {
-      xaxis: { title: { text: plain(`share of ${here[0]?.share ?? "labels"} removed`) }, range: [0, end], dtick: 0.2 },
-      yaxis: { title: { text: "test mAP (points)" }, range: limits() },
-      shapes: reference?.interval ? [{
-        type: "rect", x0: 0, x1: end, y0: reference.map - reference.interval, y1: reference.map + reference.interval,
-        fillcolor: faint(muted, 0.13), line: { width: 0 }, layer: "below",
-      }] : [],
-    } };
-  };
-
-  const nodes = panels.slice(0, PANELS).map((attack) => {
-    const said = all.filter((curve) => curve.attack === attack).slice(0, LINES)
-      .map(({ name, rates, maps }) => `${name} ${points(maps[0])} at ${rates[0]}, ${points(maps.at(-1))} at ${rates.at(-1)}`);
-    const plot = picture(`mAP against removal by ${attack}: ${said.join("; ")}`, 300, figure(attack));
-    return [plot, make("figure", {}, make("figcaption", {}, attack), plot)];
-  });
-  const notes = [];
-  if (panels.length > PANELS) notes.push(`the first ${PANELS} of ${panels.length} attacks`);
-  if (area.size > CHOICES) notes.push(`the best ${CHOICES} of ${area.size} defenses to choose from`);
-  if (names.length > LINES) notes.push(`${LINES} defenses are switched on at first`);
-  return [
-    legend("Defenses", names, place, chosen, () => nodes.forEach(([plot]) => again(plot))),
-    make("div", { class: "panels" }, ...nodes.map(([, node]) => node)),
-    make("p", { class: "status" }, notes.length ? `Shown: ${notes.join("; ")}. The data hold all.` : ""),
-  ];
-};
 
 const DOTS = 400;
 
@@ -227,7 +152,7 @@ const classes = ({ board, rows }, visible) => {
           colorscale: [[0, colour("loss")], [0.5, colour("raised")], [1, colour("gain")]],
           hoverinfo: "text",
           hovertext: kept.map((n) => names.map((name) => lines(label(n), name, change(n, name) == null ? "undefined" : `${change(n, name) > 0 ? "+" : ""}${points(change(n, name))} points`))),
-          colorbar: { thickness: 10, outlinewidth: 0, title: { text: "points", side: "right" } },
+          colorbar: { thickness: 10, outlinewidth: 0, nticks: 5, title: { text: "points", side: "top" } },
         }],
         layout: {
           height: size(kept.length),

@@ -55,14 +55,14 @@ def failures(records: Iterable[Record]) -> dict[str, Sequence[Any]]:
     names = dict.fromkeys(["lr", "batch_size", *further])
     headings = ["learning rate", *(name.replace("_", " ") for name in names if name != "lr")]
     return {
-        "columns": ["attack", "defense", "seed", *headings, "reason"],
+        "columns": ["attack", "defense", "seed", "reason", *headings],
         "cells": [
             [
                 attacks.short(record.cell.attack),
                 defenses.short(record.cell.defense),
                 record.cell.seed,
-                *(getattr(record.cell.recipe, name) for name in names),
                 record.reason,
+                *(getattr(record.cell.recipe, name) for name in names),
             ]
             for record in failed
         ],

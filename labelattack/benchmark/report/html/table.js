@@ -80,6 +80,8 @@ const table = (caption, columns, items) => {
     const rest = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
     if (rest < 400 && !more.hidden) fill();
   }, { passive: true });
+  // The second column stays beside the first.
+  new ResizeObserver(() => scroll.style.setProperty("--first", `${headings[0].offsetWidth}px`)).observe(headings[0]);
   refill();
   return {
     node: make("div", {}, status, scroll),
@@ -102,14 +104,23 @@ const ready = ({ columns, fields, numeric, cells }, records) =>
 
 const indices = (list) => list.map((_, n) => n);
 
+const FEW = 12; // fewer things need no search
+
+const searchBox = (label, found) => {
+  const box = make("input", { type: "search", oninput: later(() => found(box.value.trim().toLowerCase())) });
+  return make("div", { class: "filters" }, make("label", {}, label, box));
+};
+
+// A box that hides what lacks the text in it; things are pairs of text and element.
+const finder = (label, things) => (things.length <= FEW ? [] : [searchBox(label, (wanted) => {
+  for (const [text, node] of things) node.hidden = !text.toLowerCase().includes(wanted);
+})]);
+
 // A table of its own with a box to search it.
 const searchable = (caption, columns, items) => {
   const made = table(caption, columns, items);
-  if (items.length <= 12) return made.node;
+  if (items.length <= FEW) return made.node;
   const texts = items.map((item) => columns.map((c) => c.cell(item)).join("\n").toLowerCase());
-  const box = make("input", { type: "search", oninput: later(() => {
-    const wanted = box.value.trim().toLowerCase();
-    made.show(items.filter((_, n) => texts[n].includes(wanted)));
-  }) });
-  return make("div", {}, make("div", { class: "filters" }, make("label", {}, "Search", box)), made.node);
+  const box = searchBox("Search", (wanted) => made.show(items.filter((_, n) => texts[n].includes(wanted))));
+  return make("div", {}, box, made.node);
 };
