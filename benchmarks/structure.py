@@ -27,6 +27,7 @@ HYPER_PARAMETER, MOST_NAMING_IT = re.compile("weight[_-]decays?"), 3
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS = {
     "api/label_attack.py:attack": "documents nine arguments",
+    "api/evaluation.py:evaluate": "documents 15 arguments",
     "api/functions.py:bench": "documents 29 arguments",
     "cli/attack.py:attack": "half of it declares options",
     "cli/audit.py:audit": "most of it declares options",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from labelattack.api import check as check
     from labelattack.api import compare as compare
     from labelattack.api import open as open
+    from labelattack.api.evaluation import Evaluation as Evaluation
+    from labelattack.api.evaluation import evaluate as evaluate
     from labelattack.attacks.base import LabelAttack as LabelAttack
     from labelattack.attacks.corruption import LabelCorruption as LabelCorruption
     from labelattack.attacks.informed import InformedAttack as InformedAttack
@@ -36,6 +38,8 @@ _HOMES = {
     "bench": "api",
     "check": "api",
     "compare": "api",
+    "Evaluation": "api.evaluation",
+    "evaluate": "api.evaluation",
     "open": "api",
     "Results": "api",
     "Experiment": "benchmark.plan.config",

@@ -30,8 +30,9 @@ def checks(dataset, model):
     from labelattack.defenses.base import Task
     from labelattack.labels import PartialLabels
     from labelattack.measures._d_score.ablation import mutants
-    from labelattack.measures._d_score.scoring import shape_of
+    from labelattack.measures._d_score.logits import stage_of
     from labelattack.measures.d_score import DScoreSettings
+    from labelattack.measures.run import Setup
     from labelattack.registry.installation import commit, edited_files
     from labelattack.training.hardware import resolve_device
 
@@ -67,11 +68,9 @@ def checks(dataset, model):
         executors.create("local"), Trackers([]), resolve_device("cpu")
 
     def stage():
-        settings, cpu = DScoreSettings(), resolve_device("cpu")
-        mutants(
-            shape_of(found["splits"], models.registry.resolve(model), settings, device=cpu),
-            settings,
-        )
+        settings = DScoreSettings()
+        setup = Setup(found["splits"], models.registry.resolve(model), "finetune")
+        mutants(stage_of(setup, settings), settings)
 
     yield "device, executor and trackers", where
     yield "state of the package's source", git

@@ -97,7 +97,7 @@ def bandwidth():
 def moved(cell):
     """Bytes that Adam moves: of the head, and of what the loss learns."""
     images, labels = load(cell.dataset).train.labels.shape
-    channels = models.get(cell.model.partition(":")[0]).channels
+    channels = models.create(cell.model).channels
     learned = images * labels if cell.defense.startswith("role") else 0
     steps = EPOCHS * -(-images // cell.recipe.batch_size)
     return BYTES * steps * ((channels + 1) * labels + learned)

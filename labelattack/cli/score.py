@@ -49,9 +49,10 @@ def score(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Shows where trained models look: D-Score with its parts, sensitivity, and pictures.
+    """Shows mAP, and where trained models look: D-Score, its sensitivity, and pictures.
 
-    Scores the selected run of each attack and defense in a store, or one file of weights.
+    Scores the selected run of each attack and defense in a store, or one file of weights, also of a
+    classifier of torchvision or timm that was trained elsewhere.
     """
     from labelattack.benchmark.execution import score as scores
     from labelattack.measures._d_score.plots import draw_scatter
@@ -62,7 +63,7 @@ def score(
 
     forget()
     load_plugins(plugin)
-    settings = d_score_of(d_score or "default")
+    settings = None if d_score == "none" else d_score_of(d_score or "default")
     computed_on = str(resolve_device(device))
     single_thread()
     out = pictures or (
@@ -80,14 +81,15 @@ def score(
         for scored in scores.score_networks(networks, settings, compute, grid):
             _draw(out, scored)
             found.append(scored.scoring)
-    if not source.is_file():
+    if not source.is_file() and settings is not None:
         for number, (title, points) in enumerate(_points(source)):
             draw_scatter(out / f"scatter{number or ''}.png", points, title)
     if as_json:
         typer.echo("[" + ",\n".join(s.model_dump_json(indent=1) for s in found) + "]")
     else:
         _print_scores(found)
-    say(f"pictures are in '{out}'")
+    if any(scoring.diagnosis for scoring in found):
+        say(f"pictures are in '{out}'")
 
 
 def _draw(folder: Path, scored: Scored) -> None:
@@ -95,6 +97,8 @@ def _draw(folder: Path, scored: Scored) -> None:
 
     scoring, looks, test, classes = scored
     name, found = scoring.name, scoring.diagnosis
+    if found is None or looks is None:
+        return
     file = "-".join(re.findall(r"[\w.]+", name))
     boxes = scoring.boxes.boxes if scoring.boxes else None
     draw_distributions(folder / f"{file}.look.png", found, name, boxes=boxes)
@@ -133,34 +137,48 @@ def _points(folder: Path) -> list[tuple[str, list[Any]]]:
 def _print_scores(found: list[Any]) -> None:
     from labelattack.metrics.text import with_limits
 
-    rows = []
-    for scoring in found:
-        d = scoring.diagnosis
-        row = [
-            scoring.name,
-            with_limits(d.robustness, d.robustness_interval),
-            with_limits(d.fitness, d.fitness_interval),
-            with_limits(d.d_score, d.d_score_interval),
-        ]
-        if scoring.boxes is not None:
-            row += [with_limits(scoring.boxes.fitness), with_limits(scoring.boxes.agreement)]
-        rows.append(row)
-    columns = ["run", "robustness", "fitness", "D-Score"]
-    if any(scoring.boxes is not None for scoring in found):
-        columns += ["fitness to boxes", "F agrees with boxes"]
-    first = found[0].diagnosis
+    rows = [(s.name, f"{100 * s.test.map:.1f}") for s in found]
+    tested = len(found[0].test.per_class)
+    print_table(f"mAP in points on all test images, {tested} labels", ("network", "mAP"), rows)
+    for note in dict.fromkeys(s.note for s in found if s.note):
+        typer.echo(note)
+    looked = [s for s in found if s.diagnosis is not None]
+    if not looked:
+        return
+    boxes = any(s.boxes is not None for s in looked)
+    columns = ["network", "robustness", "fitness", "D-Score"]
+    columns += ["fitness to boxes", "F agrees with boxes"] * boxes
+    first = looked[0].diagnosis
     about = f"{first.images} test images, {first.rows} x {first.columns} grid"
     changes = first.settings.changes()
-    print_table(f"{about}{', ' + changes if changes else ''}", tuple(columns), rows)
+    print_table(
+        f"{about}{', ' + changes if changes else ''}", tuple(columns), list(map(_looks, looked))
+    )
     typer.echo(
         "robustness: distance of attention from uniform, lower is better; fitness: 1 - distance of "
         "attention from\nfeatures; D-Score: their difference. 95 % bootstrap intervals over images."
     )
     lines = [
         (s.name, v.grid, v.distance, *map(with_limits, (v.robustness, v.fitness, v.d_score)))
-        for s in found
+        for s in looked
         for v in s.sensitivity
     ]
     print_table(
-        "sensitivity", ("run", "grid", "distance", "robustness", "fitness", "D-Score"), lines
+        "sensitivity", ("network", "grid", "distance", "robustness", "fitness", "D-Score"), lines
     )
+
+
+def _looks(scoring: Any) -> list[str]:
+    """A row of D-Scores."""
+    from labelattack.metrics.text import with_limits
+
+    d, boxes = scoring.diagnosis, scoring.boxes
+    row = [
+        scoring.name,
+        with_limits(d.robustness, d.robustness_interval),
+        with_limits(d.fitness, d.fitness_interval),
+        with_limits(d.d_score, d.d_score_interval),
+    ]
+    if boxes is not None:
+        row += [with_limits(boxes.fitness), with_limits(boxes.agreement)]
+    return row

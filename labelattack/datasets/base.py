@@ -66,17 +66,7 @@ class Splits:
             split.partial = split.partial.named(split.ids, self.classes)
         self.side.check(len(self.train.ids), len(self.classes))
         _check_apart(self.parts)
-        positives, negatives = self.test.class_counts
-        if not positives.any():
-            raise DatasetError(
-                "test labels must have a positive that counts, got none in any class"
-            )
-        if not (positives * negatives).any():
-            raise DatasetError(
-                "test labels must have a class with a known positive and a known negative, got "
-                f"{np.count_nonzero(positives)} classes with positives and "
-                f"{np.count_nonzero(negatives)} others with negatives"
-            )
+        check_scorable(self.test)
 
     @property
     def parts(self) -> dict[str, Split]:
@@ -145,6 +135,19 @@ class Splits:
         if not names:
             return ""
         return f"{len(names)} classes: {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+
+
+def check_scorable(test: Split) -> None:
+    """Raises DatasetError if no class of a test split has an average precision."""
+    positives, negatives = test.class_counts
+    if not positives.any():
+        raise DatasetError("test labels must have a positive that counts, got none in any class")
+    if not (positives * negatives).any():
+        raise DatasetError(
+            "test labels must have a class with a known positive and a known negative, got "
+            f"{np.count_nonzero(positives)} classes with positives and "
+            f"{np.count_nonzero(negatives)} others with negatives"
+        )
 
 
 def _check_apart(parts: Mapping[str, Split]) -> None:

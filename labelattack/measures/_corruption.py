@@ -132,7 +132,7 @@ def corrupted_run(run: TrainedRun, settings: CorruptionSettings) -> Corrupted:
     network = run.trained.to(target) if run.training.on_features else run.network
     scores = predict(network, corrupted_inputs(run, settings), alone=True)
     test = run.subset(settings.images, settings.seed)
-    side = run.model.preprocessing.size or min(test.images[0].shape[:2])
+    side = run.preprocessing.size or min(test.images[0].shape[:2])
     return corrupted(scores, test, side, settings)
 
 
@@ -148,7 +148,7 @@ def corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
 
 
 def _corrupted_inputs(setup: Setup, settings: CorruptionSettings) -> Inputs:
-    preprocessing, compute = setup.model.preprocessing, setup.compute
+    preprocessing, compute = setup.preprocessing, setup.compute
     test = setup.subset(settings.images, settings.seed)
     split = corrupted_split(test, preprocessing.size, settings)
     where = compute.torch_device

@@ -113,7 +113,7 @@ class EvasionSettings(PerturbedMeasure):
         return evaded(
             deepcopy(run.network),  # the attack changes the memory format
             run.subset(self.images, self.seed),
-            run.model.preprocessing,
+            run.preprocessing,
             self,
         )
 

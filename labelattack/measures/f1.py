@@ -45,7 +45,8 @@ class F1(Measure):
             known = run.validation_labels
             if known is None:
                 raise ParameterError(
-                    "threshold of measure 'f1' must be half where no validation labels are known"
+                    "threshold of measure 'f1' must be half where no validation labels are known; "
+                    "evaluate takes them as val="
                 )
             seen = np.ones_like(known.labels) if known.scored is None else known.scored
             scores = run.validation_scores

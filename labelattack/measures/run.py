@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,16 +16,18 @@ from labelattack.attacks.budget import Attacked
 from labelattack.datasets.base import Split, Splits
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
-from labelattack.models.base import Model
+from labelattack.models.base import Model, Preprocessing
 from labelattack.process_cache import ProcessCache
 from labelattack.registry.spec import Spec
 from labelattack.seeding import permutation
 from labelattack.training.compute import Compute
+from labelattack.training.inputs import ImageInputs, Inputs
 from labelattack.training.loop import Scores, predict
 from labelattack.training.protocols import registry as protocols
 from labelattack.training.protocols.base import Prepared, TrainingProtocol
 from labelattack.training.validation import ValidationLabels
 
+STAGE = "backbone"  # of the networks of registered models
 _SUBSETS: ProcessCache[Split] = ProcessCache(2)
 
 
@@ -53,6 +56,20 @@ class Setup:
     def training(self) -> TrainingProtocol:
         """The training protocol."""
         return protocols.create(self.protocol)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Preprocessing of pixels into the network's input."""
+        return self.model.preprocessing
+
+    def inputs(self, split: Split) -> Inputs:
+        """Images of a split as the whole network takes them."""
+        return ImageInputs(split.images, self.preprocessing, self.compute.torch_device)
+
+    def staged(self) -> tuple[nn.Module, str]:
+        """A network with the last spatial stage of what is trained, and that stage's name."""
+        backbone = self.model.frozen().to(self.compute.torch_device)
+        return nn.Sequential(OrderedDict(backbone=backbone)), STAGE
 
     def subset(self, images: int, seed: int) -> Split:
         """Test images on which more than mAP is measured: the same for every run.
@@ -110,6 +127,10 @@ class TrainedRun(Setup):
         """The whole network, in evaluation mode, on the device."""
         whole = self.training.whole(self.model, self.trained)
         return whole.to(self.compute.torch_device).eval()
+
+    def staged(self) -> tuple[nn.Module, str]:
+        """The network, and the name of its last spatial stage."""
+        return self.network, STAGE
 
     @property
     def head(self) -> nn.Linear | None:

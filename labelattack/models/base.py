@@ -73,7 +73,8 @@ class Model(ABC):
         version: Raise it whenever the built network changes.
         source: Publication of the architecture and origin of the weights.
         references: What to cite: keys of ``references.bib`` with spaces between, or BibTeX entries.
-        channels: Channels of the backbone's output.
+        libraries: Distributions beside those that every record names, on whose versions the built
+            network depends; records name them too.
         learning_rates: Learning rates searched by default when the whole network is trained.
         batch_sizes: Batch sizes searched by default when the whole network is trained.
         always_shown: Parameters that boards name even at their defaults, separated by spaces.
@@ -82,12 +83,17 @@ class Model(ABC):
     version: ClassVar[int] = 1
     source: ClassVar[str] = ""
     references: ClassVar[str] = ""
-    channels: ClassVar[int]
+    libraries: ClassVar[tuple[str, ...]] = ()
     learning_rates: ClassVar[tuple[float, ...]] = (1e-3, 1e-4, 1e-5, 1e-6)
     batch_sizes: ClassVar[tuple[int, ...]] = (8, 16)
     always_shown: ClassVar[str] = ""
 
     prior: Annotated[float, Field(gt=0, lt=1)] | None = 0.07
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the backbone's output; in a subclass, a number or a property."""
 
     @abstractmethod
     def backbone(self) -> nn.Module:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pickle import UnpicklingError
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from torch import nn
 
-from labelattack.errors import ModelError
 from labelattack.files.storage import path_unless
 from labelattack.models import register
-from labelattack.models.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Model,
-    Preprocessing,
-)
-from labelattack.models.weights import damage, load_weights
+from labelattack.models.base import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from labelattack.models.library import LibraryModel
+from labelattack.models.torchvision import load_file, load_published, up_to_map
 
 _PUBLISHED = {"imagenet-v1": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}
 
@@ -40,7 +35,7 @@ Weights = Annotated[str, BeforeValidator(_in_full), path_unless(*_PUBLISHED)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ResNet(Model):
+class _ResNet(LibraryModel):
     """Base class of both depths.
 
     Args:
@@ -57,25 +52,27 @@ class _ResNet(Model):
     weights: Weights | None = "imagenet-v1"
     size: Annotated[int, Field(ge=32)] = 448
 
-    def _build(self, constructor: Callable[..., Any], published: Any) -> nn.Module:
-        network: nn.Module = constructor(weights=None)
+    @property
+    @abstractmethod
+    def _library(self) -> tuple[Callable[..., nn.Module], Any]:
+        """Torchvision's constructor, and its enumeration of published weights."""
+
+    def classifier(self, labels: int) -> nn.Module:
+        """Builds the classifier as torchvision does."""
+        return self._library[0](weights=None, **{"num_classes": labels} if labels else {})
+
+    def load(self, classifier: nn.Module) -> None:
+        """Loads published weights, or those of a file."""
         if self.weights in _PUBLISHED:
-            try:
-                # By default torchvision unpickles the downloaded file.
-                state = published[_PUBLISHED[self.weights]].get_state_dict(
-                    check_hash=True, weights_only=True
-                )
-                network.load_state_dict(state)
-            except Exception as error:
-                unread = isinstance(error, UnpicklingError)
-                reason = damage(error) if unread else f"{type(error).__name__}: {error}"
-                raise ModelError(
-                    f"ImageNet weights cannot be had: {reason}; give weights=PATH of a state "
-                    "dict, or weights=none"
-                ) from (None if unread else error)
+            load_published(
+                classifier, self._library[1][_PUBLISHED[self.weights]], "ImageNet weights"
+            )
         elif self.weights is not None:
-            load_weights(network, self.weights, ignore=("fc.",))
-        return nn.Sequential(*list(network.children())[:-2])  # without pooling and classifier
+            load_file(classifier, self.weights)
+
+    def to_map(self, classifier: nn.Module) -> nn.Module:
+        """All layers up to the last residual stage."""
+        return up_to_map(classifier)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -97,11 +94,11 @@ class ResNet18(_ResNet):
 
     weights: Annotated[Weights, AfterValidator(_first_version)] | None = "imagenet-v1"
 
-    def backbone(self) -> nn.Module:
-        """All layers up to the last residual stage."""
+    @property
+    def _library(self) -> tuple[Callable[..., nn.Module], Any]:
         from torchvision.models import ResNet18_Weights, resnet18
 
-        return self._build(resnet18, ResNet18_Weights)
+        return resnet18, ResNet18_Weights
 
 
 @register("resnet50")
@@ -111,8 +108,8 @@ class ResNet50(_ResNet):
 
     channels: ClassVar[int] = 2048
 
-    def backbone(self) -> nn.Module:
-        """All layers up to the last residual stage."""
+    @property
+    def _library(self) -> tuple[Callable[..., nn.Module], Any]:
         from torchvision.models import ResNet50_Weights, resnet50
 
-        return self._build(resnet50, ResNet50_Weights)
+        return resnet50, ResNet50_Weights

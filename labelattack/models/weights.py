@@ -77,6 +77,17 @@ def fit(
     network.load_state_dict({k: v for k, v in given.items() if k in wanted}, strict=False)
 
 
+def missing_entries(network: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Number of a network's entries that a state dict lacks, whatever its wrappers.
+
+    Raises:
+        ModelError: If two parts of the state dict fit.
+    """
+    wanted = network.state_dict()
+    prefix = _prefix(state, wanted, "weights must fit the model")
+    return len(_lacking(wanted, {key.removeprefix(prefix) for key in state}))
+
+
 def without_prefixes(name: str) -> str:
     """Name of an entry without what wrappers put before it."""
     return name[max(_ends_of_prefixes(name), default=0) :]

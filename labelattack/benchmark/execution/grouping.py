@@ -13,7 +13,6 @@ from labelattack.benchmark.execution.context import data_of
 from labelattack.benchmark.plan.cell import Cell
 from labelattack.datasets import registry as datasets
 from labelattack.models import registry as models
-from labelattack.registry.spec import Spec
 from labelattack.training.hardware import resolve_device
 from labelattack.training.protocols import registry as protocols
 
@@ -52,7 +51,7 @@ def _divided(members: list[Cell], jobs: int, device: str) -> list[list[Cell]]:
     if len(members) == 1:
         return [members]
     images, labels = data_of(first).train.partial.shape
-    channels = models.get(Spec.parse(first.model).name).channels
+    channels = models.create(first.model).channels
     # More processes than there are cores are those of several machines.
     sharing = min(jobs, os.cpu_count() or 1)
     most = protocols.create(first.protocol).runs_at_once(

@@ -188,7 +188,7 @@ def _facts(cell: Cell, device: str) -> Record:
         status="failed",
         oracle=defense.oracle,
         privileged=defense.privileged,
-        **circumstances(device),
+        **circumstances(device, models.get(Spec.parse(cell.model).name).libraries),
     )
 
 
@@ -266,6 +266,7 @@ def _finish(
         ),
         "caveats": _caveats(cell, network, device),
         "fallbacks": result.fallbacks,
+        "preprocessing": models.create(cell.model).preprocessing._asdict(),
         "epochs": result.epochs,
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,

@@ -17,6 +17,7 @@ from labelattack.files.storage import PART
 STALE = 3600.0  # seconds after which a half-written file is nobody's any more
 CIRCUMSTANCES = {
     "created", "seconds", "cpu_seconds", "peak_memory", "commit", "machine", "device", "libraries",
+    "preprocessing",
 }  # fmt: skip
 """Fields in which two runs of one cell may differ."""
 

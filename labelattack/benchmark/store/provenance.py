@@ -18,15 +18,16 @@ from labelattack.registry.installation import commit
 NUMBERS_DEPEND_ON = ("labelattack", "numpy", "pillow", "scipy", "torch", "torchvision")
 
 
-def circumstances(device: str) -> dict[str, Any]:
+def circumstances(device: str, libraries: tuple[str, ...] = ()) -> dict[str, Any]:
     """Fields of a [Record][labelattack.benchmark.store.record.Record]: where and when it was made.
 
     Args:
         device: What it was computed on.
+        libraries: Distributions that matter beside those that matter to every run.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "libraries": _libraries(),
+        "libraries": _libraries(libraries),
         "commit": commit(),
         "machine": _machine(),
         "device": device,
@@ -50,9 +51,9 @@ def peak_memory(device: str) -> float | None:
 
 
 @cache
-def _libraries() -> dict[str, str]:
+def _libraries(others: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in NUMBERS_DEPEND_ON:
+    for name in (*NUMBERS_DEPEND_ON, *others):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -62,6 +63,7 @@ class Record(BaseModel):
         caveats: What of the way it was trained makes its numbers differ from the recipe's letter.
         fallbacks: Why fast paths were left; numbers are the same without it.
         epochs: What each epoch came to.
+        preprocessing: Preprocessing of the model: size, mean, std, flip; None in older records.
         selected_epoch: Epoch (from 1) whose model was tested.
         val_map: Validation mAP of that epoch; None if undefined.
         test: Scores on the test split.
@@ -89,6 +91,9 @@ class Record(BaseModel):
     selection_rule: str = ""
     caveats: tuple[str, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    preprocessing: dict[str, JsonValue] | None = Field(
+        default=None, exclude_if=lambda preprocessing: preprocessing is None
+    )
     epochs: list[Epoch] = []
     selected_epoch: int | None = None
     val_map: float | None = None

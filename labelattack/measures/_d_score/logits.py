@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from labelattack.datasets.base import Split
 from labelattack.measures._d_score.ablation import PatchFeatures, mutants
 from labelattack.measures._d_score.choices import CHEAP_OPERATOR
@@ -13,12 +15,11 @@ from labelattack.measures._d_score.scoring import (
     ablation_logits_of_network,
     box_densities,
     patch_features,
-    shape_of,
 )
+from labelattack.measures._d_score.stage import stage_shape
 from labelattack.measures.run import Setup, TrainedRun
 from labelattack.mutations.base import Stage
 from labelattack.process_cache import ProcessCache
-from labelattack.training.inputs import ImageInputs
 
 if TYPE_CHECKING:
     from labelattack.measures.d_score import DScoreSettings
@@ -42,9 +43,8 @@ def logits_of(run: TrainedRun, settings: DScoreSettings) -> tuple[AblationLogits
         key = run.splits.fingerprint, run.spec, settings, run.compute.device
         parts, stage = _PARTS.get(key, lambda: _parts(run, settings))
         return ablation_logits_of_head(run.head, parts), test, stage
-    target = run.compute.torch_device
-    inputs = ImageInputs(test.images, run.model.preprocessing, target)
-    looks, stage = ablation_logits_of_network(run.network, "backbone", inputs, settings)
+    network, name = run.staged()
+    looks, stage = ablation_logits_of_network(network, name, run.inputs(test), settings)
     return looks, test, stage
 
 
@@ -72,9 +72,12 @@ def stage_of(setup: Setup, settings: DScoreSettings) -> Stage:
     """Map and grid of the model's last stage.
 
     Raises:
+        ModelError: If its output has no spatial extent.
         ParameterError: If the grid is finer than its map.
     """
-    return shape_of(setup.splits, setup.spec, settings, device=setup.compute.torch_device)
+    network, name = setup.staged()
+    (example,) = setup.inputs(setup.splits.test).stream([np.arange(1)])
+    return stage_shape(network.eval(), name, example, grid=settings.grid)
 
 
 def _parts(setup: Setup, settings: DScoreSettings) -> tuple[PatchFeatures, Stage]:

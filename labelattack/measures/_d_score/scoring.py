@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelattack.datasets.base import Split, Splits
+from labelattack.datasets.base import Split
 from labelattack.errors import DatasetError, ParameterError
 from labelattack.measures._d_score.ablation import (
     PatchFeatures,
@@ -33,7 +32,6 @@ from labelattack.measures._d_score.distributions import (
     upsample,
 )
 from labelattack.measures._d_score.stage import stage_shape
-from labelattack.models import registry as models
 from labelattack.models.base import Network
 from labelattack.mutations import registry as mutations
 from labelattack.mutations.base import Stage
@@ -41,7 +39,7 @@ from labelattack.registry.spec import Spec
 from labelattack.seeding import generator
 from labelattack.training.compute import Compute
 from labelattack.training.feature_cache import features
-from labelattack.training.inputs import ImageInputs, Inputs, split_batches
+from labelattack.training.inputs import Inputs, split_batches
 
 if TYPE_CHECKING:
     from labelattack.measures.d_score import Diagnosis, DScoreSettings
@@ -174,22 +172,6 @@ def ablation_logits_of_network(
             advance(len(batches) + done + 1, steps)
         shown = torch.cat(alone, 1).float().cpu().numpy()
     return AblationLogits(whole.float().cpu().numpy(), without.float().cpu().numpy(), shown), stage
-
-
-def shape_of(
-    splits: Splits, model: Spec, settings: DScoreSettings, *, device: torch.device
-) -> Stage:
-    """Map and grid of a registered model's last stage, from one test image.
-
-    Raises:
-        ModelError: If the model's backbone has no spatial extent.
-        ParameterError: If the grid is finer than its map.
-    """
-    built = models.create(model)
-    inputs = ImageInputs(splits.test.images, built.preprocessing, device)
-    (example,) = inputs.stream([np.arange(1)])
-    network = nn.Sequential(OrderedDict(backbone=built.frozen().to(device)))
-    return stage_shape(network, "backbone", example, grid=settings.grid)
 
 
 def patch_features(

@@ -20,6 +20,7 @@ from labelattack.measures._d_score.distributions import (
 )
 from labelattack.measures._d_score.logits import logits_of, stage_of
 from labelattack.measures._d_score.scoring import box_densities, diagnose
+from labelattack.measures.clean_scores import CleanScores
 from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.measures.run import Setup, TrainedRun
 
@@ -60,14 +61,25 @@ class BoxAgreement(BaseModel):
 
 
 class Scoring(BaseModel):
-    """Everything that ``labelattack score`` says of one network."""
+    """Everything that ``labelattack score`` says of one network.
+
+    Attributes:
+        name: Name of the network.
+        test: mAP on all test images, and what goes with it.
+        diagnosis: D-Score; None if it was not asked for or cannot be measured.
+        sensitivity: D-Score under other grids and distances.
+        boxes: Agreement with boxes, if the dataset has some.
+        note: Reason why the D-Score cannot be measured; empty otherwise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    diagnosis: Diagnosis
-    sensitivity: list[Variant]
-    boxes: BoxAgreement | None
+    test: CleanScores | None = None
+    diagnosis: Diagnosis | None = None
+    sensitivity: list[Variant] = []
+    boxes: BoxAgreement | None = None
+    note: str = ""
 
 
 def usual_grids(setup: Setup, settings: DScoreSettings) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,29 +42,12 @@ def stage_shape(
         ModelError: If its output has no spatial extent; a stage that has is named.
         ParameterError: If the grid has fewer than 2 cells a side, or is finer than the map.
     """
-    wanted = find_stage(network, name)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(module_name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                shapes[module_name] = tuple(output.shape)
-            elif module is wanted:
-                shapes[module_name] = ()
-
-        return hook
-
-    hooks = [m.register_forward_hook(note(n)) for n, m in network.named_modules()]
-    try:
-        with torch.inference_mode():
-            network(example)
-    finally:
-        for handle in hooks:
-            handle.remove()
+    find_stage(network, name)
+    shapes = output_shapes(network, example)
     shape = shapes.get(name)
-    if shape is None or len(shape) != 4 or min(shape[2:]) < 2:
-        spatial = [n for n, s in shapes.items() if n and len(s) == 4 and min(s[2:]) > 1]
-        hint = f"; the last one that has is '{spatial[-1]}'" if spatial else "; it has none"
+    if shape is None or not _is_map(shape):
+        last = last_map(shapes)
+        hint = f"; the last one that has is '{last}'" if last else "; it has none"
         raise ModelError(
             f"stage '{name}' of {type(network).__name__} must give a map [batch, channels, "
             f"height, width] larger than 1 x 1, got {list(shape or ())}{hint}"
@@ -76,6 +59,44 @@ def stage_shape(
         )
     rows, columns = grid or min(height, MAX_GRID), grid or min(width, MAX_GRID)
     return Stage(shape[1], height, width, rows, columns)
+
+
+def output_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
+    """Shape of the output of each module, in the order in which they end; () if it is no tensor.
+
+    Args:
+        network: In evaluation mode.
+        example: Input of one image, ``[1, channels, height, width]``.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(module_name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            shapes[module_name] = tuple(output.shape) if isinstance(output, Tensor) else ()
+
+        return hook
+
+    hooks = [m.register_forward_hook(note(n)) for n, m in network.named_modules()]
+    try:
+        with torch.inference_mode():
+            network(example)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return shapes
+
+
+def last_map(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Name of the module that is the last to give a map larger than 1 x 1; empty if none does.
+
+    Args:
+        shapes: Of the outputs of modules, in the order in which they end.
+    """
+    return next((n for n in reversed(list(shapes)) if n and _is_map(shapes[n])), "")
+
+
+def _is_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and min(shape[2:]) > 1
 
 
 @contextmanager
