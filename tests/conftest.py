@@ -1,8 +1,15 @@
+import gc
 import os
 import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+# Of this process where numpy is not loaded yet, and of all that tests start: two processes that
+# have two threads each spend their time waiting for two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -14,6 +21,12 @@ from labelattack.training.protocols import base, linear
 
 torch.set_num_threads(1)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
+
+
+def pytest_collection_finish():
+    """Modules and tests stay to the end: a search for garbage among them takes half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -91,48 +104,60 @@ def exit_code(patched, cwd, arguments):
     return 0
 
 
-@pytest.fixture
-def refused(monkeypatch, capsys):
-    """What the command line says to what it refuses; in this process, which has torch loaded."""
+class Said(NamedTuple):
+    """What a command wrote on standard output and standard error, and how it ended."""
 
-    def said(*arguments, cwd):
-        monkeypatch.chdir(cwd)
-        monkeypatch.setenv("COLUMNS", "140")
-        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        assert stopped.value.code == 2, err + out
-        assert "Traceback" not in err
-        return " ".join(err.split())
-
-    return said
+    stdout: str
+    stderr: str
+    code: int
 
 
 @pytest.fixture
-def told(monkeypatch, capsys, tmp_path):
-    """Exit code, standard output and standard error of a command in this process, as one line each."""
+def anyhow(monkeypatch, capsys, tmp_path):
+    """Runs the command line in this process, which has torch loaded, however it ends."""
 
-    def run(*arguments):
-        code = exit_code(monkeypatch, tmp_path, arguments)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and "internal error" not in err
-        return code, " ".join(out.split()), " ".join(err.split())
+    def run(*arguments, cwd=tmp_path, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(value))
+        capsys.readouterr()
+        code = exit_code(monkeypatch, cwd, arguments)
+        said = Said(*capsys.readouterr(), code)
+        assert "Traceback" not in said.stderr and "internal error" not in said.stderr
+        return said
 
     return run
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Runs the command line in this process, in the temporary folder."""
+def run(anyhow):
+    """Runs the command line in this process, which must end with some exit code."""
 
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["labelattack", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        assert stopped.value.code == 0, err
-        return out
+    def run(*arguments, code=0, **where):
+        said = anyhow(*arguments, **where)
+        assert said.code == code, said.stderr + said.stdout
+        return said
 
     return run
+
+
+@pytest.fixture
+def refused(run):
+    """What the command line says to what it refuses, as one line."""
+    return lambda *arguments, cwd: " ".join(run(*arguments, cwd=cwd, code=2).stderr.split())
+
+
+@pytest.fixture
+def told(anyhow):
+    """Exit code, standard output and standard error of a command, as one line each."""
+
+    def told(*arguments):
+        said = anyhow(*arguments)
+        return said.code, " ".join(said.stdout.split()), " ".join(said.stderr.split())
+
+    return told
+
+
+@pytest.fixture
+def command(run):
+    """What a command writes on standard output."""
+    return lambda *arguments: run(*arguments).stdout

@@ -7,9 +7,19 @@ from PIL import Image
 
 from labelattack import datasets
 from labelattack.datasets.base import Split, saturated
+from labelattack.datasets.digits import _handwritten
 from labelattack.datasets.images import ArrayImages
 from labelattack.datasets.voc import CLASSES
 from labelattack.errors import DatasetError, LabelError, ParameterError
+
+
+def test_digits_are_those_that_scikit_learn_loads():
+    from sklearn.datasets import load_digits
+
+    pixels, targets = _handwritten()
+    expected = load_digits()
+    assert np.array_equal(targets, expected.target)
+    assert np.array_equal(pixels, np.rint(expected.images * (255 / 16)).astype(np.uint8))
 
 
 def test_digits_bias_confines_ink_to_its_half():

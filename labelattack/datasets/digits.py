@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -56,10 +58,7 @@ class Digits(Dataset):
 
     def load(self) -> Splits:
         """Draws the canvases."""
-        from sklearn.datasets import load_digits
-
-        pixels, targets = load_digits(return_X_y=True)
-        pixels = np.rint(pixels.reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
+        pixels, targets = _handwritten()
         order = permutation(len(pixels), 0, "digits")
         cuts = [len(pixels) * 6 // 10, len(pixels) * 75 // 100]
         splits: list[Split] = []
@@ -138,3 +137,12 @@ def _paste(canvas: NDArray[np.uint8], patch: NDArray[np.uint8], row: int, column
     """Adds a patch; the brighter pixel wins."""
     region = canvas[row : row + patch.shape[0], column : column + patch.shape[1]]
     np.maximum(region, patch, out=region)
+
+
+def _handwritten() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pixels, 0 to 255, and digits of scikit-learn's file; to import it takes seconds."""
+    spec = find_spec("sklearn")
+    (folder,) = (spec and spec.submodule_search_locations) or ("",)
+    table = np.loadtxt(Path(folder, "datasets/data/digits.csv.gz"), np.int64, delimiter=",")
+    pixels = np.rint(table[:, :-1].reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
+    return pixels, table[:, -1]
