@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import ArrayImages, Images
 from labelattack.errors import DatasetError, shown
-from labelattack.labels import Encoding, PartialLabels
-from labelattack.labels.encoding import decode
+from labelattack.labels import Encoding, PartialLabels, decode
 from labelattack.training.inputs import Rows
 
 _BATCH = 64

@@ -25,7 +25,7 @@ Encoding = Literal["binary", "signed", "missing", "nan"]
 | ``nan`` | 1 | 0 | NaN (an empty field in CSV) |
 """
 
-_CODES: dict[str, tuple[float, float, float | None]] = {
+CODES: dict[str, tuple[float, float, float | None]] = {
     "binary": (1, 0, None),
     "signed": (1, -1, 0),
     "missing": (1, 0, -1),
@@ -46,7 +46,7 @@ class Decoder:
     def __init__(self, encoding: Encoding) -> None:
         check_encoding(encoding)
         self._encoding = encoding
-        self._fitting = dict.fromkeys(_CODES, True)
+        self._fitting = dict.fromkeys(CODES, True)
         self._first, self._wrong = "", 0
 
     def decode(
@@ -67,7 +67,7 @@ class Decoder:
         for name in self._fitting:
             fits = not other and all(_among(code, name) for code in there)
             self._fitting[name] &= fits
-        positive, negative, hidden = _CODES[self._encoding]
+        positive, negative, hidden = CODES[self._encoding]
         known = found[positive] | found[negative]
         wrong = ~known if hidden is None else ~(known | _is(numbers, hidden))
         if wrong.any():
@@ -85,18 +85,18 @@ class Decoder:
         """
         if not self._wrong:
             return
-        codes = ", ".join(f"{code:g}" for code in _CODES[self._encoding] if code is not None)
+        codes = ", ".join(f"{code:g}" for code in CODES[self._encoding] if code is not None)
         fitting = [f"'{name}'" for name, fits in self._fitting.items() if fits]
         fits = f"they fit encoding {' and '.join(fitting)}{option}" if fitting else ""
         raise LabelError(
             f"labels in encoding '{self._encoding}' must be one of {codes}, got {self._first} "
-            f"({self._wrong} such cells); {fits or hint or 'encodings: ' + ', '.join(_CODES)}"
+            f"({self._wrong} such cells); {fits or hint or 'encodings: ' + ', '.join(CODES)}"
         )
 
 
 def _among(code: float, encoding: str) -> bool:
     """Whether a number is a code of an encoding."""
-    return any(_is(np.array(code), own) for own in _CODES[encoding] if own is not None)
+    return any(_is(np.array(code), own) for own in CODES[encoding] if own is not None)
 
 
 class _Numbers(dict[Any, float]):
@@ -151,7 +151,7 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
         LabelError: If something is hidden and the encoding is ``binary``.
     """
     check_encoding(encoding)
-    positive, negative, hidden = _CODES[encoding]
+    positive, negative, hidden = CODES[encoding]
     if hidden is None and labels.hidden.any():
         raise LabelError(
             f"encoding 'binary' must have no hidden labels, got {int(labels.hidden.sum())}; "
@@ -167,7 +167,7 @@ def encode(labels: PartialLabels, encoding: Encoding) -> NDArray[Any]:
 def check_encoding(encoding: str) -> None:
     """Raises UnknownNameError unless it is an [Encoding][labelattack.labels.encoding.Encoding]."""
     if encoding not in get_args(Encoding):
-        raise unknown("label encoding", encoding, _CODES)
+        raise unknown("label encoding", encoding, CODES)
 
 
 def _is(array: NDArray[Any], code: float) -> BoolArray:

@@ -13,8 +13,7 @@ from torch import Tensor
 from labelattack.defenses.task import EpochlessStep, Step, to_step
 from labelattack.errors import DefenseError, LabelError
 from labelattack.labels import Encoding, PartialLabels
-from labelattack.labels.encoding import _CODES as CODES
-from labelattack.labels.encoding import Decoder
+from labelattack.labels.encoding import CODES, Decoder
 
 Index = Tensor | Sequence[int] | NDArray[np.integer[Any]]
 NO_ROW = 2**62
