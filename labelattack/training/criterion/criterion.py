@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any, Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labelattack import defenses
@@ -21,8 +20,8 @@ from labelattack.labels import (
     PartialLabels,
     SideTables,
     check_encoding,
-    decode,
 )  # fmt: skip
+from labelattack.labels.containers.read import contained
 from labelattack.models.activation_head import ActivationHead
 from labelattack.training.criterion.blank import blank_task
 from labelattack.training.criterion.inputs import (
@@ -63,7 +62,8 @@ class Criterion(nn.Module):
 
     Args:
         loss: Name or spec, such as ``role:lr_scale=5``, or a loss.
-        labels: Training labels: partial labels, or an array ``[images, labels]`` in ``encoding``.
+        labels: Training labels, ``[images, labels]``: partial labels, or an array, tensor, data
+            frame or sparse matrix in ``encoding``.
         encoding: How targets write labels: by default, 1 present, 0 absent, -1 unknown. Where 0
             means unknown, say ``signed``: 1 present, -1 absent, 0 unknown.
         reduction: ``mean``, ``sum`` or ``none``, where the loss allows it; None for the loss's own.
@@ -98,7 +98,7 @@ class Criterion(nn.Module):
         self,
         loss: str | PartialLabelLoss,
         *,
-        labels: PartialLabels | NDArray[Any] | Tensor | None = None,
+        labels: Any = None,
         encoding: Encoding = "missing",
         reduction: Reduction | None = None,
         seed: int = 0,
@@ -148,11 +148,11 @@ class Criterion(nn.Module):
         """Whether the loss keeps something of each image, and must be told which images it gets."""
         return self.needs_labels and self.loss.per_image_state is not False
 
-    def bind(self, labels: PartialLabels | NDArray[Any] | Tensor) -> Self:
+    def bind(self, labels: Any) -> Self:
         """Gives the loss the training labels; state that was loaded before stays.
 
         Args:
-            labels: Partial labels, or an array ``[images, labels]`` in the criterion's encoding.
+            labels: Partial labels, or a matrix ``[images, labels]`` in the criterion's encoding.
 
         Returns:
             The criterion.
@@ -164,9 +164,7 @@ class Criterion(nn.Module):
         """
         if self.labels is not None:
             raise DefenseError(f"{self.name} must be given its labels once, got them twice")
-        if not isinstance(labels, PartialLabels):
-            array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
-            labels = decode(array, self.encoding)
+        labels = contained(labels, self.encoding).labels
         loaded = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         if loaded and tuple(self.bound_shape.tolist()) != labels.shape:
             raise DefenseError(
