@@ -164,7 +164,8 @@ class Criterion(nn.Module):
         """
         if self.labels is not None:
             raise DefenseError(f"{self.name} must be given its labels once, got them twice")
-        labels = contained(labels, self.encoding).labels
+        if not isinstance(labels, PartialLabels):
+            labels = contained(labels, self.encoding).labels
         loaded = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         if loaded and tuple(self.bound_shape.tolist()) != labels.shape:
             raise DefenseError(
