@@ -153,13 +153,12 @@ def test_boards_explain_the_bracket_likewise(pytestconfig):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("numbers.md", f"fewer than {ranking.MIN_SEEDS} seeds with the same attacked labels"),
-        ("numbers.md", f"Holm-corrected over all pairs of defenses under one attack at {100 * ranking.LEVEL:g} %"),
+        ("reading-a-board.md", f"Holm-corrected over all pairs under one attack at {100 * ranking.LEVEL:g} %"),
         ("numbers.md", f"an assumed prior, {100 * Tiny().prior:g} % by default"),
-        ("leaderboards.md", f"every pair shares at least {ranking.MIN_SEEDS} seeds"),
-        ("leaderboards.md", f"noise stays at {100 * ranking.LEVEL:g} %"),
-        ("leaderboards.md", f"few seeds | fewer than {ranking.MIN_SEEDS} finished"),
-        ("leaderboards.md", f"more than {reliability.FAR_OFF:g} times the share of positive test labels"),
+        ("reading-a-board.md", f"every pair shares at least {ranking.MIN_SEEDS} seeds"),
+        ("reading-a-board.md", f"noise stays at {100 * ranking.LEVEL:g} %"),
+        ("reading-a-board.md", f"few seeds | fewer than {ranking.MIN_SEEDS} finished"),
+        ("reading-a-board.md", f"more than {reliability.FAR_OFF:g} times the share of positive test labels"),
         ("leaderboards.md", f"corrected p below --alpha ({Limits().alpha:g})"),
         ("leaderboards.md", f"more than --tolerance ({Limits().tolerance:g} points)"),
         ("leaderboards.md", "--measure is " + " and ".join(Limits().measures) + " unless given"),
