@@ -32,6 +32,11 @@ QUICK = {
     "evasion": "evasion:steps=2,images=10",
     "corruption": "corruption:images=6",
 }
+MODELS = {
+    "tiny": "tiny",
+    "timm": "timm:name=test_vit,weights=none,size=32",
+    "torchvision": "torchvision:name=shufflenet_v2_x0_5,weights=none,size=64",
+}
 CHECKS = [
     *(c for name in names(attacks.registry) if name != "mask" for c in attack_checks(name)),
     *(
@@ -47,7 +52,7 @@ CHECKS = [
     *(
         c
         for name in names(models.registry)
-        for c in model_checks(name if name == "tiny" else f"{name}:weights=none,size=64")
+        for c in model_checks(MODELS.get(name, f"{name}:weights=none,size=64"))
     ),
 ]
 
@@ -178,6 +183,182 @@ class ToldTiny(Tiny):
     """Says more channels than it has."""
     channels = 65
 '''
+
+
+BAD = '''
+"""One of each kind that breaks its contract in some way that can be told."""
+from dataclasses import dataclass
+import numpy as np
+import torch
+from torch import nn
+from labelattack import datasets, measures, models
+from labelattack.datasets.base import Dataset, Split, Splits
+from labelattack.datasets.digits import Digits
+from labelattack.measures.base import Measure
+from labelattack.measures.outcome import Metric
+from labelattack.models.base import Model, Preprocessing
+from labelattack.models.tiny import Tiny
+
+@models.register("no-channels")
+@dataclass(frozen=True, kw_only=True)
+class NoChannels(Model):
+    """Does not say its channels."""
+    def backbone(self):
+        return nn.Conv2d(3, 8, 3)
+    @property
+    def preprocessing(self):
+        return Preprocessing(None, (0.0,) * 3, (1.0,) * 3, flip=False)
+
+@models.register("flat")
+@dataclass(frozen=True, kw_only=True)
+class Flat(Tiny):
+    """Pools itself."""
+    def backbone(self):
+        return nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+@models.register("small-map")
+@dataclass(frozen=True, kw_only=True)
+class SmallMap(Tiny):
+    """Pools itself, and keeps the axes."""
+    def backbone(self):
+        return nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1))
+
+@models.register("of-bytes")
+@dataclass(frozen=True, kw_only=True)
+class OfBytes(Tiny):
+    """Statistics of pixels to 255."""
+    @property
+    def preprocessing(self):
+        return Preprocessing(32, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), flip=False)
+
+class Mixture(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images) - super().forward(images).mean(0)
+
+@models.register("mixed")
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Tiny):
+    """Subtracts the mean of the batch."""
+    def backbone(self):
+        return Mixture(3, 64, 3)
+
+class Cut(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+@models.register("cut")
+@dataclass(frozen=True, kw_only=True)
+class CutOff(Tiny):
+    """No gradient reaches it."""
+    def backbone(self):
+        return Cut(3, 64, 3)
+
+SMALL = dict(train=30, val=20, test=20)
+
+@datasets.register("no-splits")
+@dataclass(frozen=True, kw_only=True)
+class NoSplits(Dataset):
+    """Gives a list."""
+    default_model = "tiny"
+    def load(self):
+        return [1, 2]
+
+class Other:
+    def __init__(self, split, image):
+        self.split, self.image = split, image
+    def __len__(self):
+        return len(self.split)
+    def __getitem__(self, index):
+        image = self.split.images[index]
+        return self.image(image) if index == len(self) - 1 else image
+    def fingerprint(self):
+        return self.split.images.fingerprint()
+
+def lost(image):
+    raise OSError("it is cut short")
+
+@datasets.register("last-lost")
+@dataclass(frozen=True, kw_only=True)
+class LastLost(Dataset):
+    """Its last test image cannot be read."""
+    default_model = "tyni"
+    change = staticmethod(lost)
+    def load(self):
+        found = Digits(**SMALL).load()
+        images = Other(found.test, self.change)
+        test = Split(images, found.test.partial, found.test.ids)
+        return Splits(found.classes, found.train, found.val, test)
+
+@datasets.register("noisy")
+@dataclass(frozen=True, kw_only=True)
+class Noisy(LastLost):
+    """Its last test image is another one each time."""
+    default_model = "tiny"
+    change = staticmethod(lambda image: np.random.randint(0, 256, image.shape).astype(np.uint8))
+
+@measures.register("undeclared")
+class Undeclared(Measure):
+    """Declares no metrics."""
+    def measure(self, run):
+        return self.values(3)
+
+@measures.register("misnamed")
+class Misnamed(Measure):
+    """Gives another metric than it declares."""
+    metrics = (Metric("rightly_named", "right"),)
+    def measure(self, run):
+        return self.values(3, wrongly_named=1.0)
+
+@measures.register("number")
+class Number(Measure):
+    """Gives a number."""
+    metrics = (Metric("the_number", "number"),)
+    def measure(self, run):
+        return 0.5
+
+@measures.register("taken-name")
+class TakenName(Measure):
+    """Has a metric of the name of another."""
+    metrics = (Metric("ece", "ece"),)
+    def measure(self, run):
+        return self.values(3, ece=0.5)
+'''
+SAID = [
+    "no-channels: can be built: NoChannels must define channels",
+    "flat: maps images to logits: backbone must give a map [batch, 64, h, w], as channels says, "
+    "got Tensor (2, 64)",
+    "small-map: maps images to logits: map of the backbone must be larger than 1 x 1, got "
+    "(2, 64, 1, 1)",
+    "of-bytes: declares its preprocessing: mean and std of preprocessing must be three numbers "
+    "each, of pixels in [0, 1], got (123.7, 116.3, 103.5) and (58.4, 57.1, 57.4)",
+    "mixed: sees images alone: map of an image must not depend on the other images of a batch",
+    "cut: can be trained: a gradient must reach the backbone, got none",
+    "no-splits: loads the same twice: load must return Splits, got a list",
+    "no-splits: splits are disjoint: as above",
+    "no-splits: images are pixels: as above",
+    "last-lost: images are pixels: image 19 of test must be readable, got OSError: it is cut short",
+    "last-lost: names a known model: unknown model 'tyni'; did you mean 'tiny'?",
+    "noisy: images are pixels: image 19 of test must be the same when read again",
+    "undeclared: names its metrics: metrics must declare at least one Metric, got none",
+    "misnamed: gives its metrics: values must be given for the metrics ['rightly_named'], got "
+    "['wrongly_named']",
+    "number: gives its metrics: measure must return a MeasuredValues, as self.values(...) makes, "
+    "got a float",
+    "taken-name: names its metrics: metric 'ece' must have a name of its own, got that of measure "
+    "'calibration'",
+]
+
+
+def test_what_breaks_the_contract_of_a_kind_is_said_once(tmp_path, forgotten, capsys):
+    path = tmp_path / "bad.py"
+    path.write_text(BAD, encoding="utf-8")
+    code, said = said_of(capsys, path)
+    lines = said.splitlines()
+    assert code == 1
+    for wanted in SAID:
+        assert f"BROKEN  {wanted}" in lines, said
+    ok = {line.split()[1] for line in lines if line.startswith("ok")}
+    assert {"flat:", "last-lost:", "number:"} <= ok  # other rules are kept
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class Evaluation(Mapping[str, "float | None"]):
 
 def evaluate(
     network: nn.Module,
-    data: Any,
+    test: Any,
     measures: Sequence[str] = (),
     *,
     preprocessing: Preprocessing | str | None = None,
@@ -104,7 +104,7 @@ def evaluate(
 
     Args:
         network: Maps a batch of images to logits ``[batch, labels]``, not to probabilities.
-        data: Test images and their clean labels.
+        test: Test images and their clean labels.
         measures: Specs of measures, such as ``f1:threshold=half`` and ``calibration:bins=10``.
         preprocessing: How pixels become the network's input; of a registered model by its spec.
         classes: Name of each label; by default ``0``, ``1`` and so on.
@@ -141,7 +141,7 @@ def evaluate(
     from labelattack.measures.request import read_request
 
     request = read_request(measures)
-    given = {"test": data, "train": train, "val": val}
+    given = {"test": test, "train": train, "val": val}
     parts = {n: split_of(v, encoding, n) for n, v in given.items() if v is not None}
     splits = OwnSplits(parts, classes)
     with borrowed(network):

@@ -33,6 +33,8 @@ from labelattack.training.inputs import Inputs
 from labelattack.training.loop import Scores, predict
 from labelattack.training.validation import ValidationLabels
 
+_ENOUGH = 20  # numbers that are hardly all from 0 to 1 if they are logits
+
 
 class Lacking(ParameterError):
     """Something that a measure needs and was not given; the message is the end of a sentence."""
@@ -151,7 +153,7 @@ class OwnRun(TrainedRun):
             )
         if not np.isfinite(found).all():
             raise ModelError("network must give finite logits, got others")
-        if found.min() >= 0 and found.max() <= 1:
+        if found.size >= _ENOUGH and found.min() >= 0 and found.max() <= 1:
             warnings.warn(
                 "network must give logits, got numbers from 0 to 1 alone; of probabilities mAP is "
                 "right, but no measure that has a threshold",

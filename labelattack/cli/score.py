@@ -88,6 +88,8 @@ def score(
         typer.echo("[" + ",\n".join(s.model_dump_json(indent=1) for s in found) + "]")
     else:
         _print_scores(found)
+        if source.is_file():
+            _print_pixels(networks[0].model)
     if any(scoring.diagnosis for scoring in found):
         say(f"pictures are in '{out}'")
 
@@ -138,8 +140,7 @@ def _print_scores(found: list[Any]) -> None:
     from labelattack.metrics.text import with_limits
 
     rows = [(s.name, f"{100 * s.test.map:.1f}") for s in found]
-    tested = len(found[0].test.per_class)
-    print_table(f"mAP in points on all test images, {tested} labels", ("network", "mAP"), rows)
+    print_table("all test images", ("network", "mAP in points"), rows)
     for note in dict.fromkeys(s.note for s in found if s.note):
         typer.echo(note)
     looked = [s for s in found if s.diagnosis is not None]
@@ -166,6 +167,15 @@ def _print_scores(found: list[Any]) -> None:
     print_table(
         "sensitivity", ("network", "grid", "distance", "robustness", "fitness", "D-Score"), lines
     )
+
+
+def _print_pixels(model: str) -> None:
+    """How pixels became the input of a network that was trained elsewhere."""
+    from labelattack.models import create
+
+    size, mean, std, _ = create(model).preprocessing
+    resized = "of their own size" if size is None else f"squashed to {size} x {size}"
+    typer.echo(f"images: {resized}, pixels in [0, 1] with mean {mean} and std {std}")
 
 
 def _looks(scoring: Any) -> list[str]:

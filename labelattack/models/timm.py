@@ -22,7 +22,6 @@ from labelattack.models.library import (
 from labelattack.models.weights import load_weights
 from labelattack.optional import require
 
-PRETRAINED = "pretrained"
 _SECONDS = 10.0  # to wait for the server of published weights
 
 
@@ -37,7 +36,7 @@ def _known(name: str, info: ValidationInfo) -> str:
     except RuntimeError:
         tags = timm.list_pretrained(f"{architecture}.*")
         raise ValueError(f"must have a tag that timm knows, {nearest(name, tags)}") from None
-    if info.data.get("weights") != PRETRAINED:
+    if info.data.get("weights") != "pretrained":
         return name
     if not config.has_weights:
         raise ValueError(
@@ -99,7 +98,7 @@ class Timm(LibraryModel):
     libraries: ClassVar[tuple[str, ...]] = ("timm",)
     always_shown: ClassVar[str] = "weights"
 
-    weights: Annotated[str, path_unless(PRETRAINED)] | None = PRETRAINED
+    weights: Annotated[str, path_unless("pretrained")] | None = "pretrained"
     name: Annotated[str, AfterValidator(_known)]
     size: Size = None
 
@@ -119,10 +118,11 @@ class Timm(LibraryModel):
 
     def load(self, classifier: nn.Module) -> None:
         """Loads published weights, or those of a file."""
-        if self.weights == PRETRAINED:
+        if self.weights == "pretrained":
             try:
-                _reach(self.name)
-                published = self._create(0, pretrained=True)
+                file = _downloaded(self.name)
+                overlay = {"pretrained_cfg_overlay": {"file": file}} if file else {}
+                published = self._create(0, pretrained=True, **overlay)
             except Exception as error:
                 raise unavailable(f"weights of '{self.name}'", error) from error
             classifier.load_state_dict(published.state_dict())
@@ -130,9 +130,8 @@ class Timm(LibraryModel):
             heads = _config(self.name)[1].classifier or ()
             names = (heads,) if isinstance(heads, str) else tuple(heads)
             unused = (name.removeprefix("network.") for name in layout(self).unused)
-            load_weights(
-                classifier, self.weights, ignore=(*(f"{name}." for name in names), *unused)
-            )
+            ignored = (*(f"{name}." for name in names), *unused)
+            load_weights(classifier, self.weights, ignore=ignored)
 
     def to_map(self, classifier: nn.Module) -> nn.Module:
         """The classifier up to ``forward_features``."""
@@ -144,28 +143,29 @@ class Timm(LibraryModel):
         native, config = _config(self.name)
         return Preprocessing(self.size or native, config.mean, config.std, flip=True)
 
-    def _create(self, labels: int, *, pretrained: bool) -> nn.Module:
-        timm = require("timm", "timm")
-        _, config = _config(self.name)
-        side = self.preprocessing.size
-        other = config.fixed_input_size and (side, side) != config.input_size[1:]
-        sized = {"img_size": side} if other else {}
-        network: nn.Module = timm.create_model(
-            self.name, pretrained=pretrained, num_classes=labels, **sized
+    def _create(self, labels: int, *, pretrained: bool, **settings: Any) -> nn.Module:
+        config, side = _config(self.name)[1], self.preprocessing.size
+        if config.fixed_input_size and (side, side) != config.input_size[1:]:
+            settings["img_size"] = side
+        network: nn.Module = require("timm", "timm").create_model(
+            self.name, pretrained=pretrained, num_classes=labels, **settings
         )
         return network
 
 
-def _reach(name: str) -> None:
-    """Fails at once where the server of published weights is out of reach and none are cached.
+def _downloaded(name: str) -> str | None:
+    """File of published weights that was downloaded before; None if there is none.
 
-    The client of the server tries for a minute and prints every attempt.
+    Fails at once where there is none and their server is out of reach: its client would try for a
+    minute, print every attempt, and ask the server for files that it has.
     """
     hub = require("huggingface_hub", "timm")
     place = _config(name)[1].hf_hub_id
+    if not place:  # from another server, whose client fails at once
+        return None
     repository = f"timm/{name}" if place == "timm/" else place
-    files = ("model.safetensors", "pytorch_model.bin")
-    if place and not any(
-        isinstance(hub.try_to_load_from_cache(repository, file), str) for file in files
-    ):
-        hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=_SECONDS)
+    found = hub.try_to_load_from_cache(repository, "model.safetensors")
+    if isinstance(found, str):
+        return found
+    hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=_SECONDS)
+    return None

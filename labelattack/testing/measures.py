@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from labelattack import measures
 from labelattack.labels import BoolArray
 from labelattack.measures.base import Measure
-from labelattack.measures.request import known_measures
+from labelattack.measures.outcome import MAP, MeasuredValues
+from labelattack.registry.spec import Spec
 from labelattack.testing.check import Kind, require
 
 if TYPE_CHECKING:
@@ -54,12 +55,37 @@ def _taken(spec: str) -> tuple[Measure, Outcome] | None:
     return measure, measure.measure(run)
 
 
+def names_its_metrics(spec: str) -> None:
+    """It has metrics, and no other measure has one of their names."""
+    own = measures.registry.get(Spec.parse(spec).name)
+    names = [metric.name for metric in getattr(own, "metrics", ())]
+    require(bool(names), "metrics must declare at least one Metric, got none")
+    owners = {MAP.name: "the test scores"}
+    for other in filter(measures.registry.is_known, measures.registry.names()):
+        if (cls := measures.registry.get(other)) is not own:
+            owners |= {m.name: f"measure '{other}'" for m in getattr(cls, "metrics", ())}
+    for name in names:
+        require(names.count(name) == 1, f"metrics must have different names, got '{name}' twice")
+        owner = owners.get(name, "")
+        require(not owner, f"metric '{name}' must have a name of its own, got that of {owner}")
+
+
 def gives_its_metrics(spec: str) -> None:
-    """Each metric is a finite number or None, and no other measure has one of its name."""
-    known_measures()
+    """Each metric that it declares is a finite number or None, and there are no others."""
     if (taken := _taken(spec)) is None:
         return
     measure, outcome = taken
+    require(
+        isinstance(outcome, measure.outcome),
+        f"measure must return a {measure.outcome.__name__}, as self.values(...) makes, got a "
+        f"{type(outcome).__name__}",
+    )
+    declared = {metric.name for metric in measure.metrics}
+    given = set(outcome.values) if isinstance(outcome, MeasuredValues) else declared
+    require(
+        given == declared,
+        f"values must be given for the metrics {sorted(declared)}, got {sorted(given)}",
+    )
     for metric in measure.metrics:
         value = outcome.value(metric.name)
         finite = value is None or (isinstance(value, float) and math.isfinite(value))
@@ -100,6 +126,12 @@ def leaves_the_network_as_it_is(spec: str) -> None:
 
 KIND = Kind(
     measures.registry,
-    (gives_its_metrics, is_deterministic, recognises_its_outcome, leaves_the_network_as_it_is),
+    (
+        names_its_metrics,
+        gives_its_metrics,
+        is_deterministic,
+        recognises_its_outcome,
+        leaves_the_network_as_it_is,
+    ),
 )
 measure_checks = KIND.checks

@@ -8,11 +8,12 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 from labelattack.errors import LabelAttackError, PluginError, printable, unknown
 from labelattack.registry.plugins import load_plugin
 from labelattack.registry.spec import Spec
-from labelattack.testing.check import Check, Kind, check_of
+from labelattack.testing.check import Check, Kind, check_of, require
 
 
 @cache
@@ -56,10 +57,14 @@ def check_plugin(path: str, specs: Sequence[str] = ()) -> list[Check]:
 
 def _checks_of(kind: Kind, spec: str) -> list[Check]:
     """The checks of a component, or one that says why it cannot be built."""
+    cls: Any = kind.registry.get(Spec.parse(spec).name)
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
     try:
+        require(not missing, f"{cls.__name__} must define {', '.join(missing)}")
         kind.registry.resolve(spec)
     except LabelAttackError as error:
-        reason = f"{error}; give its spec after the file: {Spec.parse(spec).name}:key=value"
+        hint = f"; give its spec after the file: {Spec.parse(spec).name}:key=value"
+        reason = f"{error}{'' if missing else hint}"
 
         def can_be_built(spec: str) -> None:
             raise PluginError(reason)
@@ -85,16 +90,29 @@ def check_files(arguments: Sequence[str]) -> int:
             files[next(reversed(files))].append(argument)
     if not files:
         raise PluginError("plug-in must be a Python file, got none; give one, and specs after it")
-    broken = 0
+    told: set[tuple[str, str]] = set()
     for path, specs in files.items():
         for check in check_plugin(path, specs):
-            try:
-                check()
+            reason = _fault(check)
+            if not reason:
                 _write(f"ok      {check}")
-            except Exception as error:
-                broken += 1
-                _write(f"BROKEN  {check}: {type(error).__name__}: {error}")
-    return 1 if broken else 0
+                continue
+            # A dataset that cannot be loaded breaks several rules for one reason.
+            said = check.name.partition(": ")[0], reason
+            _write(f"BROKEN  {check}: {'as above' if said in told else reason}")
+            told.add(said)
+    return 1 if told else 0
+
+
+def _fault(check: Check) -> str:
+    """Reason why a check fails; empty if it does not."""
+    try:
+        check()
+    except PluginError as error:
+        return str(error).removeprefix(f"{check}: ")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _write(text: str) -> None:

@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    JsonValue,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -91,7 +90,7 @@ class Record(BaseModel):
     selection_rule: str = ""
     caveats: tuple[str, ...] = ()
     fallbacks: tuple[str, ...] = ()
-    preprocessing: dict[str, JsonValue] | None = Field(
+    preprocessing: dict[str, Any] | None = Field(
         default=None, exclude_if=lambda preprocessing: preprocessing is None
     )
     epochs: list[Epoch] = []
