@@ -1,6 +1,6 @@
 """Compares boards that were run again with the committed ones.
 
-    python benchmarks/paper/regenerated.py benchmarks/results/paper/table1.json new.json
+    python benchmarks/regenerated.py benchmarks/results/paper/table1.json new.json
 
 Every mean must lie within the interval that is stated in the committed file. Exits with 1 if one
 does not, or a row is missing.
