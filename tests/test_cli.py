@@ -62,7 +62,7 @@ def test_score_prints_parts_and_draws(run, tmp_path):
     pictures = sorted(p.name for p in (tmp_path / "results" / "pictures").iterdir())
     assert len(pictures) == 5 and "scatter.png" in pictures
     (weights, *_) = (tmp_path / "results" / "weights").iterdir()
-    of_file = run("score", weights, "--dataset", SMALL_DIGITS, "--json", "--d-score", "images=30",
+    of_file = run("score", weights, "--jobs", 1, "--dataset", SMALL_DIGITS, "--json", "--d-score", "images=30",
                   "--pictures", "out", cwd=tmp_path)  # fmt: skip
     of_store = run(*score, "images=30", "--cell", weights.stem[:8], "--json", cwd=tmp_path)
     (alone,), (stored,) = json.loads(of_file.stdout), json.loads(of_store.stdout)
