@@ -11,7 +11,6 @@ from labelattack.benchmark.plan.config import experiment, paper_folder
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import ParameterError, StoreError
 from tests.test_benchmark import diagnosis, fake
-from tests.test_cli import run
 from tests.test_gate import removal
 
 
@@ -142,7 +141,7 @@ def test_a_folder_that_is_a_file_is_said(tmp_path):
         papers_in([Path("absent.toml")])
 
 
-def test_command(refused, tmp_path):
+def test_command(run, refused, tmp_path):
     store = RecordStore(tmp_path / "results")
     for record in records():
         store.add(record)

@@ -10,7 +10,6 @@ from labelattack.benchmark.plan.config import experiment, read_experiment, resol
 from labelattack.benchmark.report.tables import to_csv, to_markdown
 from labelattack.errors import UnknownNameError
 from tests.test_benchmark import fake
-from tests.test_cli import run
 
 
 def test_a_resolved_experiment_reads_back_as_itself_and_makes_the_same_cells(tmp_path):
@@ -25,7 +24,7 @@ def test_a_resolved_experiment_reads_back_as_itself_and_makes_the_same_cells(tmp
     assert before == after
 
 
-def test_config_prints_what_bench_would_run(tmp_path):
+def test_config_prints_what_bench_would_run(run, tmp_path):
     (tmp_path / "grid.toml").write_text('attacks = ["random"]\nseeds = 7\n[scale.s]\nepochs = 2\n')
     shown = run("config", "--config", "grid.toml", "--scale", "s", "--seeds", 2, cwd=tmp_path)
     found = tomllib.loads(shown.stdout)

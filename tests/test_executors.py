@@ -17,7 +17,7 @@ from labelattack.benchmark.report.tables import to_json
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.errors import LabelAttackError, ParameterError, UnknownNameError
 from tests.test_benchmark import cells
-from tests.test_cli import ONE, run
+from tests.test_cli import ONE
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_what_fails_far_away_is_said_as_if_it_had_failed_here(tmp_path):
         run_grid([cell], RecordStore(tmp_path / "s"), executor=Slurm(cluster="local"))
 
 
-def test_a_job_that_is_killed_is_said(tmp_path):
+def test_a_job_that_is_killed_is_said(run, forgotten, tmp_path):
     pytest.importorskip("submitit")
     (tmp_path / "deadly.py").write_text(
         "import os, signal\n"

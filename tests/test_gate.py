@@ -34,7 +34,6 @@ from labelattack.errors import StoreError
 from labelattack.registry.plugins import load_plugin
 from labelattack.registry.registry import Registry
 from tests.test_benchmark import cells, diagnosis, fake
-from tests.test_cli import run
 
 pytest_plugins = ["pytester"]
 
@@ -586,7 +585,7 @@ def stores(tmp_path):
     return tmp_path
 
 
-def test_check_exits_says_and_writes(stores):
+def test_check_exits_says_and_writes(run, stores):
     fine = run("check", "then", "--baseline", "b.json", cwd=stores)
     assert "no regression: 1 comparisons" in fine.stderr and "equal" in fine.stdout
     worse = run(
@@ -649,7 +648,7 @@ def test_a_loss_is_edited_its_grid_run_again_and_checked(tmp_path, monkeypatch, 
     assert f"defense {then} then" in checked("--same-versions", code=2)
 
 
-def test_update_says_what_changed(stores):
+def test_update_says_what_changed(run, stores):
     same = run("check", "then", "--baseline", "b.json", "--update", cwd=stores)
     assert "nothing changed" in same.stdout
     changed = run("check", "worse", "--baseline", "b.json", "--update", cwd=stores)

@@ -183,7 +183,7 @@ def test_a_row_with_a_published_mask(tmp_path, monkeypatch, capsys):
             ["bench", "--dataset", "table:labels=labels.csv,images=images", "--attack",
              "mask:file=mask.npz,encoding=missing", "--defense", "iu", "--model", "tiny",
              "--protocol", "linear", "--epochs", "1", "--lr", "0.01", "--seeds", "1",
-             "--no-reference", "--json"],
+             "--no-reference", "--jobs", "1", "--json"],
         )  # fmt: skip
         assert code == 0, capsys.readouterr().err
 

@@ -65,13 +65,13 @@ def command(tmp_path, monkeypatch, capsys, forgotten):
 BENCH = (
     "bench", "--dataset", SMALL_DIGITS, "--model", "tiny", "--protocol", "linear", "--epochs", 1,
     "--lr", 1e-2, "--defense", "an", "--attack", "targeted:rate=0.4", "--seeds", 2,
-    "--d-score", "none", "--plugin", "confidence.py",
+    "--d-score", "none", "--jobs", 1, "--plugin", "confidence.py",
 )  # fmt: skip
 
 
 def test_a_measure_of_a_users_own_is_one_file(command, tmp_path):
     assert len(PLUGIN.strip().splitlines()) <= 30
-    text = command(*BENCH, "--measures", "confidence:scale=2")
+    text = command(*BENCH, "--jobs", 2, "--measures", "confidence:scale=2")
     assert "confidence" in text and "confidence vs full" in text
     assert "confidence: confidence: higher is better; version 1+" in text
     plugin = ("--plugin", "confidence.py")

@@ -316,7 +316,7 @@ def test_boards_reports_and_cards_show_a_name_and_no_paths(folder, command):
     spec = "table:labels=y.csv,images=x.npy,ignore=patient,name=my birds"
     bench = (
         "bench", "--dataset", spec, "--model", "tiny", "--protocol", "linear", "--epochs", "1",
-        "--lr", "0.01", "--seeds", "1", "--attack", "targeted:rate=0.5", "--defense", "an",
+        "--lr", "0.01", "--seeds", "1", "--attack", "targeted:rate=0.5", "--defense", "an", "--jobs", "1",
     )  # fmt: skip
     shown = command(*bench)
     fingerprint = datasets.create(spec).load().fingerprint

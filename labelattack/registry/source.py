@@ -7,8 +7,8 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -55,7 +55,7 @@ def dependencies(module: str, path: Path, include: Callable[[str, Path], bool]) 
     """
     files, waiting = {module: path}, [(module, path)]
     while waiting:
-        for name in _imports(*waiting.pop()):
+        for name in _imports_of(*waiting.pop()):
             if name in files or name.partition(".")[0] in sys.stdlib_module_names:
                 continue
             try:
@@ -112,13 +112,22 @@ def is_in_file(cls: type[Any]) -> bool:
     return any(isinstance(n, ast.ClassDef) and n.name == cls.__name__ for n in ast.walk(tree))
 
 
-def _imports(module: str, path: Path) -> Iterator[str]:
+def _imports_of(module: str, path: Path) -> Iterable[str]:
     """Names of the modules that a file may import, with their parent packages."""
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        source = path.read_bytes()
+    except OSError:
+        return ()
+    return _imports(source, module if path.name == "__init__.py" else module.rpartition(".")[0])
+
+
+@lru_cache(maxsize=1024)
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ()
+    found: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -130,7 +139,8 @@ def _imports(module: str, path: Path) -> Iterator[str]:
             continue
         for name in filter(None, names):
             steps = name.split(".")
-            yield from (".".join(steps[: n + 1]) for n in range(len(steps)))
+            found |= dict.fromkeys(".".join(steps[: n + 1]) for n in range(len(steps)))
+    return tuple(found)
 
 
 def _own_or_no_library(own: str) -> Callable[[str, Path], bool]:
