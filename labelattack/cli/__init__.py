@@ -20,6 +20,7 @@ from labelattack.cli.cite import cite
 from labelattack.cli.compare import compare
 from labelattack.cli.config import config
 from labelattack.cli.data import data
+from labelattack.cli.doctor import doctor
 from labelattack.cli.list import list_
 from labelattack.cli.plot import plot
 from labelattack.cli.report import report
@@ -136,6 +137,7 @@ app.command()(check)
 app.command()(compare)
 app.command()(cards)
 app.command()(cite)
+app.command()(doctor)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")

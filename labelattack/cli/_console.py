@@ -26,9 +26,14 @@ MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
 PLUGINS = "LABELATTACK_PLUGINS"
 
 
+def environment_plugins() -> list[str]:
+    """Plug-in files that the environment names."""
+    return [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+
+
 def _and_of_environment(context: typer.Context, given: list[str] | None) -> list[str]:
     """Plug-in files of the environment, then those of the command line."""
-    named = [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+    named = environment_plugins()
     if named and not context.resilient_parsing:
         from labelattack.registry.plugins import check_plugins
 
