@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
+from labelattack.cli._completion import names_of
 from labelattack.cli._console import AsJson, Plugins, load_plugins, print_table, progress_bars, say
 
 data = typer.Typer(no_args_is_help=True, help="Dataset cards, and checks of local copies.")
-Name = Annotated[str, typer.Argument(help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.",
+        autocompletion=names_of("datasets"),
+    ),
+]
 
 
 @data.command()
