@@ -20,6 +20,7 @@ from labelattack.cli.cite import cite
 from labelattack.cli.compare import compare
 from labelattack.cli.config import config
 from labelattack.cli.data import data
+from labelattack.cli.doctor import doctor
 from labelattack.cli.list import list_
 from labelattack.cli.plot import plot
 from labelattack.cli.report import report
@@ -33,7 +34,6 @@ from labelattack.terminal import prepare_streams, start_log
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -136,6 +136,7 @@ app.command()(check)
 app.command()(compare)
 app.command()(cards)
 app.command()(cite)
+app.command()(doctor)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -16,19 +17,26 @@ from labelattack.progress import progress_bars as progress_bars
 from labelattack.terminal import json_for
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from labelattack.benchmark.store.record import Record
 
 EXIT_FAILED_CELLS, EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
-_LEAST = 6  # characters that a column needs whose texts may wrap
+_PIPED = 140  # characters of a line that no terminal shows
 MANY_ROWS = 500  # rich takes more than a millisecond to lay out a row
 
 
 PLUGINS = "LABELATTACK_PLUGINS"
 
 
+def environment_plugins() -> list[str]:
+    """Plug-in files that the environment names."""
+    return [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+
+
 def _and_of_environment(context: typer.Context, given: list[str] | None) -> list[str]:
     """Plug-in files of the environment, then those of the command line."""
-    named = [name for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+    named = environment_plugins()
     if named and not context.resilient_parsing:
         from labelattack.registry.plugins import check_plugins
 
@@ -106,14 +114,48 @@ def print_table(
     lines: bool = False,
     rigid: int = 0,
 ) -> None:
-    """Prints a table whose first ``rigid`` columns never wrap; none does in one of many rows."""
+    """Prints a table, or where it is too wide for its words, a block for each row.
+
+    Args:
+        title: Line above it.
+        columns: Headings.
+        rows: Cells.
+        lines: Whether there are lines between the rows.
+        rigid: The first so many columns do not wrap, where there is room; in one of many rows none
+            does.
+    """
     texts = [[printable(cell) for cell in row] for row in rows]
     if len(texts) > MANY_ROWS:
         _print_aligned(title, columns, texts)
         return
-    from rich import box
-    from rich.cells import cell_len
     from rich.console import Console
+
+    from labelattack.cli._tables import column_widths, stacked, wrapped
+
+    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    screen = get_terminal_size()
+    width = screen.columns if told else _PIPED
+    # Between two columns are two spaces, and one is at either end.
+    widths = column_widths(columns, texts, width - 2 * len(columns) - 1, rigid=rigid)
+    if widths is None:
+        above = [*wrapped(printable(title), width), ""]
+        typer.echo("\n".join([*above, *stacked(columns, texts, width)]))
+        return
+    table = _table(title, columns, widths, texts, lines=lines)
+    # With a height rich takes the width as it is, also on a dumb terminal.
+    Console(width=width, height=screen.lines).print(table)
+
+
+def _table(
+    title: str,
+    columns: Sequence[str],
+    widths: Sequence[int],
+    texts: list[list[str]],
+    *,
+    lines: bool,
+) -> Table:
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
@@ -125,17 +167,11 @@ def print_table(
         show_lines=lines,
         padding=(0, 1, 0, 0),
     )
-    # Piped output is not squeezed into the 80 columns that a missing terminal is taken for.
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
-    widths = [max(map(cell_len, texts_of)) for texts_of in zip(columns, *texts, strict=True)]
-    # A column that must not wrap is cut off where there is no room for it.
-    if sum(widths[:rigid]) + len(widths) + _LEAST * len(widths[rigid:]) > console.width:
-        rigid = 0
-    for number, column in enumerate(columns):
-        table.add_column(escape(column), overflow="fold", no_wrap=number < rigid)
+    for column, characters in zip(columns, widths, strict=True):
+        table.add_column(escape(column), overflow="fold", width=characters)
     for row in texts:
         table.add_row(*map(escape, row))
-    console.print(table)
+    return table
 
 
 def _print_aligned(title: str, columns: tuple[str, ...], texts: list[list[str]]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from labelattack.cli._completion import metric_names, names_of
 from labelattack.cli._console import AsJson, Device, DScoreOption, Jobs, Plugins, one_of, validated
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ class Training:
 
     datasets: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Dataset, e.g. voc:year=2007; repeatable."),
+        typer.Option(
+            "--dataset",
+            help="Dataset, e.g. voc:year=2007; repeatable.",
+            autocompletion=names_of("datasets"),
+        ),
     ] = None
     limit: Annotated[
         int | None,
@@ -37,10 +42,16 @@ class Training:
             "from those on all images.",
         ),
     ] = None
-    model: Annotated[str | None, typer.Option("--model", help="Model.")] = None
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model.", autocompletion=names_of("models"))
+    ] = None
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help="Protocol, e.g. linear: a head on frozen features."),
+        typer.Option(
+            "--protocol",
+            help="Protocol, e.g. linear: a head on frozen features.",
+            autocompletion=names_of("protocols"),
+        ),
     ] = None
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Runs of each pair, seeds 0 to N-1.")
@@ -108,7 +119,11 @@ class Crossing:
 
     attacks: Annotated[
         list[str] | None,
-        typer.Option("--attack", help="Attack, e.g. targeted:rate=0.4; repeatable."),
+        typer.Option(
+            "--attack",
+            help="Attack, e.g. targeted:rate=0.4; repeatable.",
+            autocompletion=names_of("attacks", more=("worst-of",)),
+        ),
     ] = None
     budget: Annotated[
         str | None,
@@ -121,7 +136,11 @@ class Crossing:
     ] = None
     defenses: Annotated[
         list[str] | None,
-        typer.Option("--defense", help="Defense, e.g. wan:weight=0.1; repeatable."),
+        typer.Option(
+            "--defense",
+            help="Defense, e.g. wan:weight=0.1; repeatable.",
+            autocompletion=names_of("defenses"),
+        ),
     ] = None
     reference: Annotated[
         bool | None,
@@ -144,6 +163,7 @@ class Crossing:
         typer.Option(
             "--measures",
             metavar="NAME:key=value,...",
+            autocompletion=names_of("measures"),
             help="Further measures of every run, e.g. evasion or d-score:grid=4; repeatable. "
             "`labelattack list measures` has them.",
         ),
@@ -168,6 +188,7 @@ class Execution:
         str,
         typer.Option(
             metavar="local|ray|slurm",
+            autocompletion=names_of("executors"),
             help="Where runs happen, e.g. ray:address=HOST:6379,gpus=0.25 or slurm:partition=gpu.",
         ),
     ] = "local"
@@ -176,7 +197,10 @@ class Execution:
     ] = Path("results")
     tracker: Annotated[
         list[str] | None,
-        typer.Option(help="Mirror of the runs, tensorboard:folder=runs or mlflow; repeatable."),
+        typer.Option(
+            help="Mirror of the runs, tensorboard:folder=runs or mlflow; repeatable.",
+            autocompletion=names_of("trackers"),
+        ),
     ] = None
     retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False
@@ -193,6 +217,7 @@ class Comparing:
         typer.Option(
             help="Metric: map (default), robustness, fitness, d_score, evasion, corruption, or "
             "another one of `labelattack list measures`; repeatable.",
+            autocompletion=metric_names,
         ),
     ] = None
     alpha: Annotated[

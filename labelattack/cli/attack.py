@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labelattack.cli._completion import names_of
 from labelattack.cli._console import (
     AsJson,
     Device,
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 class Attacker:
     """The attack, and knowledge that it may use beside the labels."""
 
-    attack: Annotated[str, typer.Option(help="Attack, e.g. targeted:rate=0.4.")] = "targeted"
+    attack: Annotated[
+        str,
+        typer.Option(help="Attack, e.g. targeted:rate=0.4.", autocompletion=names_of("attacks")),
+    ] = "targeted"
     seed: Annotated[
         int, typer.Option(min=0, help="Seed; equal seeds give equal labels on every machine.")
     ] = 0

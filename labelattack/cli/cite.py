@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelattack.cli._completion import names_of
 from labelattack.cli._console import Plugins, load_plugins, say, stored_records
 from labelattack.cli.list import KINDS
 
@@ -22,6 +23,7 @@ def cite(
             metavar="[NAME|STORE]...",
             help="Components, such as role or voc:year=2007, and stores: what ran in them. "
             "Default: labelattack and its paper.",
+            autocompletion=names_of(*KINDS),
         ),
     ] = None,
     plugin: Plugins = None,

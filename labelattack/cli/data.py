@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labelattack.cli._completion import names_of
 from labelattack.cli._console import AsJson, Plugins, load_plugins, print_table, progress_bars, say
 
 if TYPE_CHECKING:
     from labelattack.datasets.base import Dataset
 
 data = typer.Typer(no_args_is_help=True, help="Dataset cards, and checks of local copies.")
-Name = Annotated[str, typer.Argument(help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Dataset, e.g. coco:year=2017 or voc:root=FOLDER.",
+        autocompletion=names_of("datasets"),
+    ),
+]
 
 
 @data.command()

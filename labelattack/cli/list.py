@@ -40,7 +40,10 @@ KINDS = {
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(KINDS)}; default: all."),
+        typer.Argument(
+            help=f"{', '.join(KINDS)}; default: all.",
+            autocompletion=lambda incomplete: [k for k in KINDS if k.startswith(incomplete)],
+        ),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,

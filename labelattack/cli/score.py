@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from labelattack.cli._completion import names_of
 from labelattack.cli._console import (
     AsJson,
     Device,
@@ -32,9 +33,18 @@ def score(
         list[str] | None, typer.Option(help="Key of a run, or how it begins; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of a store, the runs of this seed.")] = 0,
-    dataset: Annotated[str, typer.Option(help="Of a weights file: on which dataset.")] = "digits",
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Of a weights file: on which dataset.", autocompletion=names_of("datasets")
+        ),
+    ] = "digits",
     model: Annotated[
-        str | None, typer.Option(help="Of a weights file: which model; default: the dataset's.")
+        str | None,
+        typer.Option(
+            help="Of a weights file: which model; default: the dataset's.",
+            autocompletion=names_of("models"),
+        ),
     ] = None,
     d_score: DScoreOption = None,
     grid: Annotated[

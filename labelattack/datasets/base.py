@@ -187,6 +187,14 @@ class Dataset(ABC):
             DatasetError: If a file is absent or damaged; names the file and its expected place.
         """
 
+    def place(self) -> Path | None:
+        """Folder in which a copy is expected, whether it is there or not; None if in none."""
+        return self._folder
+
+    @property
+    def _folder(self) -> Path | None:
+        return None
+
     def card(self) -> Card | None:
         """Published facts of the dataset; None if there are none."""
         return None

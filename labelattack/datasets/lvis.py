@@ -113,6 +113,10 @@ class Lvis(Dataset):
     def _root(self) -> Path:
         return data_root(self.root)
 
+    @property
+    def _folder(self) -> Path:
+        return self._root / "lvis"
+
     def _annotations(self, split: str) -> Path:
         return self._root / "lvis" / f"lvis_v1_{split}.json"
 
