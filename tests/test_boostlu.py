@@ -232,7 +232,17 @@ def test_a_benchmark_end_to_end(protocol, tmp_path, monkeypatch, capsys):
         exit_code(
             monkeypatch,
             tmp_path,
-            ["score", "store", "--jobs", "1", "--grid", "0", "--d-score", "grid=2,images=10", "--json"],
+            [
+                "score",
+                "store",
+                "--jobs",
+                "1",
+                "--grid",
+                "0",
+                "--d-score",
+                "grid=2,images=10",
+                "--json",
+            ],
         )
         == 0
     )

@@ -7,6 +7,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+import yaml
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
@@ -72,3 +73,20 @@ def test_the_sdist_builds_the_same_wheel_and_has_no_stray_files(built):
     assert outside - experiments == {
         ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml",
     }  # fmt: skip
+
+
+def test_every_python_that_is_stated_is_tested(pytestconfig):
+    root = pytestconfig.rootpath
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    stated = [
+        line.rpartition(" ")[2] for line in project["classifiers"] if ":: Python :: 3." in line
+    ]
+    workflow = yaml.safe_load((root / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["check"]["strategy"]["matrix"]["python"] == stated
+    assert project["requires-python"] == f">={stated[0]}"
+    (line,) = [
+        each
+        for each in (root / ".ci/versions").read_text().splitlines()
+        if "for version in" in each
+    ]
+    assert set(stated) <= set(line.rstrip("; do").split()[3:])
