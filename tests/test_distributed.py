@@ -97,7 +97,7 @@ def test_two_processes_equal_one(tmp_path, alone):
 
 
 def test_micro_batches_equal_whole_ones(tmp_path, alone):
-    result = run(tmp_path, "parts", "--jobs", "2", "--micro-batch", "5")
+    result = run(tmp_path, "parts", "--jobs", "1", "--micro-batch", "5")
     assert result.returncode == 0, result.stderr
     found = records(tmp_path, "parts")
     assert {r.cell.recipe.micro_batch for r in found.values()} == {5}
