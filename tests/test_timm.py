@@ -273,6 +273,16 @@ def test_token_models_train_and_records_say_on_what(tmp_path, protocol):
     assert written["preprocessing"] == wanted
 
 
+def test_features_of_another_version_of_the_library_are_others(monkeypatch):
+    from labelattack.training import feature_cache
+
+    split, spec = datasets.create(SMALL_DIGITS).load().val, models.registry.resolve(VIT)
+    keys = {feature_cache._key(split, spec, feature_cache.PooledReadout()) for _ in range(2)}
+    monkeypatch.setattr(feature_cache, "installed", lambda name: {"timm": "99"}[name])
+    keys.add(feature_cache._key(split, spec, feature_cache.PooledReadout()))
+    assert len(keys) == 2
+
+
 def test_the_grid_divides_a_map_of_fourteen_patches_into_seven():
     from labelattack.measures._d_score.logits import stage_of
     from labelattack.measures.d_score import DScoreSettings

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -138,6 +139,8 @@ def _key(split: Split, model: Spec, readout: Readout) -> str:
             "version": models.version(model.name),
             "weights": weights_digest(built.frozen()),
             "preprocessing": built.preprocessing._asdict(),
+            # Weights and preprocessing do not tell how a library's code uses them.
+            **{f"library {name}": installed(name) for name in built.libraries},
             **_edited(readout),
             **readout.describe(),
         }
