@@ -62,6 +62,8 @@ def score(
     """Shows where trained models look: D-Score with its parts, sensitivity, and pictures.
 
     Scores the selected run of each attack and defense in a store, or one file of weights.
+
+    For example: `labelattack score results --seed 0`
     """
     from labelattack.benchmark.execution import score as scores
     from labelattack.measures._d_score.plots import draw_scatter
