@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import warnings
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -32,6 +33,8 @@ from labelattack.errors import LabelAttackError, ParameterError
 from labelattack.files.storage import expanded
 from labelattack.terminal import prepare_streams, start_log
 
+_FRAMED = 100  # columns that help in frames needs
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -45,6 +48,8 @@ def main() -> None:
     prepare_streams()
     debug = "--debug" in sys.argv
     arguments = [_at_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
+    # Where there is no room for typer's frames it would cut options and examples.
+    app.rich_markup_mode = "markdown" if get_terminal_size().columns >= _FRAMED else None
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     try:
         app(arguments, prog_name="labelattack")

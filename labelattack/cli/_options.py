@@ -202,8 +202,12 @@ class Execution:
             autocompletion=names_of("trackers"),
         ),
     ] = None
-    retry_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False
-    dry_run: Annotated[bool, typer.Option(help="Show what would run, and stop.")] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed cells again.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = (
+        False
+    )
     plugin: Plugins = None
     as_json: AsJson = False
 

@@ -110,7 +110,10 @@ def attack(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attacks a file of labels; writes the remaining labels and a manifest of the removal."""
+    """Attacks a file of labels; writes the remaining labels and a manifest of the removal.
+
+    For example: `labelattack attack labels.csv --attack targeted:rate=0.4 --out attacked.csv`
+    """
     from labelattack.attacks import registry as attacks
     from labelattack.attacks.manifest import manifest as account_of
     from labelattack.attacks.sets import check_single

@@ -99,6 +99,8 @@ def audit(
     Trains on the labels as they are, scores every image by a network that was trained without it,
     and writes the most likely entries. With --verdicts, takes a reviewed file back and writes new
     labels; nothing is trained then.
+
+    For example: `labelattack audit labels.csv photos/ --html audit.html`
     """
     from labelattack.errors import ParameterError
 

@@ -44,6 +44,8 @@ def bench(
     Finished runs are stored; the same command again computes only what is missing. Unless a config
     or an option says otherwise: targeted against pseudo-history on digits with its own model, end
     to end, 3 seeds, 10 epochs, the protocol's own recipes, attacked validation labels, reference.
+
+    For example: `labelattack bench --attack targeted --defense an --defense pseudo-history`
     """
     wanted = experiment_of(config, scale, crossing, training)
     as_json = execution.as_json

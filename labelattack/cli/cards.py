@@ -27,6 +27,8 @@ def cards(
     """Writes one JSON file per board row: configuration, measured and reported numbers.
 
     The same store gives the same bytes. Files of rows that no longer exist stay, and are listed.
+
+    For example: `labelattack cards results --out cards`
     """
     from labelattack.benchmark.paper.result_cards import cards as made_of
     from labelattack.benchmark.paper.result_cards import papers_in, write_cards

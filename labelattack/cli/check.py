@@ -56,8 +56,7 @@ def check(
     Where GITHUB_STEP_SUMMARY is set, a Markdown summary is appended to the file that it names, and
     verdict and counts to that of GITHUB_OUTPUT.
 
-    Example:
-        labelattack check results --baseline baseline.json --markdown check.md
+    For example: `labelattack check results --baseline baseline.json --markdown check.md`
     """
     from labelattack.errors import ParameterError
 
@@ -90,9 +89,9 @@ def _check(
     if (path := files["--junit"]) is not None:
         formats.write_junit(path, found)
     if (path := files["--markdown"]) is not None:
-        formats.write_text(path, formats.to_markdown(found))
+        formats.save_text(path, formats.to_markdown(found))
     if (path := files["--badge"]) is not None:
-        formats.write_text(path, json.dumps(formats.badge(found)) + "\n")
+        formats.save_text(path, json.dumps(formats.badge(found)) + "\n")
     _append_for_github(found)
     say(formats.summary(found))
     raise typer.Exit(found.exit_code)

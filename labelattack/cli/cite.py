@@ -30,8 +30,7 @@ def cite(
 ) -> None:
     """Prints BibTeX for attacks, losses, data sets, models, measures, or all that a store ran.
 
-    Example:
-        labelattack cite an role voc:year=2007 > references.bib
+    For example: `labelattack cite an role voc:year=2007 > references.bib`
     """
     from labelattack.registry.references import SOFTWARE, bibliography
 

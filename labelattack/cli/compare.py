@@ -38,8 +38,7 @@ def compare(
     The tests are those of check, with A in place of a baseline file. Exits with 0 if nothing is
     worse, 1 if something is, 2 if something of A cannot be compared.
 
-    Example:
-        labelattack compare results-main results --tolerance 1
+    For example: `labelattack compare results-main results --tolerance 1`
     """
     from labelattack.benchmark.gate import formats
     from labelattack.benchmark.gate.check import compare_records

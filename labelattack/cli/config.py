@@ -21,6 +21,8 @@ def config(
     """Prints what bench would run with these options, every default filled in, as a config.
 
     What it prints is itself a config: save it, and name the file to bench --config.
+
+    For example: `labelattack config --defense wan --seeds 5 > grid.toml`
     """
     from labelattack.benchmark.plan.config import resolved, to_toml
 

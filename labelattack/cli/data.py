@@ -25,7 +25,10 @@ Name = Annotated[
 
 @data.command()
 def card(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """Shows the card of a dataset: sizes, splits, licence, download page, required layout."""
+    """Shows the card of a dataset: sizes, splits, licence, download page, required layout.
+
+    For example: `labelattack data card coco:year=2014`
+    """
     from dataclasses import asdict
 
     from labelattack.datasets import registry as datasets
@@ -66,6 +69,8 @@ def check(name: Name, plugin: Plugins = None, as_json: AsJson = False) -> None:
 
     Decodes all images and remembers the result. Downloads nothing. Exits with 1 if
     something is missing or differs.
+
+    For example: `labelattack data check voc:year=2007`
     """
     from labelattack.datasets import registry as datasets
     from labelattack.datasets.dataset_card import MISSING

@@ -29,8 +29,7 @@ def doctor(
     Marked - is what only some commands need, ! what is in the way. Exits with 0 if a benchmark can
     run here, and with 1 if not.
 
-    Example:
-        labelattack doctor
+    For example: `labelattack doctor`
     """
     from dataclasses import asdict
 

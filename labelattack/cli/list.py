@@ -48,7 +48,10 @@ def list_(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists what is registered, with parameters, defaults and sources."""
+    """Lists what is registered, with parameters, defaults and sources.
+
+    For example: `labelattack list defenses`
+    """
     load_plugins(plugin)
     kinds: dict[str, Registry[Any]] = {
         name: import_module(package).registry for name, package in KINDS.items()

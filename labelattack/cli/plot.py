@@ -31,7 +31,10 @@ def plot(
         typer.Option(help="Picture, .png, .pdf or .svg; default: RESULTS/pictures/WHAT.png."),
     ] = None,
 ) -> None:
-    """Draws the boards of a store, one picture per board."""
+    """Draws the boards of a store, one picture per board.
+
+    For example: `labelattack plot curves results`
+    """
     from labelattack.benchmark.boards.leaderboard import boards
     from labelattack.benchmark.report.plots import draw_curves, draw_pixels, perturbed_measures
     from labelattack.defenses import registry as defenses

@@ -20,7 +20,10 @@ def report(
     mix: Mix = None,
     plugin: Plugins = None,
 ) -> None:
-    """Writes the boards of a store as one self-contained HTML page: tables, pictures, data."""
+    """Writes the boards of a store as one self-contained HTML page: tables, pictures, data.
+
+    For example: `labelattack report results --out report.html`
+    """
     from labelattack.benchmark.report.html.page import write_report
 
     load_plugins(plugin)

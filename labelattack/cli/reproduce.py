@@ -52,6 +52,8 @@ def reproduce(
     share what they have in common. What was run is said above each comparison: only --scale paper
     is the paper's own protocol. Where several papers report a number, as for single-positive, their
     range stands beside the measured one. --dry-run counts the runs and says which data are missing.
+
+    For example: `labelattack reproduce table1 --seeds 1`
     """
     from labelattack.benchmark.plan.config import paper_folder
 

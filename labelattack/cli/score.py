@@ -63,6 +63,8 @@ def score(
 
     Scores the selected run of each attack and defense in a store, or one file of weights, also of a
     classifier of torchvision or timm that was trained elsewhere.
+
+    For example: `labelattack score results --seed 0`
     """
     from labelattack.benchmark.execution import score as scores
     from labelattack.measures._d_score.plots import draw_scatter

@@ -35,7 +35,10 @@ def show(
     mix: Mix = None,
     plugin: Plugins = None,
 ) -> None:
-    """Prints the leaderboards of a store, one for each thing that may not be compared."""
+    """Prints the leaderboards of a store, one for each thing that may not be compared.
+
+    For example: `labelattack show results --format markdown`
+    """
     load_plugins(plugin)
     print_boards(stored_records(results), format, mix or ())
 

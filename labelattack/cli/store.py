@@ -26,7 +26,10 @@ store = typer.Typer(no_args_is_help=True, help="Inspect, verify, clean, merge an
 
 @store.command("ls")
 def ls(results: Results, as_json: AsJson = False) -> None:
-    """Lists the records of a store, one line per dataset, model, protocol, attack and defense."""
+    """Lists the records of a store, one line per dataset, model, protocol, attack and defense.
+
+    For example: `labelattack store ls results`
+    """
     from collections import defaultdict
 
     from labelattack.attacks import registry as attacks
@@ -76,6 +79,8 @@ def verify(results: Results, as_json: AsJson = False) -> None:
     """Reads all records and weights files, and lists damaged and leftover ones.
 
     Changes nothing. Exits with 1 if a record or weights are damaged.
+
+    For example: `labelattack store verify results`
     """
     from labelattack.benchmark.store.maintenance import findings
     from labelattack.benchmark.store.store import RecordStore
@@ -97,10 +102,15 @@ def gc(
     older_than: Annotated[
         float, typer.Option(min=0, help="Minutes; younger files may still be written.")
     ] = 60,
-    dry_run: Annotated[bool, typer.Option(help="List the files without deleting them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files without deleting them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deletes partial files, abandoned leases, quarantined records and orphaned weights."""
+    """Deletes partial files, abandoned leases, quarantined records and orphaned weights.
+
+    For example: `labelattack store gc results --dry-run`
+    """
     from labelattack.benchmark.store.maintenance import collect
     from labelattack.benchmark.store.store import RecordStore
 
@@ -118,6 +128,8 @@ def merge(
     """Copies the records of stores, with their weights, into another store.
 
     Exits with 1 if two stores differ in the numbers of a cell; the first record is kept.
+
+    For example: `labelattack store merge results-1 results-2 --into results`
     """
     from labelattack.benchmark.store.maintenance import merge as merged
     from labelattack.benchmark.store.store import RecordStore
@@ -139,7 +151,10 @@ def export(
     results: Results,
     out: Annotated[Path, typer.Argument(help="A .parquet or .csv file.")],
 ) -> None:
-    """Writes one line per record and one column per value, for other tools."""
+    """Writes one line per record and one column per value, for other tools.
+
+    For example: `labelattack store export results results.csv`
+    """
     from labelattack.benchmark.store.export import export as written
     from labelattack.files.storage import check_apart
 

@@ -147,7 +147,7 @@ def badge(check: Check) -> dict[str, str | int]:
     }
 
 
-def write_text(path: Path, text: str) -> None:
+def save_text(path: Path, text: str) -> None:
     """Writes a text whole or not at all.
 
     Raises:
