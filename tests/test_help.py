@@ -33,7 +33,7 @@ def test_help_ends_with_an_example_that_is_accepted(path):
     ALL[path].make_context(path[-1], words[len(path) :])
 
 
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("width", [60, 80, 119, 120])
 @pytest.mark.parametrize("path", [(), *ALL], ids=" ".join)
 def test_help_fits_and_breaks_no_option(monkeypatch, tmp_path, capsys, path, width):
     monkeypatch.setenv("COLUMNS", str(width))

@@ -33,7 +33,7 @@ from labelattack.errors import LabelAttackError, ParameterError
 from labelattack.files.storage import expanded
 from labelattack.terminal import prepare_streams, start_log
 
-_FRAMED = 100  # columns that help in frames needs
+_FRAMED = 120  # columns that help in frames needs
 
 app = typer.Typer(
     no_args_is_help=True,
