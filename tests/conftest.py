@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from labelattack.cli import main
 from labelattack.registry import registry as registry_module
@@ -20,6 +21,9 @@ from labelattack.registry.installation import edits_behind
 from labelattack.training.protocols import base, linear
 
 torch.set_num_threads(1)
+# A machine that is busy is no fault of what is tested.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
 
 
