@@ -219,7 +219,7 @@ def _places(name: str, folder: str) -> dict[str, Path]:
             made: Dataset = cls(**choice, **root)
         except (LabelAttackError, TypeError):  # other annotations have arguments that are no values
             continue
-        if (place := made.place()) is not None:
+        if (place := made.official_folder()) is not None:
             found.setdefault(place, str(Spec.of(name, choice)))
     return {spec: place for place, spec in found.items()}
 

@@ -243,5 +243,5 @@ def test_the_bibliography_is_shipped_and_tests_need_nothing_undeclared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["labelattack"]
     included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
-    assert all((ROOT / name).exists() for name in included)
+    assert all((ROOT / name.removeprefix("/")).exists() for name in included)
     assert "bibtexparser" in " ".join(project["project"]["optional-dependencies"]["dev"])

@@ -31,5 +31,5 @@ def test_a_notebook(path, tmp_path, monkeypatch, forgotten):
             exec(compile(ast.Module(body, []), where, "exec"), names)
             if shown:
                 value = eval(compile(ast.Expression(last.value), where, "eval"), names)
-                assert getattr(value, "_repr_html_", value.__repr__)()
-    assert all(cell["outputs"] or "import" in "".join(cell["source"]) for cell in cells[-2:])
+                assert getattr(value, "_repr_html_", value.__repr__)() or repr(value)
+    assert cells[-1]["outputs"]

@@ -71,7 +71,8 @@ def test_the_sdist_builds_the_same_wheel_and_has_no_stray_files(built):
     experiments = {name for name in outside if name.startswith("benchmarks/paper/")}
     assert {Path(name).suffix for name in experiments} == {".toml"}
     assert outside - experiments == {
-        ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml",
+        ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "README.md",
+        "SECURITY.md", "pyproject.toml",
     }  # fmt: skip
 
 

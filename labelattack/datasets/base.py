@@ -187,7 +187,7 @@ class Dataset(ABC):
             DatasetError: If a file is absent or damaged; names the file and its expected place.
         """
 
-    def place(self) -> Path | None:
+    def official_folder(self) -> Path | None:
         """Folder in which a copy is expected, whether it is there or not; None if in none."""
         return self._folder
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor, nn
 
 from labelattack.models.weights import load_weights as load_weights
@@ -31,6 +31,10 @@ class Preprocessing(NamedTuple):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     flip: bool
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The fields as JSON has them."""
+        return self._asdict() | {"mean": list(self.mean), "std": list(self.std)}
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -94,7 +94,8 @@ class Timm(LibraryModel):
         size: Side to which images are squashed; by default the architecture's own.
     """
 
-    source: ClassVar[str] = "Wightman, PyTorch Image Models"
+    source: ClassVar[str] = "Wightman 2019, PyTorch Image Models"
+    references: ClassVar[str] = "wightman2019"
     libraries: ClassVar[tuple[str, ...]] = ("timm",)
     always_shown: ClassVar[str] = "weights"
 

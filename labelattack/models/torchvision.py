@@ -173,7 +173,8 @@ class Torchvision(LibraryModel):
         size: Side to which images are squashed; by default that of the published weights.
     """
 
-    source: ClassVar[str] = "TorchVision maintainers and contributors 2016, torchvision"
+    source: ClassVar[str] = "TorchVision 2016, maintainers and contributors"
+    references: ClassVar[str] = "torchvision2016"
     always_shown: ClassVar[str] = "weights"
 
     name: Annotated[str, AfterValidator(_known)]

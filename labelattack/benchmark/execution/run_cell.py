@@ -266,7 +266,7 @@ def _finish(
         ),
         "caveats": _caveats(cell, network, device),
         "fallbacks": result.fallbacks,
-        "preprocessing": models.create(cell.model).preprocessing._asdict(),
+        "preprocessing": models.create(cell.model).preprocessing.as_json(),
         "epochs": result.epochs,
         "selected_epoch": result.selected,
         "val_map": result.epochs[result.selected - 1].val_map,
