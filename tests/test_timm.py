@@ -5,12 +5,10 @@ import socket
 import sys
 import warnings
 
-import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from sklearn.metrics import average_precision_score
 from timm.data import resolve_data_config
 
 import labelattack
@@ -18,8 +16,8 @@ from labelattack import datasets, models
 from labelattack.errors import LabelAttackError, ModelError, ParameterError
 from labelattack.models import library
 from labelattack.models.library import as_map, layout
-from labelattack.training.inputs import ImageInputs
 from tests.conftest import SMALL_DIGITS
+from tests.library_models import assert_refused, saved, scored
 
 VIT = "timm:name=test_vit,weights=none,size=32"
 SWIN = "timm:name=swin_tiny_patch4_window7_224,weights=none,size=64"
@@ -142,9 +140,7 @@ def test_preprocessing_is_that_of_timm(name):
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_refused_with_what_can(given, message):
-    with pytest.raises(LabelAttackError) as said:
-        models.create(f"timm:{given}")
-    assert message in str(said.value)
+    assert_refused(f"timm:{given}", message)
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
@@ -196,12 +192,6 @@ def test_published_weights_that_were_downloaded_before_need_no_network(offline, 
     assert torch.equal(model.frozen()(images), as_map(network.forward_features(images)))
     model = models.create("timm:name=test_vit,size=96")  # positions are resampled
     assert model.frozen()(images_of(model, 1)).shape == (1, 64, 6, 6)
-
-
-def saved(path, network, prefix=""):
-    state = {prefix + name: value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "epoch": 3, "hyper_parameters": {"lr": 0.1}}, path)
-    return path
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
@@ -300,20 +290,7 @@ def test_a_strangers_checkpoint_is_scored(tmp_path, told, name, looks):
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=10).eval()
     path = saved(tmp_path / "theirs.ckpt", network, "model.")
-    code, out, _ = told("score", path, "--model", f"timm:name={name}", "--dataset", SMALL_DIGITS,
-                        "--json", "--d-score", "images=4,resamples=0", "--grid", "0")  # fmt: skip
-    assert code == 0
-    (found,) = json.loads(out)
-    test = datasets.create(SMALL_DIGITS).load().test
-    inputs = ImageInputs(
-        test.images, models.create(f"timm:name={name},weights=none").preprocessing,
-        torch.device("cpu"),
-    )  # fmt: skip
-    (batch,) = inputs.stream([np.arange(len(test))])
-    with torch.inference_mode():
-        logits = network(batch).numpy()
-    wanted = np.mean([average_precision_score(test.labels[:, c], logits[:, c]) for c in range(10)])
-    assert found["test"]["map"] == pytest.approx(wanted, abs=1e-4)
+    found = scored(told, path, f"timm:name={name}", network, f"timm:name={name},weights=none")
     assert (found["diagnosis"] is not None) == looks
     assert bool(found["note"]) != looks
 

@@ -1,22 +1,18 @@
 """Classifiers of torchvision: maps, weights, sizes, and scoring what strangers trained."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 import torchvision
-from sklearn.metrics import average_precision_score
 from torchvision.models import DenseNet, MaxVit, SwinTransformer, VisionTransformer
 from torchvision.models.inception import Inception3
 
 import labelattack
-from labelattack import datasets, models
-from labelattack.errors import LabelAttackError, ModelError
+from labelattack import models
+from labelattack.errors import ModelError
 from labelattack.models.base import pool
 from labelattack.models.torchvision import up_to_map
-from labelattack.training.inputs import ImageInputs
 from tests.conftest import SMALL_DIGITS
+from tests.library_models import assert_refused, saved, scored
 
 # A small one of each way of building; whether their head is linear in the pooled map.
 SMALL = {
@@ -134,9 +130,7 @@ def test_pixels_of_inception_are_as_torchvision_turns_them_inside():
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_refused_with_what_can(given, message):
-    with pytest.raises(LabelAttackError) as said:
-        models.create(f"torchvision:{given}")
-    assert message in str(said.value)
+    assert_refused(f"torchvision:{given}", message)
 
 
 # --- weights
@@ -171,11 +165,6 @@ def test_published_weights_that_cannot_be_had_are_one_clear_error(monkeypatch):
         models.create("torchvision:name=resnet18").backbone()
 
 
-def saved(path, network, prefix=""):
-    torch.save({"state_dict": {prefix + k: v for k, v in network.state_dict().items()}}, path)
-    return path
-
-
 def test_a_file_of_weights_fills_the_backbone_whatever_its_head(tmp_path, recwarn):
     network = torchvision.models.shufflenet_v2_x0_5(num_classes=7).eval()
     path = saved(tmp_path / "w.ckpt", network, "module.")
@@ -205,20 +194,7 @@ def test_a_strangers_checkpoint_is_scored(tmp_path, told, prefix, model):
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=10).eval()
     path = saved(tmp_path / "theirs.ckpt", network, prefix)
-    code, out, _ = told("score", path, "--model", model, "--dataset", SMALL_DIGITS, "--json",
-                        "--d-score", "images=4,resamples=0", "--grid", "0")  # fmt: skip
-    assert code == 0
-    (found,) = json.loads(out)
-    test = datasets.create(SMALL_DIGITS).load().test
-    inputs = ImageInputs(
-        test.images, models.create("resnet18:weights=none,size=64").preprocessing,
-        torch.device("cpu"),
-    )  # fmt: skip
-    (batch,) = inputs.stream([np.arange(len(test))])
-    with torch.inference_mode():
-        logits = network(batch).numpy()
-    wanted = np.mean([average_precision_score(test.labels[:, c], logits[:, c]) for c in range(10)])
-    assert found["test"]["map"] == pytest.approx(wanted, abs=1e-4)
+    found = scored(told, path, model, network, "resnet18:weights=none,size=64")
     assert found["diagnosis"]["rows"] == 2 and found["note"] == ""
 
 
