@@ -13,9 +13,12 @@ from labelattack.datasets.voc import CLASSES
 from labelattack.errors import DatasetError, LabelError, ParameterError
 
 
-def test_digits_are_those_that_scikit_learn_loads():
+@pytest.mark.parametrize("file", ["where it is", "elsewhere"])
+def test_digits_are_those_that_scikit_learn_loads(monkeypatch, file):
     from sklearn.datasets import load_digits
 
+    if file == "elsewhere":
+        monkeypatch.setattr("labelattack.datasets.digits.find_spec", lambda name: None)
     pixels, targets = _handwritten()
     expected = load_digits()
     assert np.array_equal(targets, expected.target)

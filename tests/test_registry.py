@@ -1,12 +1,14 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from labelattack import attacks, datasets, defenses, models
+from labelattack.datasets.digits import Digits
 from labelattack.errors import ParameterError, PluginError, UnknownNameError
 from labelattack.registry.parameters import parameters_of
 from labelattack.registry.plugins import load_plugin
@@ -194,6 +196,16 @@ def test_constructors_have_the_rules_of_specs(package):
         for key in fields:
             with pytest.raises(ParameterError, match=f"'{key}' of {kind} '{name}' must be"):
                 cls(**needed | {key: object()})
+
+
+def test_a_parameter_with_the_name_of_a_method_is_refused(forgotten):
+    """A dataclass would take the method of its base class for the default."""
+    with pytest.raises(PluginError, match="parameter 'examine' of dataset 'clash' must have anoth"):
+
+        @datasets.register("clash")
+        @dataclass(frozen=True, kw_only=True)
+        class Clash(Digits):
+            examine: str
 
 
 # Classes by name

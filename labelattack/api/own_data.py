@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from labelattack.datasets.base import Split
 from labelattack.datasets.images import ArrayImages, Images
 from labelattack.errors import DatasetError, shown
-from labelattack.labels import Encoding, PartialLabels, decode
+from labelattack.labels import Encoding, PartialLabels
+from labelattack.labels.containers.read import contained
 from labelattack.training.inputs import Rows
 
 _BATCH = 64
@@ -81,7 +82,9 @@ def split_of(data: Any, encoding: Encoding, name: str) -> Split:
             f"{name} must be a Split, a pair of images and labels, or a loader of such pairs, got "
             f"a {type(data).__name__}"
         )
-    known = labels if isinstance(labels, PartialLabels) else decode(_array(labels), encoding)
+    if isinstance(labels, list | tuple):
+        labels = np.asarray(labels)
+    known = labels if isinstance(labels, PartialLabels) else contained(labels, encoding).labels
     found = _images(_array(images), of_torch=isinstance(images, Tensor), name=name)
     return Split(found, known, [f"{name}-{row}" for row in range(len(found))])
 

@@ -140,9 +140,16 @@ def _paste(canvas: NDArray[np.uint8], patch: NDArray[np.uint8], row: int, column
 
 
 def _handwritten() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels, 0 to 255, and digits of scikit-learn's file; to import it takes seconds."""
+    """Pixels, 0 to 255, and digits of scikit-learn, from its file: to import it takes seconds."""
     spec = find_spec("sklearn")
     (folder,) = (spec and spec.submodule_search_locations) or ("",)
-    table = np.loadtxt(Path(folder, "datasets/data/digits.csv.gz"), np.int64, delimiter=",")
-    pixels = np.rint(table[:, :-1].reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
-    return pixels, table[:, -1]
+    file = Path(folder, "datasets/data/digits.csv.gz")
+    if file.is_file():
+        table = np.loadtxt(file, np.int64, delimiter=",")
+        sixteenths, digits = table[:, :-1], table[:, -1]
+    else:  # a release that keeps it elsewhere
+        from sklearn.datasets import load_digits
+
+        sixteenths, digits = load_digits(return_X_y=True)
+    pixels = np.rint(sixteenths.reshape(-1, _SIDE, _SIDE) * (255 / 16)).astype(np.uint8)
+    return pixels, digits

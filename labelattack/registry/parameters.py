@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from labelattack.errors import LabelAttackError, ParameterError, shown, unknown
+from labelattack.errors import LabelAttackError, ParameterError, PluginError, shown, unknown
 from labelattack.registry.spec import Spec
 
 M = TypeVar("M", bound=BaseModel)
@@ -45,10 +45,20 @@ def checked_parameters(kind: str, name: str, cls: type[Any], given: Mapping[str,
 
 
 def check_arguments(kind: str, name: str, cls: type[Any]) -> None:
-    """Makes a class's constructor validate its arguments as specs do; idempotent."""
+    """Makes a class's constructor validate its arguments as specs do; idempotent.
+
+    Raises:
+        PluginError: If a parameter has the name of a method, which would be its default.
+    """
     construct = cls.__init__
     if construct is object.__init__ or getattr(construct, "checks", None) is cls:
         return
+    for parameter in inspect.signature(construct).parameters.values():
+        if inspect.isfunction(parameter.default):
+            raise PluginError(
+                f"parameter '{parameter.name}' of {kind} '{name}' must have another name, as a "
+                "method of its base class has this one"
+            )
 
     @wraps(construct)
     def checked(self: Any, *arguments: Any, **given: Any) -> None:

@@ -53,8 +53,10 @@ class ParameterUse:
             {id(p) for p in self._loss.parameters() if p.grad is not None} if self._loss else set()
         )
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        self._moved |= bool(own & held)
         self._missed += bool(own)
+        if own & held:
+            self._moved = True
+            _followed.discard(self)
 
 
 _followed: WeakSet[ParameterUse] = WeakSet()
