@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -102,7 +103,8 @@ def test_unknown_labels_do_not_count(theirs):
 def test_every_way_of_giving_images_gives_one_result(theirs):
     images, labels = torch.tensor(IMAGES), torch.tensor(LABELS)
     pairs = TensorDataset(images, labels.int())
-    ways = [(IMAGES, LABELS), [images, labels.float()], (images.double(), LABELS.astype(int)),
+    ways = [(IMAGES, LABELS), (IMAGES, LABELS.tolist()), (IMAGES, pd.DataFrame(LABELS)),
+            [images, labels.float()], (images.double(), LABELS.astype(int)),
             pairs, DataLoader(pairs, batch_size=7),
             ((images[n : n + 9], labels[n : n + 9]) for n in range(0, 30, 9))]  # fmt: skip
     found = [evaluate(theirs, way)["map"] for way in ways]

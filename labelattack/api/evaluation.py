@@ -99,7 +99,8 @@ def evaluate(
     - a [Split][labelattack.datasets.split.Split], with ``preprocessing``;
     - a pair: images as the network takes them, float ``[images, channels, height, width]``, or
       pixels, a uint8 array ``[images, height, width, 3]`` or tensor ``[images, 3, height, width]``,
-      with ``preprocessing``; and labels ``[images, labels]``, an array, a tensor or partial labels;
+      with ``preprocessing``; and labels ``[images, labels]``, an array, a tensor, a data frame or
+      partial labels;
     - a dataset or loader of torch that yields such pairs, which is read once and held in memory.
 
     Args:
