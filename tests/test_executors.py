@@ -48,6 +48,7 @@ ON_RAY = """
 import json, os, sys, threading, time
 from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_health_check_period_ms"] = "500"  # the cluster misses its node sooner
 import ray
 from ray.cluster_utils import Cluster
 
@@ -122,8 +123,10 @@ def test_what_fails_far_away_is_said_as_if_it_had_failed_here(tmp_path):
         run_grid([cell], RecordStore(tmp_path / "s"), executor=Slurm(cluster="local"))
 
 
-def test_a_job_that_is_killed_is_said(run, forgotten, tmp_path):
-    pytest.importorskip("submitit")
+def test_a_job_that_is_killed_is_said(run, forgotten, tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    # For so many seconds it looks for the output of a job that has ended: slow network folders.
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)
     (tmp_path / "deadly.py").write_text(
         "import os, signal\n"
         "from labelattack import PartialLabelLoss, defenses\n"
