@@ -263,11 +263,6 @@ def kernel(folder, **parts):
     )  # fmt: skip
 
 
-def test_a_kernel_runs_built_in_components_in_several_processes(tmp_path):
-    done = kernel(tmp_path, more="jobs=2")
-    assert done.stdout.startswith("4 0 []"), done.stderr
-
-
 def test_a_kernel_runs_components_of_a_cell_in_one_process(tmp_path):
     done = kernel(tmp_path, component=COMPONENT, defenses=["of-a-cell"])
     assert done.stdout.startswith("4 0 ["), done.stderr
@@ -284,10 +279,10 @@ def test_components_of_a_cell_and_several_processes_say_what_to_do(tmp_path):
     assert "or use one job" in done.stderr
 
 
-def test_a_component_in_a_file_is_known_to_all_processes(tmp_path):
+def test_a_kernel_runs_built_in_components_and_those_of_files_in_several_processes(tmp_path):
     (tmp_path / "mine.py").write_text(COMPONENT)
-    done = kernel(tmp_path, defenses=["of-a-cell"], more="jobs=2, plugins=['mine.py']")
-    assert done.stdout.startswith("4 0 []"), done.stderr
+    done = kernel(tmp_path, defenses=["an", "of-a-cell"], more="jobs=2, plugins=['mine.py']")
+    assert done.stdout.startswith("6 0 []"), done.stderr
 
 
 def test_a_cell_that_is_run_again_computes_what_its_new_code_comes_to(tmp_path):

@@ -285,6 +285,19 @@ def test_features_over_processes_equal_those_of_one(monkeypatch):
     assert np.array_equal(features(split, resolved("tiny"), jobs=2), alone)
 
 
+@pytest.mark.parametrize(("images", "processes"), [(1, 1), (64, 1), (65, 2), (300, 3)])
+def test_features_start_no_more_processes_than_there_is_work_for(monkeypatch, images, processes):
+    asked = []
+
+    def alone(jobs, plugins):
+        asked.append(jobs)
+        return worker_pool(1, plugins)
+
+    monkeypatch.setattr(feature_cache, "worker_pool", alone)
+    test = datasets.create("digits").load().test.take(np.arange(images))
+    assert len(features(test, resolved("tiny"), jobs=3)) == images and asked == [processes]
+
+
 def test_batches_are_normalised_in_the_layout_of_convolutions(split):
     preprocessing = models.create("resnet18:weights=none,size=32").preprocessing._replace(size=20)
     (batch,) = ImageInputs(split.images, preprocessing, CPU).stream([np.arange(3)])

@@ -181,9 +181,9 @@ def _extract(
     total, done = len(split.ids), 0
     compute.progress(what, done, total)
     device = str(compute.torch_device)
-    processes = max(1, compute.jobs) if device == "cpu" else 1
     # Of one size, however many processes: products of matrices round by the size of a batch.
     chunks = split_batches(np.arange(total), _CHUNK)
+    processes = max(1, min(compute.jobs, len(chunks))) if device == "cpu" else 1
     tasks = ((split.take(rows), model, readout, device) for rows in chunks)
     with worker_pool(processes, compute.plugins) as workers:
         parts = in_order(workers, _chunk_features, tasks, ahead=2 * processes)
