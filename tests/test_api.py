@@ -10,6 +10,7 @@ import sys
 import typing
 
 import pytest
+import torch
 
 import labelattack
 from labelattack.api import Results
@@ -48,6 +49,16 @@ def test_arguments_are_the_keys_of_a_config_with_their_defaults():
         assert taken[name].default == field.default, name
         assert f"        {name}: " in labelattack.bench.__doc__
     assert all(p.kind is p.KEYWORD_ONLY for p in taken.values())
+
+
+def test_bench_leaves_torch_its_threads(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        labelattack.bench(**SMALL | {"seeds": 1}, out=tmp_path / "store")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bench_computes_only_what_is_missing(store):

@@ -6,6 +6,8 @@ import ctypes
 import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -51,6 +53,16 @@ def single_thread() -> None:
     torch.set_num_threads(1)
     _log.debug("process %d computes with one thread", os.getpid())
     _keep_memory()
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Gives a process back with as many threads as it had: a notebook goes on to other work."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _keep_memory() -> None:
