@@ -1,4 +1,4 @@
-"""What tests of the models of timm and of torchvision share."""
+"""Helpers that the tests of the models of timm and of torchvision share."""
 
 import json
 
@@ -27,7 +27,7 @@ def saved(path, network, prefix=""):
 
 
 def scored(told, path, model, network, preprocessing_of):
-    """What ``labelattack score`` says of a checkpoint, whose mAP is that of the network itself."""
+    """Result of ``labelattack score`` for a checkpoint; its mAP is that of the network itself."""
     code, out, _ = told("score", path, "--model", model, "--dataset", SMALL_DIGITS, "--json",
                         "--d-score", "images=4,resamples=0", "--grid", "0")  # fmt: skip
     assert code == 0
