@@ -26,6 +26,7 @@ from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.labels.storage import IntArray
 from labelattack.training.compute import ONE_CPU
+from labelattack.training.hardware import threads_kept
 
 IMAGES, LABELS, ATTACKS = 40, 80, 24
 """Largest numbers of images, labels and attacks shown."""
@@ -170,7 +171,8 @@ def _attacked(record: Record, splits: Splits) -> PartialLabels:
     cell = record.cell
     if not attacks.at_hand(name := cell.attack.partition(":")[0]):
         raise LabelAttackError(f"attack '{name}' is unknown without its plug-in (--plugin)")
-    return attacked_labels(cell, ONE_CPU).labels
+    with threads_kept():
+        return attacked_labels(cell, ONE_CPU).labels
 
 
 def _panel(
