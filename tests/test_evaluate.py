@@ -259,6 +259,8 @@ def test_stages_are_checked(theirs, stage, kind, message):
     ("data", "how", "kind", "message"),
     [
         (3, {}, DatasetError, "test must be a Split, a pair of images and labels, or a loader"),
+        ((IMAGES, [[1], [1, 0]]), {}, DatasetError, "labels of test must be an array, with rows of"),
+        (([[1], [1, 0]], LABELS), {}, DatasetError, "images of test must be an array, with rows of"),
         ((IMAGES[:5], LABELS), {}, DatasetError, "as many images as labels"),
         ((IMAGES.astype(int), LABELS), {}, DatasetError, "got int64 (30, 3, 12, 12)"),
         ((IMAGES[:, 0], LABELS), {}, DatasetError, "got float32 (30, 12, 12)"),

@@ -83,9 +83,11 @@ def split_of(data: Any, encoding: Encoding, name: str) -> Split:
             f"a {type(data).__name__}"
         )
     if isinstance(labels, list | tuple):
-        labels = np.asarray(labels)
+        labels = _array(labels, f"labels of {name}")
     known = labels if isinstance(labels, PartialLabels) else contained(labels, encoding).labels
-    found = _images(_array(images), of_torch=isinstance(images, Tensor), name=name)
+    found = _images(
+        _array(images, f"images of {name}"), of_torch=isinstance(images, Tensor), name=name
+    )
     return Split(found, known, [f"{name}-{row}" for row in range(len(found))])
 
 
@@ -111,8 +113,11 @@ def _collected(loader: Iterable[Any], name: str) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def _array(values: Any) -> NDArray[Any]:
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+def _array(values: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except ValueError as error:
+        raise DatasetError(f"{what} must be an array, with rows of one length: {error}") from error
 
 
 def _images(values: NDArray[Any], *, of_torch: bool, name: str) -> Images:
