@@ -174,7 +174,7 @@ def test_a_protocol_without_maps_refuses(tmp_path, forgotten):
     path.write_text(HEAD_ONLY, encoding="utf-8")
     load_plugin(path)
     assert {cell.protocol for cell in grid("head-only", "an")} == {"head-only"}
-    with pytest.raises(ParameterError, match="'head-only' must expose the map.*linear$"):
+    with pytest.raises(ParameterError, match="HeadOnly must expose the map.*linear$"):
         grid("head-only")
 
 

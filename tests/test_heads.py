@@ -9,15 +9,16 @@ from torch import nn
 from labelattack import attacks, defenses
 from labelattack.defenses.base import PartialLabelLoss, Step, positive_term
 from labelattack.labels import PartialLabels, encode
-from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.testing.defenses import example_task
 from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, epochs, fit, predict
 from labelattack.training.optimizer import AdamSettings, adam_step
 from labelattack.training.recipe import Recipe
+from labelattack.training.training_run import TrainingRun
+from labelattack.training.validation import ValidationLabels
 from labelattack.training.vectorized import heads, vmapped_loss
-from labelattack.training.vectorized.heads import HeadRun, fit_heads
+from labelattack.training.vectorized.heads import fit_heads
 from labelattack.training.vectorized.tracing import recorded
 from labelattack.training.vectorized.vectorize import vectorize
 from labelattack.training.vectorized.vmapped_loss import VmappedLoss
@@ -52,15 +53,14 @@ def some_runs(make, batch_size=16, kind="", **recipe):
         torch.manual_seed(seed)
         head = nn.Linear(6, 4)
         runs.append(
-            HeadRun(
-                head=head,
+            TrainingRun(
+                network=head,
                 loss=loss,
                 kind=kind,
                 labels=labels,
                 recipe=Recipe(epochs=4, lr=lr, batch_size=batch_size, **recipe),
                 seed=seed,
-                val_labels=CLEAN[:20],
-                val_scored=None if seed % 2 else SCORED,
+                validation=ValidationLabels(CLEAN[:20], None if seed % 2 else SCORED, "given"),
             )
         )
     return runs
@@ -79,8 +79,8 @@ def is_batched(runs):
 
 def alone(run):
     return fit(
-        run.head, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU,
-        validate=lambda scores: mean_average_precision(scores, run.val_labels, scored=run.val_scored),
+        run.network, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=run.seed, device=CPU,
+        validate=run.validate,
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_the_end_of_an_epoch_gets_predictions_in_evaluation_mode():
             seen.append((logits.clone(), step, torch.is_grad_enabled()))
 
     (run, *_) = some_runs(Sees)
-    network = nn.Sequential(nn.Dropout(0.5), run.head)
+    network = nn.Sequential(nn.Dropout(0.5), run.network)
     fit(
         network, run.loss, TRAIN, VAL, run.labels, run.recipe, seed=0, device=CPU,
         validate=lambda scores: 0.0,
@@ -327,15 +327,15 @@ def test_weight_decay_is_of_the_head_and_not_of_what_a_loss_learns(make):
     run, by_hand = some_runs(make, weight_decay=0.3)[0], some_runs(make)[0]
     alone(run)
     optimizer = torch.optim.Adam(
-        [{"params": by_hand.head.parameters(), "lr": 0.1, "weight_decay": 0.3},
+        [{"params": by_hand.network.parameters(), "lr": 0.1, "weight_decay": 0.3},
          {"params": by_hand.loss.parameters(), "lr": 0.1 * by_hand.loss.lr_scale}]
     )  # fmt: skip
-    for _ in epochs(by_hand.head, by_hand.loss, optimizer, TRAIN, by_hand.labels, by_hand.recipe,
+    for _ in epochs(by_hand.network, by_hand.loss, optimizer, TRAIN, by_hand.labels, by_hand.recipe,
                     seed=0, device=CPU):  # fmt: skip
         pass
     for mine, its in zip(run.loss.parameters(), by_hand.loss.parameters(), strict=True):
         torch.testing.assert_close(mine, its, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(run.head.weight, by_hand.head.weight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(run.network.weight, by_hand.network.weight, atol=1e-5, rtol=1e-4)
 
 
 def test_a_group_that_starts_again_does_so_from_the_start():
@@ -483,7 +483,7 @@ def test_one_failure_leaves_the_others_alone():
     assert isinstance(found[2], ValueError)
     assert all(isinstance(found[row], Fit) for row in (0, 1, 3))
     runs = some_runs(lambda: defenses.create("an"))
-    runs[1].head.weight.data.fill_(float("nan"))
+    runs[1].network.weight.data.fill_(float("nan"))
     diverged = fit_heads(runs, TRAIN, VAL)
     assert "must be finite" in str(diverged[1])
     assert_equal_fits(diverged[0], alone(some_runs(lambda: defenses.create("an"))[0]))

@@ -26,7 +26,9 @@ from labelattack.registry.plugins import load_plugin
 from labelattack.training import optimizer
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.recipe import Recipe
-from labelattack.training.vectorized.heads import HeadRun, fit_heads
+from labelattack.training.training_run import TrainingRun
+from labelattack.training.validation import ValidationLabels
+from labelattack.training.vectorized.heads import fit_heads
 from tests.test_before_training import SMALL_DIGITS, grid_of
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -250,9 +252,10 @@ def head_runs(make):
         loss = make()
         loss.bind(Task(labels=labels))
         runs.append(
-            HeadRun(
-                head=nn.Linear(6, 4), loss=loss, kind="k", labels=labels, seed=seed,
-                recipe=Recipe(epochs=1, lr=1e-3, batch_size=8), val_labels=labels.values,
+            TrainingRun(
+                network=nn.Linear(6, 4), loss=loss, kind="k", labels=labels, seed=seed,
+                recipe=Recipe(epochs=1, lr=1e-3, batch_size=8),
+                validation=ValidationLabels(labels.values, None, "given labels"),
             )
         )  # fmt: skip
     features = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32)

@@ -30,7 +30,7 @@ from labelattack.training.cross_fit import usual_recipe
 from labelattack.training.hardware import single_thread
 from labelattack.training.loop import Fit, predict
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.protocols.base import TrainingRun
+from labelattack.training.training_run import TrainingRun
 from labelattack.training.validation import LAST_EPOCH, ValidationLabels
 
 DATASET, MODEL = "voc:year=2007", models.resolve("efficientnet-lite0")
@@ -69,7 +69,12 @@ def retrained(splits, prepared, variants, defense, seed):
         head = trainer.build(built, labels.shape[1], seed=stream_seed(seed, "initialisation"))
         loss = loss_of(train, defense, seed)(labels, np.arange(len(labels)))
         recipe = usual_recipe(MODEL)
-        runs.append(TrainingRun(head, loss, defense, labels, val, recipe, seed))
+        runs.append(
+            TrainingRun(
+                network=head, loss=loss, kind=defense, labels=labels, validation=val,
+                recipe=recipe, seed=seed,
+            )
+        )  # fmt: skip
     fits = trainer.train(runs, prepared, Compute().torch_device)
     found = []
     for run, fit in zip(runs, fits, strict=True):

@@ -24,8 +24,8 @@ from labelattack.seeding import stream_seed
 from labelattack.training.compute import Compute
 from labelattack.training.cross_fit import usual_protocol, usual_recipe
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.protocols.base import TrainingRun
 from labelattack.training.surrogate import knowledge_of
+from labelattack.training.training_run import TrainingRun
 from labelattack.training.validation import LAST_EPOCH, ValidationLabels
 
 SETTINGS = (("voc:year=2007", "efficientnet-lite0", 3), ("digits", "tiny", 2))

@@ -50,7 +50,9 @@ def point(cells, images, labels):
     from labelattack.training.inputs import FeatureInputs
     from labelattack.training.loop import predict
     from labelattack.training.recipe import Recipe
-    from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_once
+    from labelattack.training.training_run import TrainingRun
+    from labelattack.training.validation import ValidationLabels
+    from labelattack.training.vectorized.heads import fit_heads, heads_at_once
 
     torch.set_num_threads(1)
     device = torch.device("cpu")
@@ -72,10 +74,15 @@ def point(cells, images, labels):
                 loss.bind(Task(labels=attacked, seed=seed))
                 head = torch.nn.Linear(CHANNELS, labels)
                 recipe = Recipe(epochs=1, lr=1e-3, batch_size=16)
-                runs.append(HeadRun(head, loss, "wan", attacked, recipe, seed, val_labels))
+                runs.append(
+                    TrainingRun(
+                        network=head, loss=loss, kind="wan", labels=attacked, recipe=recipe,
+                        seed=seed, validation=ValidationLabels(val_labels, None, "given labels"),
+                    )
+                )  # fmt: skip
             for run, fit in zip(runs, fit_heads(runs, train, val), strict=True):
-                run.head.load_state_dict(fit.state)
-                mean_average_precision(predict(run.head, val), val_labels)
+                run.network.load_state_dict(fit.state)
+                mean_average_precision(predict(run.network, val), val_labels)
 
     run(2, *part(100), *part(100))  # what is imported late
     given = *part(images), *part(min(images, 1_000))

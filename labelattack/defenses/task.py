@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from labelattack.errors import DefenseError
@@ -29,6 +31,15 @@ class Task:
     expected_positives: float | None = None
     side: SideTables = NO_SIDE_TABLES
     known: PartialLabels | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Task:
+        """The same run on some of its images alone, in the given order."""
+        return replace(
+            self,
+            labels=self.labels[rows],
+            side=self.side.take(rows),
+            known=None if self.known is None else self.known[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ class Metric(NamedTuple):
         label: Heading of its column.
         higher_is_better: Direction; the gate's drops and the ranks of a paper follow it.
         unit: ``points`` are hundredths and written with one digit, as mAP; ``ratio`` is written as
-            it is, with three.
+            it is, with three, and ``images``, a number of them, with one.
     """
 
     name: str
     label: str
     higher_is_better: bool = True
-    unit: Literal["points", "ratio"] = "ratio"
+    unit: Literal["points", "ratio", "images"] = "ratio"
 
     @property
     def scale(self) -> int:
@@ -31,7 +31,7 @@ class Metric(NamedTuple):
     @property
     def digits(self) -> int:
         """Decimal digits in texts."""
-        return 1 if self.unit == "points" else 3
+        return 3 if self.unit == "ratio" else 1
 
 
 MAP = Metric("map", "mAP", unit="points")

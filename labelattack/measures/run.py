@@ -17,6 +17,7 @@ from labelattack.datasets.base import Split, Splits
 from labelattack.labels import BoolArray
 from labelattack.models import registry as models
 from labelattack.models.base import Model, Preprocessing
+from labelattack.models.median_ensemble import MedianEnsemble, MemberScores
 from labelattack.process_cache import ProcessCache
 from labelattack.registry.spec import Spec
 from labelattack.seeding import permutation
@@ -132,10 +133,22 @@ class TrainedRun(Setup):
         """The network, and the name of its last spatial stage."""
         return self.network, STAGE
 
+    @cached_property
+    def member_scores(self) -> NDArray[np.float32] | None:
+        """Scores of the networks of a median ensemble on the test images.
+
+        float32 ``[images, members, labels]``; None if one network was trained on all images.
+        """
+        if not isinstance(self.trained, MedianEnsemble):
+            return None
+        scores = predict(MemberScores(self.trained), self._inputs.test, alone=True)
+        return scores.reshape(len(scores), len(self.trained.members), -1)
+
     @property
     def head(self) -> nn.Linear | None:
         """The linear head, where only that was trained: a measure may use cached features."""
-        return cast(nn.Linear, self.trained) if self.training.on_features else None
+        linear = self.training.on_features and isinstance(self.trained, nn.Linear)
+        return cast(nn.Linear, self.trained) if linear else None
 
     @property
     def _inputs(self) -> Prepared:

@@ -40,8 +40,8 @@ class Preprocessing(NamedTuple):
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Network(nn.Module):
-    """Backbone, global average pooling, linear head.
+class PooledNetwork(nn.Module):
+    """Backbone, global average pooling, and a head of any kind.
 
     Attributes:
         backbone: float ``[batch, 3, height, width]`` to ``[batch, channels, h, w]``; its output is
@@ -49,7 +49,7 @@ class Network(nn.Module):
         head: float ``[batch, channels]`` to logits ``[batch, labels]``.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -58,6 +58,19 @@ class Network(nn.Module):
         """Logits ``[batch, labels]``."""
         logits: Tensor = self.head(pool(self.backbone(images)))
         return logits
+
+
+class Network(PooledNetwork):
+    """Backbone, global average pooling, and a linear head.
+
+    Attributes:
+        head: float ``[batch, channels]`` to logits ``[batch, labels]``.
+    """
+
+    head: nn.Linear
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__(backbone, head)
 
 
 def pool(features: Tensor) -> Tensor:

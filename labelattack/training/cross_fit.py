@@ -21,8 +21,9 @@ from labelattack.training.feature_cache import features
 from labelattack.training.inputs import FeatureInputs, ImageInputs, Inputs
 from labelattack.training.loop import Scores, predict
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.protocols.base import Prepared, TrainingProtocol, TrainingRun
+from labelattack.training.protocols.base import Prepared, TrainingProtocol
 from labelattack.training.recipe import Recipe
+from labelattack.training.training_run import TrainingRun
 from labelattack.training.validation import LAST_EPOCH, ValidationLabels
 
 EPOCHS, FOLDS = 10, 5

@@ -68,6 +68,25 @@ class FeatureInputs:
                 yield self.features[torch.from_numpy(rows)].to(self.device)
 
 
+class SomeInputs:
+    """Some of other inputs, in an order of their own.
+
+    Args:
+        inputs: The others.
+        rows: Positions among them, int64 ``[images]``.
+    """
+
+    def __init__(self, inputs: Inputs, rows: Rows) -> None:
+        self.inputs, self.rows = inputs, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def stream(self, batches: Sequence[Rows], *, seed: int | None = None) -> Iterator[Tensor]:
+        """Yields the input of each batch; an image is augmented as it is among the others."""
+        yield from self.inputs.stream([self.rows[batch] for batch in batches], seed=seed)
+
+
 class ImageInputs:
     """Images, decoded and squashed ahead of need and normalised by batch.
 

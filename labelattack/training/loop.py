@@ -108,7 +108,7 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    validate: Callable[[Scores], float],
+    validate: Callable[[Scores], float] | None,
     last: bool = False,
 ) -> Fit:
     """Trains a network under a loss and keeps the epoch that validates best.
@@ -123,6 +123,7 @@ def fit(
         seed: Seed of shuffling and augmentation.
         device: Where to compute.
         validate: Gives the validation mAP of the validation images' logits; NaN where undefined.
+            None: nothing is validated.
         last: Whether to keep the last epoch, whatever its validation mAP.
 
     Returns:
@@ -143,7 +144,8 @@ def fit(
     )
     best = BestEpoch(last=last)
     for mean in epochs(network, loss, optimizer, train, labels, recipe, seed=seed, device=device):
-        best.add(mean, validate(predict(network, val)), network.state_dict())
+        score = math.nan if validate is None else validate(predict(network, val))
+        best.add(mean, score, network.state_dict())
     return best.fit()
 
 

@@ -23,6 +23,7 @@ from labelattack.benchmark.plan.cell import CODE, Cell, attack_version
 from labelattack.benchmark.store.provenance import circumstances
 from labelattack.benchmark.store.record import Record, Removal
 from labelattack.defenses import registry as defenses
+from labelattack.defenses.base import PartialLabelLoss, Task
 from labelattack.errors import DatasetError, PluginError
 from labelattack.measures.clean_scores import CleanScores, score
 from labelattack.measures.outcome import Outcome
@@ -37,7 +38,8 @@ from labelattack.training.hardware import resolve_device
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit, Scores, normalises_batches, predict
 from labelattack.training.protocols import registry as protocols
-from labelattack.training.protocols.base import Prepared, TrainingRun
+from labelattack.training.protocols.base import Prepared
+from labelattack.training.training_run import TrainingRun
 from labelattack.training.validation import ValidationLabels
 
 
@@ -48,6 +50,7 @@ class _Run:
     cell: Cell
     removal: Removal
     training: TrainingRun
+    validation: ValidationLabels
 
 
 class _Clock:
@@ -202,11 +205,11 @@ def _begin(cell: Cell, device: str) -> _Run:
     before = splits.train.partial
     attack, attacked = attacked_labels(cell, Compute(device))
     account = manifest(attack, cell.attack, cell.seed, before, attacked)
-    loss = defenses.create(cell.loss)
-    loss.as_mean = cell.recipe.reduction == "mean"
-    loss.bind(task_of(cell.loss, splits, attacked, seed=cell.seed))
+    task = task_of(cell.loss, splits, attacked, seed=cell.seed)
+    chosen = attacked_validation(cell, attack, Compute(device))
     return _Run(
         cell=cell,
+        validation=chosen,
         removal=Removal(
             requested_rate=account.requested_rate,
             realised_rate=account.realised_rate,
@@ -222,14 +225,22 @@ def _begin(cell: Cell, device: str) -> _Run:
                 len(splits.classes),
                 seed=stream_seed(cell.seed, "initialisation"),
             ),
-            loss=loss,
+            loss=_bound(cell, task),
+            loss_on=lambda rows: _bound(cell, task.take(rows)),
             kind=f"{cell.loss} {cell.recipe.reduction}",
             labels=attacked,
-            validation=attacked_validation(cell, attack, Compute(device)),
+            validation=chosen,
             recipe=cell.recipe,
             seed=cell.seed,
         ),
     )
+
+
+def _bound(cell: Cell, task: Task) -> PartialLabelLoss:
+    loss = defenses.create(cell.loss)
+    loss.as_mean = cell.recipe.reduction == "mean"
+    loss.bind(task)
+    return loss
 
 
 def _train(runs: Sequence[_Run], device: str) -> list[Fit | Exception]:
@@ -257,13 +268,11 @@ def _finish(
     network.to(resolve_device(device)).load_state_dict(result.state)
     keep(cell, result.state)
     scores = predict(network, _prepared(cell, device).test)
-    trained = _as_measured(cell, network, run.training.validation, device, scores)
+    trained = _as_measured(cell, network, run.validation, device, scores)
     found = {
         "status": "done",
         "removal": run.removal,
-        "selection_rule": run.training.validation.rule_for(
-            epoch.val_map for epoch in result.epochs
-        ),
+        "selection_rule": run.validation.rule_for(epoch.val_map for epoch in result.epochs),
         "caveats": _caveats(cell, network, device),
         "fallbacks": result.fallbacks,
         "preprocessing": models.create(cell.model).preprocessing.as_json(),

@@ -158,8 +158,8 @@ def networks_of_store(folder: Path, keys: Sequence[str], seed: int) -> list[Stor
 
 
 def _of_record(name: str, record: Record, state: Mapping[str, Tensor]) -> StoredNetwork:
-    cell, protocol = record.cell, protocol_of_state(state)
-    on, of, limit = cell.dataset, cell.model, cell.limit
+    cell = record.cell
+    on, of, protocol, limit = cell.dataset, cell.model, cell.protocol, cell.limit
     return StoredNetwork(
         name, on, of, protocol, lambda: rebuild(on, of, protocol, state, limit), record.test,
         limit=limit,

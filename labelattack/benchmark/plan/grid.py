@@ -100,7 +100,7 @@ class Grid(Search):
                     defense=str(defended),
                     recipe=_reduced(recipe, defended, self.reduction),
                     seed=seed,
-                    selection=self.selection,
+                    selection=self.selection if protocol.validates else "last",
                     budget=None if budget is None or attacked.name == "none" else str(budget),
                     limit=self.limit,
                     labels="changed" if attacks.get(attacked.name).changes else "removed",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelattack.datasets.base import Split
+from labelattack.errors import ParameterError
 from labelattack.measures._d_score.ablation import PatchFeatures, mutants
 from labelattack.measures._d_score.choices import CHEAP_OPERATOR
 from labelattack.measures._d_score.distributions import AblationLogits
@@ -56,9 +57,15 @@ def prepare(setup: Setup, settings: DScoreSettings) -> None:
         settings: How to measure.
 
     Raises:
-        ParameterError: If the grid does not fit the model's last stage.
+        ParameterError: If the grid does not fit the model's last stage, or there is a backbone for
+            each part of the training images.
         DatasetError: If boxes are asked for and the dataset has none.
     """
+    if not setup.training.has_one_backbone:
+        raise ParameterError(
+            f"measure 'd-score' must have one backbone, got protocol '{setup.protocol}', which "
+            "trains one for each part; give --d-score none"
+        )
     stage = stage_of(setup, settings)
     mutants(stage, settings)
     if settings.features == "boxes":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from labelattack.errors import StoreError
 from labelattack.registry.classes import class_access
@@ -15,7 +15,26 @@ if TYPE_CHECKING:
 
     from labelattack.training.protocols.base import TrainingProtocol
 
-registry: Registry[TrainingProtocol] = Registry("protocol", __name__, group="labelattack.protocols")
+
+class _Protocols(Registry["TrainingProtocol"]):
+    """Registry of protocols, each of which can be had for several parts of the images."""
+
+    def create(self, spec: str | Spec, /, **params: Any) -> TrainingProtocol:
+        """As any registry; with several parts, the protocol that trains one for each."""
+        resolved = self.resolve(spec, **params)
+        given = dict(resolved.params)
+        parts = given.pop("parts", 1)
+        inner = super().create(Spec.of(resolved.name, given))
+        if parts == 1:
+            return inner
+        from labelattack.training.protocols.partition_aggregation import PartitionAggregation
+
+        return PartitionAggregation(inner=inner, parts=cast(int, parts))
+
+
+registry: Registry[TrainingProtocol] = _Protocols(
+    "protocol", __name__, group="labelattack.protocols"
+)
 register = registry.register
 create = registry.create
 __getattr__, __dir__ = class_access(registry)

@@ -5,26 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Splits
-from labelattack.defenses.base import PartialLabelLoss
 from labelattack.errors import ParameterError
-from labelattack.labels import PartialLabels
-from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.models.base import Model
 from labelattack.models.weights import fit as fit_weights
 from labelattack.registry.spec import Spec
 from labelattack.training.compute import Compute
-from labelattack.training.inputs import Inputs
+from labelattack.training.inputs import Inputs, SomeInputs
 from labelattack.training.isolation import attempt
-from labelattack.training.loop import Fit, Scores, fit
-from labelattack.training.protocols import registry
+from labelattack.training.loop import Fit, fit
 from labelattack.training.recipe import Recipe, SearchSpace
-from labelattack.training.validation import ValidationLabels
+from labelattack.training.training_run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -34,34 +31,6 @@ class Prepared:
     train: Inputs
     val: Inputs
     test: Inputs
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """One run, ready to train.
-
-    Attributes:
-        network: What [build][labelattack.training.protocols.base.TrainingProtocol.build] made.
-        loss: A bound loss.
-        kind: Runs of one kind have the same loss with the same parameters.
-        labels: Attacked labels of the training images.
-        validation: Validation labels that selection may see.
-        recipe: Hyper-parameters.
-        seed: Seed of shuffling and augmentation.
-    """
-
-    network: nn.Module
-    loss: PartialLabelLoss
-    kind: str
-    labels: PartialLabels
-    validation: ValidationLabels
-    recipe: Recipe
-    seed: int
-
-    def validate(self, scores: Scores) -> float:
-        """Validation mAP of logits ``[images, labels]``; NaN where undefined."""
-        chosen = self.validation
-        return mean_average_precision(scores, chosen.labels, scored=chosen.scored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +50,14 @@ class TrainingProtocol(ABC):
         on_features: Whether it trains a linear head on the pooled features of the frozen backbone,
             so that a measure may use cached features.
         data_parallel: Whether several processes that ``torchrun`` started may train one network.
+        has_one_backbone: Whether there is one last spatial stage in what it trains.
+        validates: Whether validation labels may choose the epoch; else the last one is taken.
         board_name: Protocol on whose boards its runs stand, where a loss chooses this one in its
             place; empty for its own.
+
+    Args:
+        parts: Parts into which the training images are divided, with a network for each and the
+            median of their scores, for measure ``certified``. 1: one network, trained on all.
     """
 
     version: ClassVar[int] = 1
@@ -92,7 +67,12 @@ class TrainingProtocol(ABC):
     reads_images: ClassVar[bool] = True
     on_features: ClassVar[bool] = False
     data_parallel: ClassVar[bool] = False
+    has_one_backbone: ClassVar[bool] = True
+    validates: ClassVar[bool] = True
     board_name: ClassVar[str] = ""
+
+    # Left out of specs at its default: keys of cells from before there were parts stay as they are.
+    parts: Annotated[int, Field(ge=1, le=1_000_000, exclude_if=lambda parts: parts == 1)] = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Leaves out ``boosted`` of a base class, which trains something else."""
@@ -103,6 +83,15 @@ class TrainingProtocol(ABC):
     @abstractmethod
     def search_space(self, model: Model) -> SearchSpace:
         """Learning rates and batch sizes searched by default, the same for every defense."""
+
+    def part_search_space(self, model: Model) -> SearchSpace:
+        """One learning rate and batch size for networks that see a part of the images each.
+
+        By default the largest rate of the search space and its last batch size: nothing may be
+        chosen among several, and each network makes few steps.
+        """
+        space = self.search_space(model)
+        return SearchSpace(lrs=(max(space.lrs),), batch_sizes=space.batch_sizes[-1:])
 
     @abstractmethod
     def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
@@ -143,9 +132,8 @@ class TrainingProtocol(ABC):
             ParameterError: If the protocol does not offer it.
         """
         raise ParameterError(
-            f"protocol '{registry.name_of(type(self))}' must expose the map of the backbone for a "
-            f"loss that multiplies class activations (here by {scale}), but does not; use finetune "
-            "or linear"
+            f"protocol {type(self).__name__} must expose the map of the backbone for a loss that "
+            f"multiplies class activations (here by {scale}), but does not; use finetune or linear"
         )
 
     def group_key(self, recipe: Recipe) -> Hashable | None:
@@ -184,14 +172,14 @@ class TrainingProtocol(ABC):
             return fit(
                 run.network,
                 run.loss,
-                prepared.train,
+                prepared.train if run.rows is None else SomeInputs(prepared.train, run.rows),
                 prepared.val,
                 run.labels,
                 run.recipe,
                 seed=run.seed,
                 device=device,
-                validate=run.validate,
-                last=run.validation.takes_last,
+                validate=None if run.validation is None else run.validate,
+                last=run.takes_last,
             )
 
         return [attempt(alone, run) for run in runs]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labelattack.datasets.base import Splits
-from labelattack.models.base import Model, Network
+from labelattack.models.base import Model, Network, PooledNetwork
 from labelattack.models.weights import without_prefixes
 from labelattack.registry.spec import Spec
 from labelattack.training.compute import Compute
@@ -19,9 +19,10 @@ from labelattack.training.inputs import FeatureInputs, Inputs
 from labelattack.training.isolation import attempt
 from labelattack.training.loop import Fit
 from labelattack.training.protocols import register
-from labelattack.training.protocols.base import Prepared, TrainingProtocol, TrainingRun
+from labelattack.training.protocols.base import Prepared, TrainingProtocol
 from labelattack.training.recipe import Recipe, SearchSpace
-from labelattack.training.vectorized.heads import HeadRun, fit_heads, heads_at_once
+from labelattack.training.training_run import TrainingRun
+from labelattack.training.vectorized.heads import fit_heads, heads_at_once
 
 
 @register("linear")
@@ -43,6 +44,10 @@ class Linear(TrainingProtocol):
         """Three learning rates and one batch size, whatever the model."""
         return SearchSpace(lrs=(3e-3, 1e-3, 3e-4), batch_sizes=(16,))
 
+    def part_search_space(self, model: Model) -> SearchSpace:
+        """A rate at which a head makes its way in the few steps that a part of the images gives."""
+        return SearchSpace(lrs=(3e-2,), batch_sizes=(16,))
+
     def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
         """Features of every image, from the cache or computed."""
         device = compute.torch_device
@@ -60,7 +65,9 @@ class Linear(TrainingProtocol):
 
     def whole(self, model: Model, trained: nn.Module) -> nn.Module:
         """The head on the frozen backbone."""
-        return Network(model.frozen(), _head(trained))
+        if isinstance(trained, nn.Linear):
+            return Network(model.frozen(), trained)
+        return PooledNetwork(model.frozen(), trained)
 
     def boosted(self, scale: float) -> Spec:
         """``linear-boosted``."""
@@ -85,27 +92,9 @@ class Linear(TrainingProtocol):
         self, runs: Sequence[TrainingRun], prepared: Prepared, device: torch.device
     ) -> list[Fit | Exception]:
         """Trains all heads side by side, on inputs that are on the device already."""
-        heads = [
-            HeadRun(
-                head=_head(run.network),
-                loss=run.loss,
-                kind=run.kind,
-                labels=run.labels,
-                recipe=run.recipe,
-                seed=run.seed,
-                val_labels=run.validation.labels,
-                val_scored=run.validation.scored,
-                last=run.validation.takes_last,
-            )
-            for run in runs
-        ]
         train, val = _features(prepared.train), _features(prepared.val)
-        fits = attempt(fit_heads, heads, train, val)
+        fits = attempt(fit_heads, runs, train, val)
         return [fits] * len(runs) if isinstance(fits, Exception) else fits
-
-
-def _head(trained: nn.Module) -> nn.Linear:
-    return cast(nn.Linear, trained)  # as ``build`` made it
 
 
 def _features(inputs: Inputs) -> FeatureInputs:

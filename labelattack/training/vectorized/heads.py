@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelattack.defenses.base import PartialLabelLoss, Step
+from labelattack.defenses.base import Step
 from labelattack.errors import TrainingDivergedError
-from labelattack.labels import BoolArray, PartialLabels, encode
+from labelattack.labels import encode
 from labelattack.metrics.average_precision import mean_average_precisions
 from labelattack.seeding import permutation
 from labelattack.training.fallbacks import told
@@ -22,7 +24,7 @@ from labelattack.training.hardware import free_memory, last_level_cache
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import BestEpoch, Fit, mean_loss
 from labelattack.training.optimizer import AdamSettings, adam_step, kernel_fault
-from labelattack.training.recipe import Recipe
+from labelattack.training.training_run import TrainingRun
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
 from labelattack.training.vectorized.stacked_heads import StackedHeads, stretches
 from labelattack.training.vectorized.vectorize import vectorize, whole_step
@@ -63,63 +65,26 @@ def heads_at_once(
     return max(1, min(in_cache, memory, _MOST))
 
 
-@dataclass(frozen=True)
-class HeadRun:
-    """One head to train.
-
-    Attributes:
-        head: Where to start; not changed.
-        loss: A bound loss.
-        kind: Runs of one kind have the same loss with the same parameters.
-        labels: Attacked labels of the training images.
-        recipe: Hyper-parameters; epochs and batch size are the same for the whole group.
-        seed: Seed of shuffling.
-        val_labels: What validation mAP is computed on, bool ``[images, labels]``.
-        val_scored: Cells of it that count, likewise; None for all.
-        last: Whether to keep the last epoch, whatever its validation mAP.
-    """
-
-    head: nn.Linear
-    loss: PartialLabelLoss
-    kind: str
-    labels: PartialLabels
-    recipe: Recipe
-    seed: int
-    val_labels: BoolArray
-    val_scored: BoolArray | None = None
-    last: bool = False
-
-    @property
-    def adam(self) -> AdamSettings:
-        """Settings of the optimiser for the head."""
-        return AdamSettings.of_network(self.recipe)
-
-
 def fit_heads(
-    runs: Sequence[HeadRun], train: FeatureInputs, val: FeatureInputs
+    runs: Sequence[TrainingRun], train: FeatureInputs, val: FeatureInputs
 ) -> list[Fit | Exception]:
     """Trains the heads of a group side by side.
 
-    Heads of one seed see the images in one order and share every product; losses of one kind are
-    one call, and so are the optimiser's steps of one recipe. Random streams are each run's
-    own, so a run comes out as it would alone, up to the rounding of float32. A loss whose
-    arithmetic cannot be batched is called for each run in turn.
+    Heads of one seed and one choice of images see these in one order and share every product;
+    losses of one kind are one call, and so are the optimiser's steps of one recipe. Random streams
+    are each run's own, so a run comes out as it would alone, up to the rounding of float32. A loss
+    whose arithmetic cannot be batched is called for each run in turn.
 
     Args:
-        runs: The heads; one batch size, one number of epochs.
+        runs: Runs of linear heads, which are not changed. They have one batch size, one number of
+            epochs and of images, and all have validation labels, of the same images, or none has.
         train: Features of the training images.
         val: Features of the validation images.
 
     Returns:
         For each run, its fit, or why it failed. One failure leaves the others alone.
     """
-    # Heads of one kind, within it those of one seed, and of one recipe, lie together.
-    kinds = list(dict.fromkeys(run.kind for run in runs))
-
-    def place(row: int) -> tuple[int, int, AdamSettings]:
-        return kinds.index(runs[row].kind), runs[row].seed, runs[row].adam
-
-    order = sorted(range(len(runs)), key=place)
+    order = _laid_out(runs)
     ordered = [runs[row] for row in order]
     signs, whose = _signs(ordered, train.features.device)
     parts = [
@@ -134,7 +99,7 @@ def fit_heads(
                 part,
                 signs[:, :_PROBE_IMAGES][whose[part.start : part.stop]],
                 partial(_signs_of, (signs, whose), part),
-                calls=len(train) // runs[0].recipe.batch_size,
+                calls=len(runs[0].labels) // runs[0].recipe.batch_size,
             )
             for losses, part in parts
         ]
@@ -147,23 +112,39 @@ def fit_heads(
     return [found[row] for row in range(len(runs))]
 
 
+def _laid_out(runs: Sequence[TrainingRun]) -> list[int]:
+    """Runs in order: of one kind, within it of one order of images, and of one recipe, together."""
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+    orders = [run.order for run in runs]
+    by_seed = list(dict.fromkeys(sorted(orders, key=lambda order: order[0])))
+
+    def place(row: int) -> tuple[int, int, AdamSettings]:
+        return kinds.index(runs[row].kind), by_seed.index(orders[row]), _adam(runs[row])
+
+    return sorted(range(len(runs)), key=place)
+
+
 def _fit_ordered(
-    runs: list[HeadRun],
+    runs: list[TrainingRun],
     train: FeatureInputs,
     val: FeatureInputs,
     labels: tuple[Tensor, Tensor],
     kinds: Sequence[GroupLoss],
 ) -> list[Fit | Exception]:
     device, recipe = labels[0].device, runs[0].recipe
-    heads = StackedHeads([run.head for run in runs], [run.seed for run in runs], device)
+    heads = StackedHeads([_head(run) for run in runs], [run.order for run in runs], device)
     step_all = _stepped(runs, heads, kinds)
-    best = [BestEpoch(last=run.last) for run in runs]
+    best = [BestEpoch(last=run.takes_last) for run in runs]
+    rows = _rows(runs, device)
     failed: dict[int, Exception] = {}
     for epoch in range(1, recipe.epochs + 1):
         seen: list[Tensor] = []
         sizes: list[int] = []
-        for batch in _batches(runs, len(train), labels, recipe.batch_size, epoch):
-            inputs = [train.features.index_select(0, batch.index[p.start]) for p in heads.orders]
+        for batch in _batches(runs, labels, recipe.batch_size, epoch):
+            inputs = [
+                train.features.index_select(0, _images(rows, p.start, batch.index[p.start]))
+                for p in heads.orders
+            ]
             logits = heads.logits(inputs)
             values, at_logits = [], []
             for losses in kinds:
@@ -176,7 +157,7 @@ def _fit_ordered(
             step_all()
             seen.append(torch.cat(values))
             sizes.append(batch.index.shape[1])
-        _end_epoch(kinds, heads, train.features, labels, (epoch, recipe.epochs), failed)
+        _end_epoch(kinds, heads, (train.features, rows), labels, (epoch, recipe.epochs), failed)
         losses_seen = torch.stack(seen).T.tolist()
         for row, score in enumerate(_validated(runs, heads, val)):
             if row in failed:
@@ -197,18 +178,23 @@ def _fit_ordered(
 def _end_epoch(
     kinds: Sequence[GroupLoss],
     heads: StackedHeads,
-    features: Tensor,
+    images: tuple[Tensor, Tensor | None],
     labels: tuple[Tensor, Tensor],
     epochs: tuple[int, int],
     failed: dict[int, Exception],
 ) -> None:
-    """Gives losses that ask for them the logits of all training images at the end of an epoch."""
+    """Gives losses that ask for them the logits of all their images at the end of an epoch."""
     signs, whose = labels
+    features, rows = images
     at_once = max(1, _SCORES_AT_ONCE // signs[0].numel())
     for losses in (losses for losses in kinds if losses.ends_epochs):
         for start in range(losses.runs.start, losses.runs.stop, at_once):
             some = range(start, min(start + at_once, losses.runs.stop))
-            for run, logits in zip(some, heads.scores(some, features), strict=True):
+            if rows is None:
+                scores = [*heads.scores(some, features)]
+            else:
+                scores = [heads.scores(range(r, r + 1), features[rows[r]])[0] for r in some]
+            for run, logits in zip(some, scores, strict=True):
                 if run not in failed:
                     losses.end_epoch(run, logits, whole_step(signs[whose[run]], *epochs), failed)
 
@@ -225,7 +211,7 @@ class _Batch:
     """One batch of each head.
 
     Attributes:
-        index: Rows of the images in the training set, int64 ``[heads, batch]``.
+        index: Positions among the images of each head, int64 ``[heads, batch]``.
         positives: Observed positives, bool ``[heads, batch, labels]``.
         negatives: Observed negatives, likewise.
     """
@@ -245,11 +231,32 @@ class _Batch:
         )
 
 
+def _head(run: TrainingRun) -> nn.Linear:
+    return cast(nn.Linear, run.network)
+
+
+def _adam(run: TrainingRun) -> AdamSettings:
+    """Settings of the optimiser for the head."""
+    return AdamSettings.of_network(run.recipe)
+
+
+def _rows(runs: Sequence[TrainingRun], device: torch.device) -> Tensor | None:
+    """Positions of each head's images, int64 ``[heads, images]``; None for all."""
+    given = [run.rows for run in runs if run.rows is not None]
+    return torch.from_numpy(np.stack(given)).to(device) if given else None
+
+
+def _images(rows: Tensor | None, head: int, index: Tensor) -> Tensor:
+    """Positions among all training images of some images of a head."""
+    return index if rows is None else rows[head][index]
+
+
 def _batches(
-    runs: list[HeadRun], images: int, labels: tuple[Tensor, Tensor], size: int, epoch: int
+    runs: list[TrainingRun], labels: tuple[Tensor, Tensor], size: int, epoch: int
 ) -> Iterator[_Batch]:
     """An epoch's batches, each head's images in the order of its seed."""
     signs, whose = labels
+    images = signs.shape[1]
     orders = {
         seed: permutation(images, seed, "shuffle", str(epoch))
         for seed in dict.fromkeys(run.seed for run in runs)
@@ -265,21 +272,23 @@ def _batches(
 
 
 def _validated(
-    runs: list[HeadRun], heads: StackedHeads, val: FeatureInputs
+    runs: list[TrainingRun], heads: StackedHeads, val: FeatureInputs
 ) -> Iterator[float | None]:
     """Validation mAP of each head, NaN where undefined; None if it has gone out of bounds."""
-    at_once = max(1, _SCORES_AT_ONCE // runs[0].val_labels.size)
+    if runs[0].validation is None:
+        yield from (math.nan if finite else None for finite in heads.finite())
+        return
+    chosen = [run.validation for run in runs if run.validation is not None]
+    at_once = max(1, _SCORES_AT_ONCE // chosen[0].labels.size)
     for first in range(0, len(runs), at_once):
-        some = runs[first : first + at_once]
+        some = chosen[first : first + at_once]
         scores = heads.scores(range(first, first + len(some)), val.features)
         finite = scores.isfinite().all(2).all(1).tolist()
-        labels = np.stack([run.val_labels for run in some])
+        labels = np.stack([each.labels for each in some])
         scored = None
-        if any(run.val_scored is not None for run in some):
-            everything = np.ones_like(runs[0].val_labels)
-            scored = np.stack(
-                [everything if run.val_scored is None else run.val_scored for run in some]
-            )
+        if any(each.scored is not None for each in some):
+            everything = np.ones_like(some[0].labels)
+            scored = np.stack([everything if e.scored is None else e.scored for e in some])
         found = mean_average_precisions(scores.cpu().numpy(), labels, scored=scored)
         yield from (float(v) if fine else None for v, fine in zip(found, finite, strict=True))
 
@@ -290,7 +299,7 @@ def _signs_of(labels: tuple[Tensor, Tensor], part: range, place: int) -> Tensor:
     return signs[whose[part[place]]]
 
 
-def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
+def _signs(runs: list[TrainingRun], device: torch.device) -> tuple[Tensor, Tensor]:
     """Training labels as 1, -1 and 0 for hidden, each matrix once; and whose is which."""
     digests = [run.labels.digest() for run in runs]
     matrices = dict(zip(digests, (run.labels for run in runs), strict=True))
@@ -301,19 +310,19 @@ def _signs(runs: list[HeadRun], device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _stepped(
-    runs: list[HeadRun], heads: StackedHeads, kinds: Sequence[GroupLoss]
+    runs: list[TrainingRun], heads: StackedHeads, kinds: Sequence[GroupLoss]
 ) -> Callable[[], object]:
     """A step of Adam on all that is learned, one call for each of its settings."""
     parameters: dict[AdamSettings, list[Tensor]] = defaultdict(list)
     for losses in kinds:
         mine = runs[losses.runs.start : losses.runs.stop]
-        for part in stretches(mine, lambda run: (run.seed, run.adam)):
+        for part in stretches(mine, lambda run: (run.seed, _adam(run))):
             run = mine[part.start]
             share = range(losses.runs.start + part.start, losses.runs.start + part.stop)
             for values, slopes in heads.pairs:
                 view = values[share.start : share.stop]
                 view.grad = slopes[share.start : share.stop]
-                parameters[run.adam].append(view)
+                parameters[_adam(run)].append(view)
             if learned := losses.learned(share):
                 parameters[AdamSettings.of_loss(run.recipe, losses.lr_scale)] += learned
     return adam_step(parameters)

@@ -29,18 +29,18 @@ class StackedHeads:
 
     Args:
         heads: Where to start; not changed.
-        seeds: Seed of the order in which each sees the images; equal ones lie together.
+        orders: Key of the order in which each sees the images; equal ones lie together.
         device: Where to compute.
     """
 
     def __init__(
-        self, heads: Sequence[nn.Linear], seeds: Sequence[int], device: torch.device
+        self, heads: Sequence[nn.Linear], orders: Sequence[Hashable], device: torch.device
     ) -> None:
         self.weight = torch.cat([head.weight.detach() for head in heads]).to(device)
         self.bias = torch.cat([head.bias.detach() for head in heads]).to(device)
         self.at_weight, self.at_bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
         self.labels = len(self.bias) // len(heads)
-        self.orders = stretches(seeds, lambda seed: seed)
+        self.orders = stretches(orders, lambda order: order)
         self.pairs = [
             (value.view(len(heads), -1), slope.view(len(heads), -1))
             for value, slope in ((self.weight, self.at_weight), (self.bias, self.at_bias))
@@ -68,6 +68,11 @@ class StackedHeads:
         """Parameters of one head, as a linear layer names them."""
         (weight, _), (bias, _) = self.pairs
         return {"weight": weight[row].view(self.labels, -1), "bias": bias[row]}
+
+    def finite(self) -> list[bool]:
+        """Whether all parameters of each head are finite."""
+        both = [values.isfinite().all(1) for values, _ in self.pairs]
+        return list((both[0] & both[1]).tolist())
 
     def scores(self, heads: range, features: Tensor) -> Tensor:
         """Logits of some heads for all images, ``[heads, images, labels]``."""
