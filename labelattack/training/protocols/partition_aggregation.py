@@ -105,32 +105,9 @@ class PartitionAggregation(TrainingProtocol):
         return [attempt(self._fit, run, prepared, device) for run in runs]
 
     def _fit(self, run: TrainingRun, prepared: Prepared, device: torch.device) -> Fit:
-        ensemble = cast(MedianEnsemble, run.network).to(device)
         parts = parts_of(run.labels, self.parts, run.seed)
         fits = self._fit_parts(run, parts, prepared, device)
-        done = {number: fit for number, fit in enumerate(fits) if isinstance(fit, Fit)}
-        if not done:
-            raise cast(Exception, fits[0])
-        for number, fit in done.items():
-            member = ensemble.members[number]
-            member.load_state_dict(fit.state)
-            logits = predict(member, prepared.val, alone=True)
-            ensemble.standardise(number, torch.from_numpy(logits).to(device))
-            informed = run.labels.positives[parts[number]].any(axis=0)
-            ensemble.abstains[number] = torch.from_numpy(~informed).to(device)
-        lost = [error for error in fits if isinstance(error, Exception)]
-        for number in set(range(len(parts))) - set(done):
-            ensemble.abstains[number] = True
-        reasons = dict.fromkeys(reason for fit in done.values() for reason in fit.fallbacks)
-        if lost:
-            # A part that fails is one that abstains: that, too, depends on its own labels alone.
-            told = f"{type(lost[0]).__name__}: {lost[0]}"
-            reasons[f"{len(lost)} of {len(parts)} parts abstain, as training failed: {told}"] = None
-        found = run.validate(predict(ensemble, prepared.val, alone=True))
-        epochs = _mean_epochs(list(done.values()), [len(parts[number]) for number in done])
-        epochs[-1] = Epoch(loss=epochs[-1].loss, val_map=None if np.isnan(found) else found)
-        state = {name: value.detach().clone() for name, value in ensemble.state_dict().items()}
-        return Fit(epochs, len(epochs), state, tuple(reasons))
+        return assembled(run, parts, fits, prepared, device)
 
     def _fit_parts(
         self, run: TrainingRun, parts: Sequence[Rows], prepared: Prepared, device: torch.device
@@ -151,6 +128,52 @@ class PartitionAggregation(TrainingProtocol):
                 fits = self.inner.train(group, prepared, device)
                 found |= dict(zip(numbers, fits, strict=True))
         return [found[number] for number in range(len(parts))]
+
+
+def assembled(
+    run: TrainingRun,
+    parts: Sequence[Rows],
+    fits: Sequence[Fit | Exception],
+    prepared: Prepared,
+    device: torch.device,
+) -> Fit:
+    """Ensemble of the networks of the parts.
+
+    A part that failed abstains from all labels: that, too, depends on its own labels alone.
+
+    Args:
+        run: The run that was divided; its network becomes the ensemble.
+        parts: Positions of the images of each part.
+        fits: Fit of each part, or why it failed.
+        prepared: The inputs.
+        device: Where to compute.
+
+    Raises:
+        Exception: Why the first part failed, if all did.
+    """
+    ensemble = cast(MedianEnsemble, run.network).to(device)
+    done = {number: fit for number, fit in enumerate(fits) if isinstance(fit, Fit)}
+    failed = [error for error in fits if isinstance(error, Exception)]
+    if not done:
+        raise failed[0]
+    for number, member in enumerate(ensemble.members):
+        informed = run.labels.positives[parts[number]].any(axis=0) & (number in done)
+        ensemble.abstains[number] = torch.from_numpy(~informed).to(device)
+        if number in done:
+            member.load_state_dict(done[number].state)
+            logits = predict(member, prepared.val, alone=True)
+            ensemble.standardise(number, torch.from_numpy(logits).to(device))
+    found = run.validate(predict(ensemble, prepared.val, alone=True))
+    losses = np.array([[epoch.loss for epoch in fit.epochs] for fit in done.values()])
+    means = np.average(losses, axis=0, weights=[len(parts[number]) for number in done])
+    epochs = [Epoch(loss=float(mean), val_map=None) for mean in means]
+    epochs[-1] = Epoch(loss=epochs[-1].loss, val_map=None if np.isnan(found) else found)
+    state = {name: value.detach().clone() for name, value in ensemble.state_dict().items()}
+    reasons = dict.fromkeys(reason for fit in done.values() for reason in fit.fallbacks)
+    if failed:
+        why = f"{type(failed[0]).__name__}: {failed[0]}"
+        reasons[f"{len(failed)} of {len(fits)} parts abstain, as training failed: {why}"] = None
+    return Fit(epochs, len(epochs), state, tuple(reasons))
 
 
 def part_run(run: TrainingRun, network: nn.Module, rows: Rows, number: int) -> TrainingRun:
@@ -198,10 +221,3 @@ def parts_of(labels: PartialLabels, parts: int, seed: int) -> list[Rows]:
     hashes = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
     order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
     return [np.sort(order[part::parts]) for part in range(parts)]
-
-
-def _mean_epochs(fits: Sequence[Fit], sizes: Sequence[int]) -> list[Epoch]:
-    """Mean training loss of each epoch over the images of all parts."""
-    losses = np.array([[epoch.loss for epoch in fit.epochs] for fit in fits])
-    means = np.average(losses, axis=0, weights=sizes)
-    return [Epoch(loss=float(mean), val_map=None) for mean in means]
