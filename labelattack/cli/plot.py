@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from labelattack.cli._console import one_of, say, stored_records
 from labelattack.cli._options import Results
 
-Plot = Literal["curves", "pixels"]
+if TYPE_CHECKING:
+    from labelattack.benchmark.boards.leaderboard import Board
+
+Plot = Literal["curves", "pixels", "certified"]
 
 
 def plot(
@@ -18,7 +22,8 @@ def plot(
         Plot,
         typer.Argument(
             help="curves: mAP against the share of labels removed; pixels: mAP under evasion and "
-            "corruption (see bench --robustness) against the same share.",
+            "corruption (see bench --robustness) against the same share; certified: certified mAP "
+            "against the number of images whose labels may change.",
             **one_of("plot", Plot),
         ),
     ],
@@ -36,20 +41,12 @@ def plot(
     For example: `labelattack plot curves results`
     """
     from labelattack.benchmark.boards.leaderboard import boards
-    from labelattack.benchmark.report.plots import draw_curves, draw_pixels, perturbed_measures
     from labelattack.defenses import registry as defenses
     from labelattack.errors import StoreError
 
     chosen = {str(defenses.resolve(name)) for name in defense or ()}
-    draw, needed = {
-        "curves": (draw_curves, "an attack with a rate, such as targeted:rate=0.4"),
-        "pixels": (draw_pixels, "bench --robustness evasion,corruption"),
-    }[what]
-    drawn = [
-        board
-        for board in boards(stored_records(results))
-        if (board.curves if what == "curves" else perturbed_measures(board))
-    ]
+    draw, shown, needed = _plots()[what]
+    drawn = [board for board in boards(stored_records(results)) if shown(board)]
     if not drawn:
         raise StoreError(f"'{results}' must hold runs of {needed}, got none")
     path = out or results / "pictures" / f"{what}.png"
@@ -59,3 +56,26 @@ def plot(
         numbered = path.with_name(f"{path.stem}{number or ''}{path.suffix}")
         draw(numbered, board.model_copy(update={"curves": curves, "rows": rows}))
         say(f"drew '{numbered}'")
+
+
+def _plots() -> dict[Plot, tuple[Callable[[Path, Board], None], Callable[[Board], object], str]]:
+    """Of each picture how it is drawn, whether a board has it, and runs of what it needs."""
+    from labelattack.benchmark.report import certified_plot, plots
+
+    return {
+        "curves": (
+            plots.draw_curves,
+            lambda board: board.curves,
+            "an attack with a rate, such as targeted:rate=0.4",
+        ),
+        "pixels": (
+            plots.draw_pixels,
+            plots.perturbed_measures,
+            "bench --robustness evasion,corruption",
+        ),
+        "certified": (
+            certified_plot.draw_certified,
+            certified_plot.certified_rows,
+            "bench --protocol linear:parts=50 --measures certified",
+        ),
+    }
