@@ -231,9 +231,7 @@ class Problem:
 
 
 LOSSES = [
-    name
-    for name in defenses.names()
-    if not defenses.get(name).side_tables and name != "boostlu"
+    name for name in defenses.names() if not defenses.get(name).side_tables and name != "boostlu"
 ]
 
 

@@ -145,9 +145,9 @@ class Certified(Measure):
         """Meaning of the columns."""
         ways = sorted({s.how for s in summaries if isinstance(s, MetricsSummary)})
         return [
-            "certified: the least test mAP after any change of the labels of at=... training "
-            "images; the largest number of images at which half of what was learned is certain; "
-            f"the area under what is certain; higher is better; {how}"
+            "certified: the least test mAP after any change of the labels of so many training "
+            "images as 'at' says; the largest number of images at which half of what was learned "
+            f"is certain; the area under what is certain; higher is better; {how}"
             for how in ways
         ]
 

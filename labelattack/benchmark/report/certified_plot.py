@@ -33,10 +33,16 @@ class Attacked(NamedTuple):
     rows: list[Row]
 
 
+def certificate_of(row: Row) -> CertifiedSummary | None:
+    """Certified mAP of a row; None if it has none."""
+    found = row.measured.get("certified")
+    return found if isinstance(found, CertifiedSummary) else None
+
+
 def certified_rows(board: Board) -> list[tuple[Row, CertifiedSummary]]:
     """Rows of a board that have a certificate, with it."""
-    found = ((row, row.measured.get("certified")) for row in board.rows)
-    return [(row, of) for row, of in found if isinstance(of, CertifiedSummary)]
+    found = ((row, certificate_of(row)) for row in board.rows)
+    return [(row, of) for row, of in found if of is not None]
 
 
 def attacked_points(board: Board) -> list[Attacked]:

@@ -45,8 +45,12 @@ class Linear(TrainingProtocol):
         return SearchSpace(lrs=(3e-3, 1e-3, 3e-4), batch_sizes=(16,))
 
     def part_search_space(self, model: Model) -> SearchSpace:
-        """A rate at which a head makes its way in the few steps that a part of the images gives."""
-        return SearchSpace(lrs=(3e-2,), batch_sizes=(16,))
+        """A larger rate, as a part of the images gives few steps.
+
+        On VOC 2007's validation images and 10 to 250 parts, 0.003 learns too little in the smaller
+        parts, and at 0.03 some losses break (docs/certified.md).
+        """
+        return SearchSpace(lrs=(1e-2,), batch_sizes=(16,))
 
     def prepare(self, splits: Splits, model: Spec, compute: Compute) -> Prepared:
         """Features of every image, from the cache or computed."""

@@ -100,6 +100,9 @@ const behind = (data) => {
     curves: () => board.curves.flatMap((curve) => curve.rates.map((rate, n) => ({
       ...named(curve), rate, map: curve.maps[n], interval: curve.intervals[n], area: curve.area, area_interval: curve.area_interval,
     }))),
+    certified: () => (data.certified?.rows ?? []).flatMap(({ row, curve, intervals }) => curve.map((map, images) => ({
+      ...named(board.rows[row]), images_changed: images, certified_map: map, interval: intervals[images],
+    }))),
     scatter: () => board.rows.filter((row) => row.d_score != null).map((row) => ({
       ...named(row), map: row.map, interval: row.interval, d_score: row.d_score, d_score_interval: row.d_score_interval,
       robustness: row.robustness, fitness: row.fitness,
@@ -135,6 +138,7 @@ const fill = (section, number) => {
     const areas = ready(data.curves, board.curves);
     part("curves").querySelector(".areas").append(searchable("Areas under the curves", areas, indices(board.curves)));
   }
+  if (part("certified")) put("certified", certifiedCurves(data, place));
   for (const [name, made] of [["scatter", scatter], ["classes", classes]]) {
     if (!part(name)) continue;
     const { nodes: parts, follow } = name === "scatter" ? made(data, place, visible) : made(data, visible);

@@ -11,6 +11,11 @@ from labelattack.attacks import registry as attacks
 from labelattack.benchmark.boards.leaderboard import Board, Mixable, boards_with_records
 from labelattack.benchmark.boards.text import row_name, test_labels, title_parts, training_labels
 from labelattack.benchmark.plan.grid import REFERENCE
+from labelattack.benchmark.report.certified_plot import (
+    attacked_points,
+    certificate_of,
+    certified_rows,
+)
 from labelattack.benchmark.report.columns import (
     COMPARISON_COLUMNS,
     CURVE_COLUMNS,
@@ -33,6 +38,7 @@ SCRIPTS = (
     "table.js",
     "pictures.js",
     "curves.js",
+    "certified.js",
     "heat_map.js",
     "labels.js",
     "page.js",
@@ -110,6 +116,7 @@ def section(
             }
             for curve in board.curves
         ],
+        "certified": _certified(board),
         "comparisons": _table(COMPARISON_COLUMNS, board.comparisons),
         "excerpts": list(pictured),
         "origins": provenance_of(board, records),
@@ -136,6 +143,29 @@ def render(name: str, sections: Sequence[dict[str, Any]]) -> str:
         name=name,
         sections=[{**each, "data": embedded(each)} for each in sections],
     )
+
+
+def _certified(board: Board) -> dict[str, Any] | None:
+    """Certified mAP of a board's rows, and what attacks took; None if there is none."""
+    found = [
+        {"row": number, "curve": of.curve, "intervals": of.intervals}
+        for number, row in enumerate(board.rows)
+        if (of := certificate_of(row)) is not None
+    ]
+    if not found:
+        return None
+    attacked = [
+        {
+            "name": texts(row_columns(board.rows), points.rows[0])[1],
+            "attack": points.attack,
+            "images": points.images,
+            "maps": [row.map for row in points.rows],
+            "intervals": [row.interval for row in points.rows],
+        }
+        for points in attacked_points(board)
+    ]
+    (_, first), *_ = certified_rows(board)
+    return {"rows": found, "attacked": attacked, "chance": first.chance}
 
 
 def _brief(spec: str) -> str:
