@@ -1,6 +1,9 @@
 """Partition aggregation and the certificate: no change of labels takes more than is certified."""
 
+import json
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelattack.benchmark.store.store import RecordStore
+from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task
 from labelattack.errors import ParameterError
@@ -21,6 +26,7 @@ from labelattack.metrics.certificate import (
 from labelattack.models import registry as models
 from labelattack.models.median_ensemble import LIMIT, MedianEnsemble, MemberScores, relative
 from labelattack.training import protocols
+from labelattack.training.compute import ONE_CPU
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import Fit, predict
 from labelattack.training.protocols.base import Prepared
@@ -28,6 +34,7 @@ from labelattack.training.protocols.partition_aggregation import assembled, part
 from labelattack.training.recipe import Recipe
 from labelattack.training.training_run import TrainingRun
 from labelattack.training.validation import ValidationLabels
+from tests.conftest import SMALL_DIGITS
 
 CPU = torch.device("cpu")
 CLASSES, PARTS = 3, 7
@@ -368,3 +375,155 @@ def test_no_change_of_labels_takes_more_than_is_certified(defense, seed):
             signs[image] = labels
         network, _ = attempts.problem.fit(signs)
         assert attempts.problem.measured(network)[0] >= bound[count] - 1e-9
+
+
+# On the command line.
+
+
+BENCH = (
+    "bench", "--dataset", SMALL_DIGITS, "--model", "tiny", "--attack", "none", "--attack",
+    "unlabelled-images:rate=0.2", "--defense", "an", "--seeds", 2, "--epochs", 2, "--jobs", 1,
+)  # fmt: skip
+CERTIFIED = "--measures", "certified:at=2", "--d-score", "none"
+
+
+def measured_anew(record, splits):
+    """Certificate of a record's weights, by loops over images."""
+    network = protocols.create(record.cell.protocol).build(models.create("tiny"), 10, seed=0)
+    network.load_state_dict(RecordStore(Path("results")).weights(record.key))
+    ready = protocols.create("finetune").prepare(splits, models.resolve("tiny"), ONE_CPU)
+    scores = predict(MemberScores(network), ready.test).reshape(len(splits.test), 3, 10)
+    found = []
+    for changed in range(3):
+        precisions = []
+        for label in range(10):
+            positive, ordered = splits.test.labels[:, label], np.sort(scores[:, :, label], axis=1)
+            if changed < 2:
+                worst = np.where(positive, ordered[:, 1 - changed], ordered[:, 1 + changed])
+            else:
+                worst = np.where(positive, -1, 1)
+            order = sorted(range(len(worst)), key=lambda row: (-worst[row], positive[row]))
+            hits = np.cumsum(positive[order]) / np.arange(1, len(order) + 1)
+            precisions.append(hits[positive[order]].mean())
+        found.append(np.mean(precisions))
+    return found
+
+
+def test_a_board_shows_what_is_certain(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = run(*BENCH, "--protocol", "finetune:parts=3", *CERTIFIED, cwd=tmp_path).stdout
+    assert "finetune:parts=3 · 2 epochs · last epoch" in text
+    assert "certified mAP" in text and "last epoch, nothing selected" in text
+    records = list(RecordStore(tmp_path / "results"))
+    splits = datasets.create(SMALL_DIGITS).load()
+    assert {r.cell.selection for r in records} == {"last"} and len(records) == 6
+    for record in records:
+        outcome = record.outcomes["certified"]
+        wanted = measured_anew(record, splits)
+        assert outcome.details["curve"] == pytest.approx(wanted)
+        assert outcome.details["parts"] == 3 and outcome.values["certified_map"] == wanted[2]
+        changed = 0 if record.cell.attack == "none" else 12
+        assert outcome.details["images_changed"] == changed
+        assert record.test.map >= wanted[0] - 1e-12
+        assert [epoch.val_map is None for epoch in record.epochs] == [True, False]
+    (board,) = json.loads(run("show", "results", "--format", "json", cwd=tmp_path).stdout)
+    row = next(r for r in board["rows"] if r["attack"].startswith("unlabelled"))
+    found = row["measures"]["certified"]
+    assert found["images_changed"] == 12 and len(found["curve"]) == len(found["intervals"]) == 3
+    assert found["metrics"]["certified_map"]["mean"] == pytest.approx(found["curve"][2])
+    run("plot", "certified", "results", "--out", "c.png", cwd=tmp_path)
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    run("report", "results", "--out", "r.html", cwd=tmp_path)
+    page = (tmp_path / "r.html").read_text()
+    assert 'data-part="certified"' in page and '"attack":"unlabelled-images"' in page
+    run(
+        "check",
+        "results",
+        "--baseline",
+        "b.json",
+        "--update",
+        "--measure",
+        "certified_map",
+        cwd=tmp_path,
+    )
+    run("check", "results", "--baseline", "b.json", "--measure", "certified_map", cwd=tmp_path)
+    assert all(r.cell.versions["code"].endswith("finetune-1+parts-1") for r in records)
+    # Weights of an ensemble are rebuilt, and say so.
+    told = run("score", "results", "--d-score", "none", cwd=tmp_path).stdout
+    assert "an under none" in told
+
+
+def test_heads_of_parts_have_a_d_score_and_networks_of_parts_have_none(run, refused, tmp_path):
+    small = *BENCH[:5], "--attack", "none", "--defense", "an", "--seeds", 1, "--epochs", 1
+    text = run(*small, "--protocol", "linear:parts=3", "--jobs", 1, cwd=tmp_path).stdout
+    assert "D-Score" in text
+    said = refused(*small, "--protocol", "finetune:parts=3", cwd=tmp_path)
+    assert said.endswith("which trains one for each part; give --d-score none")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--protocol", "linear", *CERTIFIED), "must have a protocol with parts, such as "
+         "linear:parts=50, got 'linear'"),
+        (("--protocol", "linear:parts=0"), "must be greater than or equal to 1, got '0'"),
+        (("--protocol", "linear:parts=61", *CERTIFIED), "parts must be at most 60, the number of "
+         "training images, got 61"),
+        (("--protocol", "linear:part=3"), "did you mean 'parts'?"),
+        (("--protocol", "linear:parts=3", "--lr", 0.1, "--lr", 0.01), "there must be one recipe, got 2"),
+        (("--protocol", "linear:parts=3", "--defense", "boostlu"), "parts must be 1 for a loss "
+         "that multiplies class activations"),
+        (("--protocol", "linear:parts=3", "--measures", "certified:at=0"), "at"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_certified_is_refused_before_training(refused, tmp_path, options, says):
+    assert says in refused(*BENCH, *options, cwd=tmp_path)
+    assert not list(tmp_path.glob("results/records/*/*"))
+
+
+def test_one_part_is_the_protocol_itself():
+    assert str(protocols.registry.resolve("linear:parts=1")) == "linear"
+    assert type(protocols.create("linear:parts=1")) is type(protocols.create("linear"))
+
+
+class FailsInAPart(PartialLabelLoss):
+    """Fails where class 2 has no positive."""
+
+    def terms(self, logits, step):
+        return torch.nn.functional.softplus(logits) - logits * step.positives
+
+    def bind(self, task):
+        if not task.labels.positives[:, 2].any():
+            raise ParameterError("class 2 must have a positive, got none")
+
+
+def test_a_part_that_fails_abstains_and_a_run_whose_parts_all_fail_fails():
+    problem = Problem("an")
+    signs = problem.labels()
+
+    def fitted(signs):
+        run = problem.run(signs)
+
+        def loss_on(rows):
+            loss = FailsInAPart()
+            loss.bind(Task(labels=run.labels[rows]))
+            return loss
+
+        return problem.protocol.train([replace(run, loss_on=loss_on)], problem.prepared, CPU)[0]
+
+    rows = parts_of(problem.run(signs).labels, PARTS, 5)[3]
+    signs[rows, 2] = -1
+    fit = fitted(signs)
+    assert fit.state["abstains"][3].all()
+    assert any(
+        "parts abstain, as training failed: ParameterError" in told for told in fit.fallbacks
+    )
+    signs[:, 2] = -1
+    assert isinstance(fitted(signs), ParameterError)
+
+
+def test_a_run_that_cannot_be_divided_says_so():
+    problem = Problem("an")
+    run = replace(problem.run(problem.labels()), loss_on=None)
+    (error,) = problem.protocol.train([run], problem.prepared, CPU)
+    assert "can be bound to some of the images" in str(error)

@@ -35,6 +35,11 @@ def reliability_warnings(group: Sequence[Record], chosen: Sequence[Record]) -> l
             f"{f' and the first of {recipes} recipes are' if recipes > 1 else ' is'} taken, not "
             "chosen"
         )
+    if len(tried := {r.cell.recipe for r in group}) > 1 and group[0].cell.selection == "last":
+        found.append(
+            f"one of {len(tried)} recipes is shown, by validation mAP, though nothing is to be "
+            "selected; a certificate does not cover that choice"
+        )
     tests = [r.test for r in chosen if r.test is not None]
     constant = sum(t.constant_classes == len(t.per_class) > 0 for t in tests)
     if constant:

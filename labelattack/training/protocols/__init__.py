@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from labelattack.training.protocols.base import TrainingProtocol
 
 
+PARTS_VERSION = 1
+"""Version of the division into parts and of how their networks are put together."""
+
+
 class _Protocols(Registry["TrainingProtocol"]):
     """Registry of protocols, each of which can be had for several parts of the images."""
 
@@ -30,6 +34,12 @@ class _Protocols(Registry["TrainingProtocol"]):
         from labelattack.training.protocols.partition_aggregation import PartitionAggregation
 
         return PartitionAggregation(inner=inner, parts=cast(int, parts))
+
+    def version(self, spec: str | Spec) -> str:
+        """As any registry; with several parts, with the version of how these are put together."""
+        found = super().version(spec)
+        parts = dict(Spec.parse(spec).params).get("parts", 1)
+        return found if str(parts) == "1" else f"{found}+parts-{PARTS_VERSION}"
 
 
 registry: Registry[TrainingProtocol] = _Protocols(
