@@ -116,7 +116,11 @@ def draw(path, names, columns, values):
 def write(path, parts, clean):
     """Prints the tables, and what references learn without attack; writes them beside a CSV."""
     reference = ", ".join(f"`{name}` {text(of)}" for name, of in clean.items())
-    parts = {**parts, "clean": f"Without attack: {reference}.\n"}
+    write_parts(path, {**parts, "clean": f"Without attack: {reference}.\n"})
+
+
+def write_parts(path, parts):
+    """Prints tables, and writes them into one Markdown file."""
     # The markers let pages of the documentation include one table.
     marked = (
         f"<!-- --8<-- [start:{name}] -->\n{part}<!-- --8<-- [end:{name}] -->\n"

@@ -35,6 +35,7 @@ class Measure(BaseModel, ABC):
         metrics: Its numbers.
         on: ``selected runs`` if it is taken only of the runs that boards show, because it takes
             longer than training: where several recipes are searched, of the selected one.
+        needs_parts: Whether it is taken only of ensembles over parts of the training images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class Measure(BaseModel, ABC):
     summary: ClassVar[type[Summary]] = MetricsSummary
     metrics: ClassVar[tuple[Metric, ...]]
     on: ClassVar[Literal["every run", "selected runs"]] = "every run"
+    needs_parts: ClassVar[bool] = False
 
     def resolved(self) -> Self:
         """The same with specs of other components in full; fails where one is unknown."""

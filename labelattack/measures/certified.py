@@ -73,6 +73,8 @@ class Certified(Measure):
         Metric("certified_area", "certified area", unit="images"),
     )
 
+    needs_parts: ClassVar[bool] = True
+
     at: Annotated[int, Field(ge=1, le=1_000_000)] = 10
 
     def prepare(self, setup: Setup) -> None:

@@ -26,8 +26,8 @@ def _splits() -> Splits:
     return datasets.create("digits:train=30,val=30,test=30").load()
 
 
-def _run() -> TrainedRun:
-    """A whole network that was never trained, on a few images."""
+def _run(measure: Measure) -> TrainedRun:
+    """A whole network that was never trained, or an ensemble of such, on a few images."""
     from labelattack import models
     from labelattack.measures.run import TrainedRun
     from labelattack.training import protocols
@@ -35,12 +35,14 @@ def _run() -> TrainedRun:
     from labelattack.training.validation import ValidationLabels
 
     splits, spec = _splits(), models.registry.resolve("tiny")
+    protocol = "finetune:parts=3" if measure.needs_parts else "finetune"
+    trainer = protocols.create(protocol)
     return TrainedRun(
         splits,
         spec,
-        "finetune",
-        trained=models.create(spec).build(len(splits.classes), seed=0),
-        prepare=lambda: protocols.create("finetune").prepare(splits, spec, ONE_CPU),
+        protocol,
+        trained=trainer.build(models.create(spec), len(splits.classes), seed=0),
+        prepare=lambda: trainer.prepare(splits, spec, ONE_CPU),
         validation_labels=ValidationLabels(splits.val.labels, None, "clean"),
     )
 
@@ -50,7 +52,7 @@ def _taken(spec: str) -> tuple[Measure, Outcome] | None:
     measure = measures.create(spec)
     if not isinstance(measure, Measure):
         return None
-    run = _run()
+    run = _run(measure)
     measure.prepare(run)
     return measure, measure.measure(run)
 
@@ -115,7 +117,7 @@ def leaves_the_network_as_it_is(spec: str) -> None:
     measure = measures.create(spec)
     if not isinstance(measure, Measure):
         return
-    run = _run()
+    run = _run(measure)
     before = {name: value.clone() for name, value in run.trained.state_dict().items()}
     labels: BoolArray = run.splits.test.labels.copy()
     measure.measure(run)
