@@ -527,3 +527,12 @@ def test_a_run_that_cannot_be_divided_says_so():
     run = replace(problem.run(problem.labels()), loss_on=None)
     (error,) = problem.protocol.train([run], problem.prepared, CPU)
     assert "can be bound to some of the images" in str(error)
+
+
+def test_a_store_with_several_recipes_says_that_the_choice_is_not_certified(run, tmp_path):
+    options = *BENCH[:5], "--attack", "none", "--defense", "an", "--seeds", 1, "--epochs", 1
+    for rate in (0.1, 0.01):
+        given = "--protocol", "linear:parts=3", *CERTIFIED, "--lr", rate
+        run(*options, "--jobs", 1, *given, cwd=tmp_path)
+        text = " ".join(run("show", "results", cwd=tmp_path).stdout.split())
+        assert ("one of 2 recipes is shown" in text) == (rate == 0.01)

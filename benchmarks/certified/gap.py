@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from trained import attacked, data, flipped, test_map, test_map_of, trained
+from trained import attacked, data, flipped, test_map, test_map_of, trained, write_parts
 
 from labelattack.metrics.certificate import certified_map
 from labelattack.metrics.statistics import estimate
@@ -74,10 +74,9 @@ def main():
         found = [estimate([each[name][place] for each in seeds]) for place in range(len(CHANGED))]
         cells = (with_interval(each.mean, each.half_width) for each in found)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
+    told = f"`python benchmarks/certified/gap.py`: {SEEDS} seeds, {PARTS} parts, mAP in points.\n"
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    text = f"`python benchmarks/certified/gap.py`: {SEEDS} seeds, {PARTS} parts, mAP in points.\n\n"
-    OUT.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    write_parts(OUT, {"gap": "\n".join([told, *lines, ""])})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """Ensembles over parts of VOC 2007's training images, trained as a bench does."""
 
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from which_loss import write_parts as write_parts
 
 from labelattack import attacks, defenses
 from labelattack.datasets import registry as datasets
