@@ -15,13 +15,13 @@ from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets import registry as datasets
 from labelattack.defenses import registry as defenses
 from labelattack.defenses.base import PartialLabelLoss, Task
-from labelattack.errors import ParameterError
+from labelattack.errors import LabelError, ParameterError
 from labelattack.labels import PartialLabels
 from labelattack.metrics.average_precision import average_precision, mean_average_precision
 from labelattack.metrics.certificate import (
     certified_map,
-    pessimistic_average_precision,
-    worst_medians,
+    certified_precision,
+    pessimistic_precision,
 )
 from labelattack.models import registry as models
 from labelattack.models.median_ensemble import LIMIT, MedianEnsemble, MemberScores, relative
@@ -70,13 +70,18 @@ def test_no_members_bring_the_median_below_the_certificate(seed, members, images
             assert np.isnan(found) or found >= bound[changed] - 1e-12
 
 
-def test_a_median_moves_by_as_many_places_as_members_change():
-    scores = np.arange(5, dtype=np.float32)[None, :, None]
-    for label, wanted in ((True, [2, 1, 0, -np.inf]), (False, [2, 3, 4, np.inf])):
-        assert worst_medians(scores, np.array([[label]]))[:, 0, 0].tolist() == wanted
-    even = np.arange(4, dtype=np.float32)[None, :, None]  # the lower of the two middle ones
-    assert worst_medians(even, np.array([[True]]))[:, 0, 0].tolist() == [1, 0, -np.inf]
-    assert torch.from_numpy(even[0, :, 0]).median() == 1
+@pytest.mark.parametrize("members", [1, 2, 5, 6])
+def test_a_median_moves_by_as_many_places_as_members_change(members):
+    """One positive and one negative, whose scores lie between each other: who is in front?"""
+    scores = np.array([np.arange(members) + 0.5, np.arange(members)])
+    label, middle = np.array([True, False]), (members - 1) // 2
+    assert torch.arange(members).median() == middle
+    # Unchanged the positive is in front by half a place; any change turns that.
+    assert certified_precision(scores, label).tolist() == [1.0] + [0.5] * (middle + 1)
+    ahead = certified_precision([*scores, [4], [0]], label)  # places 2 * changed < 4.5
+    assert ahead.tolist() == [
+        1.0 if 2 * r < 4.5 and r <= middle else 0.5 for r in range(middle + 2)
+    ]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
@@ -84,17 +89,16 @@ def test_pessimistic_precision_is_that_of_the_worst_order_of_ties(seed, images):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 4, (images, 1)).astype(np.float32)
     labels = rng.random((images, 1)) < 0.4
-    found = pessimistic_average_precision(scores, labels)
     order = sorted(range(images), key=lambda row: (-scores[row, 0], labels[row, 0]))
     hits, precisions = 0, []
     for place, row in enumerate(order, 1):
         if labels[row, 0]:
             hits += 1
             precisions.append(hits / place)
-    wanted = np.mean(precisions) if 0 < labels.sum() < images else np.nan
-    np.testing.assert_allclose(found, [wanted])
-    counted_together = average_precision(scores, labels)
-    assert np.isnan(wanted) or counted_together[0] >= found[0] - 1e-12
+    if 0 < labels.sum() < images:
+        found = pessimistic_precision(scores[labels], scores[~labels])
+        assert found == pytest.approx(np.mean(precisions))
+        assert average_precision(scores, labels)[0] >= found - 1e-12
 
 
 def test_ties_that_count_together_would_certify_too_much():
@@ -108,9 +112,12 @@ def test_ties_that_count_together_would_certify_too_much():
     assert left < told and certified_map(scores, labels)[0] <= left
 
 
-def test_labels_of_another_shape_are_refused():
-    with pytest.raises(Exception, match=r"shape \(2, 4\)"):
-        worst_medians(np.zeros((2, 3, 4)), np.zeros((2, 3), dtype=bool))
+@pytest.mark.parametrize("name", ["labels", "scored"])
+def test_labels_of_another_shape_are_refused(name):
+    given = {each: np.zeros((2, 4), dtype=bool) for each in ("labels", "scored")}
+    given[name] = np.zeros((2, 3), dtype=bool)
+    with pytest.raises(LabelError, match=rf"{name} must have shape \(2, 4\) .* got \(2, 3\)"):
+        certified_map(np.zeros((2, 3, 4)), **given)
 
 
 # The division into parts.
