@@ -78,7 +78,7 @@ def test_a_median_moves_by_as_many_places_as_members_change(members):
     assert torch.arange(members).median() == middle
     # Unchanged the positive is in front by half a place; any change turns that.
     assert certified_precision(scores, label).tolist() == [1.0] + [0.5] * (middle + 1)
-    ahead = certified_precision([*scores, [4], [0]], label)  # places 2 * changed < 4.5
+    ahead = certified_precision(scores + np.array([[4], [0]]), label)  # places 2 * changed < 4.5
     assert ahead.tolist() == [
         1.0 if 2 * r < 4.5 and r <= middle else 0.5 for r in range(middle + 2)
     ]
