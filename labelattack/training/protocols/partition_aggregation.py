@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -75,8 +76,9 @@ class PartitionAggregation(TrainingProtocol):
 
     def build(self, model: Model, labels: int, *, seed: int) -> nn.Module:
         """An ensemble of what the other protocol builds, all with the same initial weights."""
-        members = [self.inner.build(model, labels, seed=seed) for _ in range(self.parts)]
-        return MedianEnsemble(members, labels)
+        first = self.inner.build(model, labels, seed=seed)
+        others = (copy.deepcopy(first) for _ in range(self.parts - 1))
+        return MedianEnsemble([first, *others], labels)
 
     def whole(self, model: Model, trained: nn.Module) -> nn.Module:
         """The ensemble of whole networks, or that of heads on one frozen backbone."""
