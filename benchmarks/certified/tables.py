@@ -2,8 +2,8 @@
 
     python benchmarks/certified/tables.py
 
-Reads benchmarks/results/certified/{voc2007,losses,digits}.json, as `labelattack show STORE --format
-json` writes boards, and writes beside them voc2007.md, losses.md, digits.md and voc2007.png.
+Reads benchmarks/results/certified/{voc2007,attacked,losses,digits}.json, as `labelattack show STORE
+--format json` writes boards, and writes beside them voc2007.md, losses.md, digits.md, voc2007.png.
 """
 
 import json
@@ -88,8 +88,8 @@ def by_loss(rows, parts, attack):
 
 def draw(rows):
     """Certified mAP of `an` by number of parts, and of five losses with 50 parts."""
-    figure = empty_figure(12.5, 4.2)
-    panels = figure.subplots(1, 3, sharey=True)
+    figure = empty_figure(11, 8)
+    panels = figure.subplots(2, 2, sharey=True).flatten()
     for panel, attack in zip(panels, ("none", TARGETED), strict=False):
         for number, parts in enumerate(numbers_of_parts(rows)):
             line(panel, f"C{number}", f"{parts} parts", rows[0, parts, attack, "an"])
@@ -98,7 +98,20 @@ def draw(rows):
     for number, name in enumerate(losses):
         line(panels[2], f"C{number}", name, rows[0, 50, TARGETED, name])
     panels[2].set_title(f"50 parts, {TARGETED}", size=10)
+    chance = rows[0, 50, "none", "an"]["measures"]["certified"]["chance"]
+    rows = rows_of("attacked")
+    line(panels[3], "C0", "an, certified", rows[0, 50, "none", "an"])
+    points = sorted(
+        (row["measures"]["certified"]["images_changed"], row["map"], row["interval"])
+        for (_, _, attack, loss), row in rows.items()
+        if loss == "an" and attack != "none"
+    )
+    images, maps, halves = zip(*points, strict=True)
+    panels[3].errorbar(images, maps, halves, marker="o", markersize=4, color="C1",
+                       label="an, images drawn that lose all their labels")  # fmt: skip
+    panels[3].set_title("50 parts: certificate and attack", size=10)
     for panel in panels:
+        panel.axhline(chance, color="0.5", linestyle=":", linewidth=1)
         panel.set_xscale("symlog", linthresh=1)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlim(left=0)
@@ -106,7 +119,8 @@ def draw(rows):
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
         panel.set_xlabel("training images whose labels are changed")
-    panels[0].set_ylabel("certified test mAP (points)")
+    for panel in panels[::2]:
+        panel.set_ylabel("certified test mAP (points)")
     save_figure(figure, FOLDER / "voc2007.png")
 
 

@@ -16,6 +16,8 @@ from labelattack.errors import StoreError
 from labelattack.measures._d_score.plots import empty_figure, plain, save_figure
 from labelattack.measures.certified import CertifiedSummary
 
+_COLUMNS = 3
+
 
 class Attacked(NamedTuple):
     """Test mAP of a defense under one kind of attack, against the images that it changes.
@@ -87,9 +89,13 @@ def draw_certified(path: Path, board: Board) -> None:
         )
     kinds = list(dict.fromkeys(row.attack for row, _ in rows))
     names = sorted({row_name(row) for row, _ in rows})
-    figure = empty_figure(1.2 + 4.2 * len(kinds), 4.4)
-    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-    for panel, kind in zip(panels, kinds, strict=True):
+    columns = min(len(kinds), _COLUMNS)
+    lines = -(-len(kinds) // columns)
+    figure = empty_figure(1.2 + 4.2 * columns, 0.4 + 4.0 * lines)
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
+    for empty in panels[len(kinds) :]:
+        empty.axis("off")
+    for panel, kind in zip(panels, kinds, strict=False):
         for row, of in rows:
             if row.attack == kind:
                 _draw_curve(panel, names, row, of)
@@ -106,7 +112,8 @@ def draw_certified(path: Path, board: Board) -> None:
         panel.set_xlabel("training images whose labels are changed")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7, loc="lower left")
-    panels[0].set_ylabel("test mAP (points): certified, and under attacks")
+    for first in panels[::columns]:
+        first.set_ylabel("test mAP (points)")
     figure.suptitle(plain(title(board)), fontsize=10)
     save_figure(figure, path)
 
