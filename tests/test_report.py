@@ -33,6 +33,7 @@ from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli.report import report
 from labelattack.errors import LabelAttackError, StoreError
 from labelattack.labels import PartialLabels
+from labelattack.measures.certified import Certified
 from labelattack.measures.d_score import Diagnosis, DScoreSettings
 from labelattack.training.recipe import Recipe
 from tests.conftest import SMALL_DIGITS
@@ -534,6 +535,53 @@ def test_curves_tell_their_numbers_and_can_be_switched_off(show, usual_page):
     assert told.text_content().startswith(f"an0.2 removed: {curve.maps[0]:.1f} ± ")
     page.get_by_role("checkbox", name="wan").uncheck()
     is_there(page.locator("[data-part=curves] .scatterlayer .trace")).to_have_count(3)
+
+
+def certified(curve, images_changed, parts=5):
+    """Outcome of measure ``certified``, as a record has it."""
+    measure = Certified(at=1)
+    return {
+        "certified": measure.values(
+            40, certified_map=curve[1], certified_half=1.0, certified_area=0.9,
+            details={
+                "parts": parts, "curve": curve, "chance": 0.2, "images_changed": images_changed,
+            },
+        )
+    }  # fmt: skip
+
+
+def certified_records():
+    """`an` on full labels and under two rates, with certificates; three seeds."""
+    found = []
+    for seed in range(3):
+        for rate, images in ((0.0, 0), (0.2, 12), (0.4, 24)):
+            attack = spec(f"unlabelled-images:rate={rate}") if rate else "none"
+            curve = [value + seed / 100 - rate / 4 for value in (0.8, 0.7, 0.4, 0.1)]
+            plain = record(attack, spec("an", defenses), seed, curve[0], scored=False)
+            found.append(plain.model_copy(update={"outcomes": certified(curve, images)}))
+    return found
+
+
+def test_what_is_certain_is_drawn_below_what_attacks_took(show, tmp_path):
+    found = certified_records()
+    (board,) = boards(found)
+    page = show(page_of(tmp_path, found))
+    plot = drawn(page, "certified")
+    label = plot.get_attribute("aria-label")
+    assert label.startswith("Certified mAP, labels as they are: an 71.0 for 1 image")
+    assert page.locator("[data-part=certified] .plot").count() == 3  # of each attack's labels
+    is_there(plot.locator(".scatterlayer .trace")).to_have_count(3)  # a band, its line, the attacks
+    points = plot.locator(".scatterlayer path.point")
+    assert points.count() == 2
+    points.first.hover(force=True)
+    told = page.locator(".hoverlayer .hovertext").first
+    is_there(told).to_have_text(
+        re.compile("^an under unlabelled-imageslabels of 12 images changed: 76.0")
+    )
+    lines = list(csv.DictReader(io.StringIO(saved(page, "certified", "CSV"))))
+    assert [float(each["certified_map"]) for each in lines] == [
+        value for row in board.rows for value in row.measured["certified"].curve
+    ]
 
 
 def test_every_picture_is_drawn_said_in_words_and_fits_a_narrow_screen(show, usual_page):

@@ -93,7 +93,7 @@ def draw(rows):
     for panel, attack in zip(panels, ("none", TARGETED), strict=False):
         for number, parts in enumerate(numbers_of_parts(rows)):
             line(panel, f"C{number}", f"{parts} parts", rows[0, parts, attack, "an"])
-        panel.set_title("`an`, " + ("labels as they are" if attack == "none" else attack), size=10)
+        panel.set_title("an, " + ("labels as they are" if attack == "none" else attack), size=10)
     losses = sorted({d for _, p, a, d in rows if (p, a) == (50, TARGETED)})
     for number, name in enumerate(losses):
         line(panels[2], f"C{number}", name, rows[0, 50, TARGETED, name])
@@ -117,7 +117,7 @@ def draw(rows):
         panel.set_xlim(left=0)
         panel.set_ylim(0, 90)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        panel.legend(fontsize=8, loc="lower left" if panel is panels[3] else "upper right")
         panel.set_xlabel("training images whose labels are changed")
     for panel in panels[::2]:
         panel.set_ylabel("certified test mAP (points)")
