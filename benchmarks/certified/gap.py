@@ -67,7 +67,7 @@ def measured(seed):
 
 
 def main():
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     seeds = [measured(seed) for seed in range(SEEDS)]
     lines = ["| r | " + " | ".join(map(str, CHANGED)) + " |", "|---|" + "---|" * len(CHANGED)]
     for name in seeds[0]:

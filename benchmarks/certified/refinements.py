@@ -156,7 +156,7 @@ def ways(attack, parts, seed):
 
 
 def main():
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     lines = []
     for attack in ATTACKS:
         for parts in PARTS:
