@@ -32,7 +32,7 @@ class CertifiedSummary(MetricsSummary):
 
     Attributes:
         curve: Certified mAP in points, mean over seeds, for labels of 0, 1, ... images changed; the
-            first is test mAP, and the last holds for any number.
+            first is test mAP, ties broken against it, and the last holds for any number.
         intervals: Half-widths of its 95 % Student-t intervals; None for a single seed.
         chance: mAP of scores that tell nothing, in points.
         images_changed: Mean number of training images whose labels the row's own attack changed;
