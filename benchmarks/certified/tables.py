@@ -21,6 +21,10 @@ from labelattack.metrics.text import with_interval
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "certified"
 CHANGED = 1, 2, 5, 10, 20, 50
 TARGETED = "targeted:rate=0.4"
+KINDS = {
+    "unlabelled-images": "images drawn lose all their labels",
+    "greedy": "greedy, 20, 40 and 80 % of the positives",
+}
 
 
 def rows_of(name):
@@ -101,14 +105,11 @@ def draw(rows):
     chance = rows[0, 50, "none", "an"]["measures"]["certified"]["chance"]
     rows = rows_of("attacked")
     line(panels[3], "C0", "an, certified", rows[0, 50, "none", "an"])
-    points = sorted(
-        (row["measures"]["certified"]["images_changed"], row["map"], row["interval"])
-        for (_, _, attack, loss), row in rows.items()
-        if loss == "an" and attack != "none"
-    )
-    images, maps, halves = zip(*points, strict=True)
-    panels[3].errorbar(images, maps, halves, marker="o", markersize=4, color="C1",
-                       label="an, images drawn that lose all their labels")  # fmt: skip
+    for number, (kind, told) in enumerate(KINDS.items(), 1):
+        images, maps, halves = zip(*points_of(rows, kind), strict=True)
+        panels[3].errorbar(
+            images, maps, halves, marker="o", markersize=4, color=f"C{number}", label=f"an, {told}"
+        )
     panels[3].set_title("50 parts: certificate and attack", size=10)
     for panel in panels:
         panel.axhline(chance, color="0.5", linestyle=":", linewidth=1)
@@ -117,11 +118,20 @@ def draw(rows):
         panel.set_xlim(left=0)
         panel.set_ylim(0, 90)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8, loc="lower left" if panel is panels[3] else "upper right")
+        panel.legend(fontsize=8, loc="center left" if panel is panels[3] else "upper right")
         panel.set_xlabel("training images whose labels are changed")
     for panel in panels[::2]:
         panel.set_ylabel("certified test mAP (points)")
     save_figure(figure, FOLDER / "voc2007.png")
+
+
+def points_of(rows, kind):
+    """Images changed, test mAP and its half-width of an attack at each rate."""
+    return sorted(
+        (row["measures"]["certified"]["images_changed"], row["map"], row["interval"])
+        for (_, _, attack, loss), row in rows.items()
+        if loss == "an" and attack.partition(":")[0] == kind
+    )
 
 
 def line(panel, colour, label, row):
