@@ -109,6 +109,11 @@ class OwnRun(TrainedRun):
         """The network, in evaluation mode, on the device."""
         return self.trained.to(self.compute.torch_device).eval()
 
+    @property
+    def test_inputs(self) -> Inputs:
+        """Test images as the network takes them."""
+        return self.inputs(self.splits.test)
+
     @cached_property
     def scores(self) -> Scores:
         """Logits of the test images, float32 ``[images, labels]``."""

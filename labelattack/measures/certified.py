@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import numpy as np
@@ -79,7 +80,8 @@ class Certified(Measure):
 
     def prepare(self, setup: Setup) -> None:
         """Fails if the protocol trains one network on all images."""
-        if setup.training.parts == 1:
+        trained = hasattr(setup, "trained")  # what there is decides then, wherever it was trained
+        if setup.training.parts == 1 and not trained:
             raise ParameterError(
                 "measure 'certified' must have a protocol with parts, such as "
                 f"{setup.protocol.partition(':')[0]}:parts=50, got '{setup.protocol}'"
@@ -91,8 +93,9 @@ class Certified(Measure):
         scores = run.member_scores
         if scores is None:
             raise ParameterError(
-                "measure 'certified' must have an ensemble over parts of the training images, got "
-                "one network"
+                "measure 'certified' must have a MedianEnsemble over parts of the training images, "
+                f"got a {type(run.trained).__name__}; certified_map of "
+                "labelattack.metrics.certificate takes the scores of any networks"
             )
         bound = certified_map(scores, test.labels, scored=test.counted)
         chance = chance_map(test.labels, scored=test.counted)
@@ -101,8 +104,9 @@ class Certified(Measure):
         defined = bool(np.isfinite(bound[0])) and learned > 0
         changed = None
         if run.attacked is not None:
-            _, after = run.attacked()
-            changed = images_changed(run.splits.train.partial, after)
+            with suppress(ParameterError):  # a network from elsewhere, without its training labels
+                _, after = run.attacked()
+                changed = images_changed(run.splits.train.partial, after)
         return self.values(
             len(test),
             certified_map=float(bound[min(self.at, len(bound) - 1)]),

@@ -111,7 +111,7 @@ class TrainedRun(Setup):
         """Logits of the test images, float32 ``[images, labels]``."""
         if self.test_scores is not None:
             return self.test_scores
-        return predict(self.trained, self._inputs.test, alone=True)
+        return predict(self.trained, self.test_inputs, alone=True)
 
     @cached_property
     def training_scores(self) -> Scores:
@@ -133,6 +133,11 @@ class TrainedRun(Setup):
         """The network, and the name of its last spatial stage."""
         return self.network, STAGE
 
+    @property
+    def test_inputs(self) -> Inputs:
+        """Test images as ``trained`` takes them."""
+        return self._inputs.test
+
     @cached_property
     def member_scores(self) -> NDArray[np.float32] | None:
         """Scores of the networks of a median ensemble on the test images.
@@ -141,7 +146,7 @@ class TrainedRun(Setup):
         """
         if not isinstance(self.trained, MedianEnsemble):
             return None
-        scores = predict(MemberScores(self.trained), self._inputs.test, alone=True)
+        scores = predict(MemberScores(self.trained), self.test_inputs, alone=True)
         return scores.reshape(len(scores), len(self.trained.members), -1)
 
     @property
