@@ -16,7 +16,7 @@ from labelattack.benchmark.execution.run_cell import run_cells
 from labelattack.benchmark.plan.grid import Grid
 from labelattack.datasets import registry as datasets
 
-ROUNDS, SEEDS = 3, 2
+ROUNDS, SEEDS = 3, 3
 PROTOCOLS = "linear", "linear:parts=50"
 
 
