@@ -490,7 +490,10 @@ def test_what_cannot_be_certified_is_refused_before_training(refused, tmp_path, 
 
 def test_one_part_is_the_protocol_itself():
     assert str(protocols.registry.resolve("linear:parts=1")) == "linear"
-    assert type(protocols.create("linear:parts=1")) is type(protocols.create("linear"))
+    linear = type(protocols.create("linear:parts=1"))
+    assert linear is type(protocols.create("linear"))
+    with pytest.raises(ParameterError, match="must be 1 where its class is called, got 50"):
+        linear(parts=50)  # would train one network
 
 
 class FailsInAPart(PartialLabelLoss):

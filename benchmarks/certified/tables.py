@@ -1,12 +1,13 @@
-"""Tables and picture of docs/certified.md, from boards.
+"""Tables, picture and numbers of docs/certified.md, from stores.
 
-    python benchmarks/certified/tables.py
+    python benchmarks/certified/tables.py VOC ATTACKED LOSSES DIGITS
 
-Reads benchmarks/results/certified/{voc2007,attacked,losses,digits}.json, as `labelattack show STORE
---format json` writes boards, and writes beside them voc2007.md, losses.md, digits.md, voc2007.png.
+The arguments are stores of the commands in docs/certified.md, in this order. Writes voc2007.md,
+losses.md, digits.md, voc2007.png and, with every certificate, curves.csv into
+benchmarks/results/certified/.
 """
 
-import json
+import csv
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from which_loss import table, write_parts
 
 from labelattack import attacks, defenses
+from labelattack.benchmark.boards.leaderboard import boards
+from labelattack.benchmark.store.store import RecordStore
 from labelattack.measures._d_score.plots import empty_figure, save_figure
 from labelattack.metrics.text import with_interval
 
@@ -27,13 +30,16 @@ KINDS = {
 }
 
 
-def rows_of(name):
-    """Rows of boards by number of parts, attack and defense, as short as boards write them."""
+def rows_of(store):
+    """Rows of boards by training images, parts, attack and defense, as short as boards write them.
+
+    0 training images stands for all there are.
+    """
     found = {}
-    for board in json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")):
-        parts = int((re.search(r"parts=(\d+)", board["protocol"]) or [0, "1"])[1])
-        size = int((re.search(r"train=(\d+)", board["dataset"]) or [0, "0"])[1])
-        for row in board["rows"]:
+    for board in boards(RecordStore(Path(store), create=False)):
+        parts = int((re.search(r"parts=(\d+)", board.protocol) or [0, "1"])[1])
+        size = int((re.search(r"train=(\d+)", board.dataset) or [0, "0"])[1])
+        for row in board.model_dump(mode="json")["rows"]:
             names = attacks.registry.short(row["attack"]), defenses.registry.short(row["defense"])
             found[size, parts, *names] = row
     return found
@@ -90,7 +96,21 @@ def by_loss(rows, parts, attack):
     return table(["loss", "mAP", *(f"r = {r}" for r in CHANGED), "half to"], lines)
 
 
-def draw(rows):
+def write_curves(stores):
+    """Every certificate in points, with half of its 95 % interval over seeds."""
+    with (FOLDER / "curves.csv").open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(
+            ["store", "training_images", "parts", "attack", "loss", "images_changed", "map", "half"]
+        )
+        for name, rows in stores.items():
+            for key, row in rows.items():
+                values = curve(row) if key[1] > 1 else [(row["map"], row["interval"])]
+                for changed, pair in enumerate(values):
+                    lines.writerow([name, *key, changed, *(f"{value:.3f}" for value in pair)])
+
+
+def draw(rows, attacked):
     """Certified mAP of `an` by number of parts, and of five losses with 50 parts."""
     figure = empty_figure(11, 8)
     panels = figure.subplots(2, 2, sharey=True).flatten()
@@ -103,10 +123,9 @@ def draw(rows):
         line(panels[2], f"C{number}", name, rows[0, 50, TARGETED, name])
     panels[2].set_title(f"50 parts, {TARGETED}", size=10)
     chance = rows[0, 50, "none", "an"]["measures"]["certified"]["chance"]
-    rows = rows_of("attacked")
-    line(panels[3], "C0", "an, certified", rows[0, 50, "none", "an"])
+    line(panels[3], "C0", "an, certified", attacked[0, 50, "none", "an"])
     for number, (kind, told) in enumerate(KINDS.items(), 1):
-        images, maps, halves = zip(*points_of(rows, kind), strict=True)
+        images, maps, halves = zip(*points_of(attacked, kind), strict=True)
         panels[3].errorbar(
             images, maps, halves, marker="o", markersize=4, color=f"C{number}", label=f"an, {told}"
         )
@@ -142,8 +161,12 @@ def line(panel, colour, label, row):
     panel.fill_between(range(len(values)), low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def main():
-    rows = rows_of("voc2007")
+def main(*folders):
+    names = "voc2007", "attacked", "losses", "digits"
+    stores = {name: rows_of(folder) for name, folder in zip(names, folders, strict=True)}
+    write_curves(stores)
+    rows = stores["voc2007"]
+    draw(rows, stores["attacked"])
     write_parts(
         FOLDER / "voc2007.md",
         {
@@ -153,16 +176,12 @@ def main():
             "losses-250": by_loss(rows, 250, TARGETED),
         },
     )
-    draw(rows)
-    rows = rows_of("losses")
+    labels = {"targeted": TARGETED, "single": "single-positive"}
     write_parts(
         FOLDER / "losses.md",
-        {
-            name: by_loss(rows, 50, attack)
-            for name, attack in (("targeted", TARGETED), ("single", "single-positive"))
-        },
+        {name: by_loss(stores["losses"], 50, attack) for name, attack in labels.items()},
     )
-    rows = rows_of("digits")
+    rows = stores["digits"]
     sizes = sorted({size for size, *_ in rows})
     write_parts(
         FOLDER / "digits.md",
@@ -171,4 +190,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

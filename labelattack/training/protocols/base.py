@@ -74,6 +74,18 @@ class TrainingProtocol(ABC):
     # Left out of specs at its default: keys of cells from before there were parts stay as they are.
     parts: Annotated[int, Field(ge=1, le=1_000_000, exclude_if=lambda parts: parts == 1)] = 1
 
+    def __post_init__(self) -> None:
+        """Fails if there are several parts: what trains these is made by ``create`` alone.
+
+        Raises:
+            ParameterError: If there are.
+        """
+        if self.parts != 1:
+            raise ParameterError(
+                f"parts of {type(self).__name__} must be 1 where its class is called, got "
+                f"{self.parts}; labelattack.training.protocols.create makes what trains several"
+            )
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Leaves out ``boosted`` of a base class, which trains something else."""
         super().__init_subclass__(**kwargs)
