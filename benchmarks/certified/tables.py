@@ -64,6 +64,12 @@ def half(row):
     return with_interval(of["mean"], of["interval"])
 
 
+def filled(headings, lines):
+    """A table without the columns that have dashes alone."""
+    kept = [n for n in range(len(headings)) if any(line[n] != "-" for line in lines)]
+    return table([headings[n] for n in kept], [[line[n] for n in kept] for line in lines])
+
+
 def numbers_of_parts(rows, size=0):
     return sorted({parts for own, parts, *_ in rows if own == size and parts > 1})
 
@@ -80,7 +86,7 @@ def by_parts(rows, defense, attack, size=0):
             lines.append(["all", with_interval(row["map"], row["interval"]), *rest])
         else:
             lines.append([str(parts), *cells(row), half(row)])
-    return table(["parts", "mAP", *(f"r = {r}" for r in CHANGED), "half to"], lines)
+    return filled(["parts", "mAP", *(f"r = {r}" for r in CHANGED), "half to"], lines)
 
 
 def by_loss(rows, parts, attack):
@@ -93,7 +99,7 @@ def by_loss(rows, parts, attack):
 
     ordered = sorted(found, key=area, reverse=True)
     lines = [[f"`{name}`", *cells(found[name]), half(found[name])] for name in ordered]
-    return table(["loss", "mAP", *(f"r = {r}" for r in CHANGED), "half to"], lines)
+    return filled(["loss", "mAP", *(f"r = {r}" for r in CHANGED), "half to"], lines)
 
 
 def write_curves(stores):
