@@ -11,14 +11,10 @@ const certifiedCurves = ({ certified, rows, board }, place) => {
   const line = ({ name, curve, intervals }) => {
     const images = indices(curve).slice(1);
     const shade = tint(place.get(name));
-    const half = intervals.map((each) => each ?? 0);
+    const values = curve.slice(1);
     const told = images.map((n) => lines(`${name}, certified`, `labels of ${n} images changed: ${points(curve[n], intervals[n])}`));
-    return [{
-      x: [...images, ...images.toReversed()],
-      y: [...images.map((n) => curve[n] + half[n]), ...images.toReversed().map((n) => curve[n] - half[n])],
-      fill: "toself", fillcolor: faint(shade, 0.16), line: { width: 0 }, mode: "lines", hoverinfo: "skip",
-    }, {
-      x: images, y: images.map((n) => curve[n]), mode: "lines", hoverinfo: "text", hovertext: told,
+    return [band(images, values, halves({ intervals }).slice(1), shade), {
+      x: images, y: values, mode: "lines", hoverinfo: "text", hovertext: told,
       line: { color: shade, width: 2, dash: DASHES[Math.floor(place.get(name) / COLOURS) % DASHES.length] },
     }];
   };
@@ -28,7 +24,7 @@ const certifiedCurves = ({ certified, rows, board }, place) => {
       x: images, y: maps, mode: "lines+markers", hoverinfo: "text", line: { color: shade, width: 1, dash: "dot" },
       hovertext: images.map((count, n) => lines(`${name} under ${attack}`, `labels of ${Math.round(count)} images changed: ${points(maps[n], intervals[n])}`)),
       marker: { color: "rgba(0,0,0,0)", size: 7, symbol: MARKS[place.get(name) % MARKS.length], line: { color: shade, width: 1.5 } },
-      error_y: { visible: intervals.some((each) => each != null), array: intervals.map((each) => each ?? 0), color: shade, thickness: 1.2, width: 3 },
+      error_y: { visible: intervals.some((each) => each != null), array: halves({ intervals }), color: shade, thickness: 1.2, width: 3 },
     };
   };
 

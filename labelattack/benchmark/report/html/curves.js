@@ -27,6 +27,13 @@ const referenceLine = ({ map, interval }, labels, across, range) => {
   };
 };
 
+// The interval around each point of a line.
+const band = (x, y, half, shade) => ({
+  x: [...x, ...x.toReversed()],
+  y: [...y.map((value, n) => value + half[n]), ...y.map((value, n) => value - half[n]).toReversed()],
+  fill: "toself", fillcolor: faint(shade, 0.16), line: { width: 0 }, mode: "lines", hoverinfo: "skip",
+});
+
 // Several rates: a line for each defense, with a band.
 const lineFigure = (here, { place, reference, labels, limits, share }, end) => {
   const data = here.flatMap((curve) => {
@@ -34,12 +41,7 @@ const lineFigure = (here, { place, reference, labels, limits, share }, end) => {
     const shade = tint(place.get(name));
     const half = halves(curve);
     const banded = rates.length > 1 && intervals.every((each) => each != null);
-    const band = {
-      x: [...rates, ...rates.toReversed()],
-      y: [...maps.map((map, n) => map + half[n]), ...maps.map((map, n) => map - half[n]).toReversed()],
-      fill: "toself", fillcolor: faint(shade, 0.16), line: { width: 0 }, mode: "lines", hoverinfo: "skip",
-    };
-    return [...(banded ? [band] : []), {
+    return [...(banded ? [band(rates, maps, half, shade)] : []), {
       x: rates, y: maps, mode: "lines+markers", hoverinfo: "text", hovertext: told(curve), marker: marker(place, name),
       line: { color: shade, width: 2, dash: DASHES[Math.floor(place.get(name) / COLOURS) % DASHES.length] },
       error_y: { visible: !banded && intervals.some((each) => each != null), array: half, color: shade, thickness: 1.2, width: 3 },
