@@ -13,6 +13,7 @@ from labelattack.defenses.base import PartialLabelLoss, Task, to_step
 from labelattack.labels import PartialLabels, SideTables
 from labelattack.registry.spec import Spec
 from labelattack.testing.check import EXPECTED_POSITIVES, Kind, example_labels, require
+from labelattack.testing.simulated_device import same_device_required, simulated_device
 
 ATTACKS = (
     "none", "targeted", "targeted:keep_negatives=true", "single-positive", "random",
@@ -124,6 +125,41 @@ def resumes_from_checkpoint(spec: str) -> None:
     require(pair[0] == pair[1], f"must go on from its state_dict, got {pair}")
 
 
+def computes_on_the_device_of_its_inputs(spec: str) -> None:
+    """On a GPU no tensor is made on the CPU, and a checkpoint goes from one device to the other."""
+    device, cpu = simulated_device(), torch.device("cpu")
+    if device is None:  # no release of torch that can have one
+        return
+    with same_device_required():
+        usual, *others = (
+            _trained(spec, first, then)
+            for first, then in ((cpu, cpu), (device, cpu), (cpu, device))
+        )
+    same = all(all(map(torch.equal, usual, found)) for found in others)
+    require(same, "must compute the same on another device as on the CPU")
+
+
+def _trained(spec: str, first: torch.device, then: torch.device) -> list[Tensor]:
+    """Values, gradients and states of two epochs on one device and one on another."""
+    labels = _attacked("random")
+    loss, found = _bound(spec, labels).to(first), []
+    for epoch, device in ((1, first), (2, first), (3, then)):
+        if device != first:
+            state, loss = loss.state_dict(), _bound(spec, labels).to(device)
+            loss.load_state_dict(state)
+        step = to_step(labels, torch.arange(40).to(device), epoch=epoch, epochs=3)
+        logits = _logits(40).detach().to(device).requires_grad_()
+        loss.zero_grad()
+        value = loss(logits, step)
+        value.backward()
+        loss.end_epoch(logits.detach(), step)
+        assert logits.grad is not None
+        slopes = [p.grad for p in loss.parameters() if p.grad is not None]
+        made = value.detach(), logits.grad, *slopes, *loss.state_dict().values()
+        found += [tensor.cpu().clone() for tensor in made]
+    return found
+
+
 def leaves_inputs_alone(spec: str) -> None:
     """Logits and labels stay as they are."""
     labels = _attacked("random")
@@ -146,6 +182,7 @@ KIND = Kind(
         is_finite_at_extremes,
         reads_no_hidden_label,
         resumes_from_checkpoint,
+        computes_on_the_device_of_its_inputs,
         leaves_inputs_alone,
     ),
 )

@@ -26,33 +26,35 @@ def _splits() -> Splits:
     return datasets.create("digits:train=30,val=30,test=30").load()
 
 
-def _run(measure: Measure) -> TrainedRun:
+def _run(measure: Measure, device: str = "cpu") -> TrainedRun:
     """A whole network that was never trained, or an ensemble of such, on a few images."""
     from labelattack import models
     from labelattack.measures.run import TrainedRun
     from labelattack.training import protocols
-    from labelattack.training.compute import ONE_CPU
+    from labelattack.training.compute import Compute
     from labelattack.training.validation import ValidationLabels
 
     splits, spec = _splits(), models.registry.resolve("tiny")
     protocol = "finetune:parts=3" if measure.needs_parts else "finetune"
-    trainer = protocols.create(protocol)
+    trainer, compute = protocols.create(protocol), Compute(device)
+    network = trainer.build(models.create(spec), len(splits.classes), seed=0)
     return TrainedRun(
         splits,
         spec,
         protocol,
-        trained=trainer.build(models.create(spec), len(splits.classes), seed=0),
-        prepare=lambda: trainer.prepare(splits, spec, ONE_CPU),
+        compute,
+        trained=network.to(compute.torch_device),
+        prepare=lambda: trainer.prepare(splits, spec, compute),
         validation_labels=ValidationLabels(splits.val.labels, None, "clean"),
     )
 
 
-def _taken(spec: str) -> tuple[Measure, Outcome] | None:
+def _taken(spec: str, device: str = "cpu") -> tuple[Measure, Outcome] | None:
     """A measure and its outcome; None for one that is derived from boards."""
     measure = measures.create(spec)
     if not isinstance(measure, Measure):
         return None
-    run = _run(measure)
+    run = _run(measure, device)
     measure.prepare(run)
     return measure, measure.measure(run)
 
@@ -110,6 +112,17 @@ def recognises_its_outcome(spec: str) -> None:
     require(again == outcome and again.how() == outcome.how(), "outcome must survive the store")
 
 
+def computes_on_the_device_of_the_network(spec: str) -> None:
+    """On a GPU no tensor is made on the CPU."""
+    from labelattack.testing.simulated_device import same_device_required, simulated_device
+
+    if (device := simulated_device()) is None:  # no release of torch that can have one
+        return
+    with same_device_required():
+        found = _taken(spec, str(device))
+    require(found == _taken(spec), "must give the same outcome on another device as on the CPU")
+
+
 def leaves_the_network_as_it_is(spec: str) -> None:
     """Weights, mode and test labels stay."""
     import torch
@@ -133,6 +146,7 @@ KIND = Kind(
         gives_its_metrics,
         is_deterministic,
         recognises_its_outcome,
+        computes_on_the_device_of_the_network,
         leaves_the_network_as_it_is,
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from labelattack import models
 from labelattack.models.base import Model, Preprocessing
 from labelattack.testing.check import Kind, require
+from labelattack.testing.simulated_device import same_device_required, simulated_device
 
 _ANY_SIZE = 32
 _LABELS = 5
@@ -84,6 +85,25 @@ def can_be_trained(spec: str) -> None:
     require(all(bool(s.isfinite().all()) for s in slopes), "gradients must be finite")
 
 
+def computes_on_the_device_of_its_inputs(spec: str) -> None:
+    """On a GPU no tensor is made on the CPU."""
+    device, model, found = simulated_device(), models.create(spec), []
+    if device is None:  # no release of torch that can have one
+        return
+    with same_device_required():
+        for place in (torch.device("cpu"), device):
+            network = model.build(_LABELS, seed=0).eval().to(place)
+            logits = network(_images(model, 2).to(place))
+            logits.sum().backward()
+            slopes = [p.grad for p in network.parameters() if p.grad is not None]
+            found.append([tensor.detach().cpu() for tensor in (logits, *slopes)])
+    # Attention has a kernel of its own on the CPU, which rounds otherwise.
+    close = all(
+        torch.allclose(one, other, rtol=1e-3, atol=1e-4) for one, other in zip(*found, strict=True)
+    )
+    require(close, "must compute the same on another device as on the CPU")
+
+
 def is_seeded(spec: str) -> None:
     """The seed is the only source of randomness."""
     first, second = (models.create(spec).build(_LABELS, seed=1).state_dict() for _ in range(2))
@@ -100,6 +120,7 @@ KIND = Kind(
         maps_images_to_logits,
         sees_images_alone,
         can_be_trained,
+        computes_on_the_device_of_its_inputs,
         is_seeded,
     ),
 )
