@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import labelattack.testing.simulated_device  # noqa: F401, before anything is differentiated
 from labelattack.cli import main
 from labelattack.registry import registry as registry_module
 from labelattack.registry.installation import edits_behind

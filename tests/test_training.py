@@ -191,14 +191,16 @@ def none_left():
 
 class Failing(feature_cache.PooledReadout):
     def __call__(self, backbone, batch):
-        if len(batch) < feature_cache._BATCH:
+        if len(batch) < feature_cache._ON_CPU.batch:
             raise RuntimeError("the last batch fails")
         return super().__call__(backbone, batch)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_is_not_extracted_to_the_end_leaves_nothing(jobs):
-    split = datasets.create("digits").load().train.take(np.arange(10 * feature_cache._CHUNK + 1))
+    split = (
+        datasets.create("digits").load().train.take(np.arange(10 * feature_cache._ON_CPU.chunk + 1))
+    )
     with pytest.raises(RuntimeError, match="last batch"):
         features(split, resolved("tiny"), readout=Failing(), jobs=jobs)
     assert not cached()
@@ -231,7 +233,7 @@ def test_a_full_disk_is_said_and_ends_the_processes(monkeypatch):
         yield
 
     monkeypatch.setattr(feature_cache, "_array", full)
-    split = datasets.create("digits").load().train.take(np.arange(10 * feature_cache._CHUNK))
+    split = datasets.create("digits").load().train.take(np.arange(10 * feature_cache._ON_CPU.chunk))
     with pytest.raises(StoreError, match="cannot be cached.*No space left") as caught:
         features(split, resolved("tiny"), jobs=2)
     assert none_left() and caught.tb  # which keeps alive what is not closed
@@ -279,7 +281,9 @@ def test_features_equal_the_network(split):
 
 
 def test_features_over_processes_equal_those_of_one(monkeypatch):
-    split = datasets.create("digits").load().test.take(np.arange(3 * feature_cache._CHUNK + 5))
+    split = (
+        datasets.create("digits").load().test.take(np.arange(3 * feature_cache._ON_CPU.chunk + 5))
+    )
     alone = features(split, resolved("tiny"))
     monkeypatch.setenv("LABELATTACK_CACHE", str(cache_folder() / "other"))
     assert np.array_equal(features(split, resolved("tiny"), jobs=2), alone)

@@ -1,6 +1,6 @@
-"""Extracting feature_cache from image files against the bare backbone, and the memory it takes.
+"""Extracting features from image files against the bare backbone, and the memory it takes.
 
-    python benchmarks/speed/feature_cache.py
+    python benchmarks/speed/features.py
 
 VOC 2007 (LABELATTACK_DATA), or made-up JPEG files of the same size. One process with one thread on
 one core, decoding included, under the same settings of malloc; the bare side has normalised images
@@ -90,7 +90,9 @@ def rows():
         digits = built.preprocessing.size is None
         split = datasets.create("digits").load().test if digits else images(IMAGES)
         inputs = ImageInputs(split.images, built.preprocessing, torch.device("cpu"))
-        ready = list(inputs.stream(split_batches(np.arange(len(inputs)), feature_cache._BATCH)))
+        ready = list(
+            inputs.stream(split_batches(np.arange(len(inputs)), feature_cache._ON_CPU.batch))
+        )
         network = built.frozen().to(memory_format=torch.channels_last)
 
         def extraction(split=split, spec=spec):
@@ -111,16 +113,16 @@ def rows():
 
 
 def point(count):
-    """Prints the peak memory in bytes of extracting each cell's share of pooled feature_cache."""
+    """Prints the peak memory in bytes of extracting each cell's share of pooled features."""
     from labelattack import models
     from labelattack.measures._d_score.ablation import PatchReadout
     from labelattack.measures._d_score.stage import Stage
     from labelattack.measures.d_score import DScoreSettings
-    from labelattack.training.feature_cache import feature_cache
+    from labelattack.training.feature_cache import features
 
-    readout = PatchReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(feature_cache="boxes"))
+    readout = PatchReadout(Stage(1_280, 7, 7, 7, 7), DScoreSettings(features="boxes"))
     with empty_cache():
-        found = feature_cache(
+        found = features(
             images(count), models.registry.resolve("efficientnet-lite0"), readout=readout
         )
         print(json.dumps([peak(), sum(values.nbytes for values in found.values())]))

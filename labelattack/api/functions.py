@@ -155,7 +155,7 @@ def bench(
     from labelattack.benchmark.store.failures import failure_lines
     from labelattack.errors import unknown
     from labelattack.progress import progress_bars
-    from labelattack.training.hardware import threads_kept
+    from labelattack.training.hardware import torch_settings_kept
     from labelattack.training.recipe import SearchSpace
 
     for name in hyper_parameters:
@@ -173,7 +173,7 @@ def bench(
         retry_failed=retry_failed,
         keep_weights=keep_weights,
     )
-    with threads_kept(), progress_bars(quiet=not progress) as bars:
+    with torch_settings_kept(), progress_bars(quiet=not progress) as bars:
         outcome = run.run_experiment(wanted, folder, how, progress=bars)
     for line in failure_lines(outcome.records):
         warnings.warn(f"failed: {line}", stacklevel=3)

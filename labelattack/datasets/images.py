@@ -35,6 +35,11 @@ def inside(folder: Path, names: Iterable[str]) -> None:
         raise DatasetError(f"names must stay inside '{folder}', got '{leaving}'")
 
 
+def in_parallel(images: Images) -> bool:
+    """Whether several threads may read images at once: files, not what plug-ins hold open."""
+    return isinstance(images, FileImages)
+
+
 class Images(Protocol):
     """A sequence of images, however they are stored or decoded."""
 

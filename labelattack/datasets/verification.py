@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from labelattack.datasets.base import Progress, Split, Splits
 from labelattack.datasets.dataset_card import Finding, counted
-from labelattack.datasets.images import ArrayImages, FileImages, Images
+from labelattack.datasets.images import ArrayImages, Images, in_parallel
 from labelattack.errors import DatasetError, LabelAttackError
 from labelattack.files.storage import cache_folder, written_whole
 from labelattack.hashing import digest
@@ -143,7 +143,7 @@ def _sizes(images: Images) -> Iterator[Side | str]:
         return height, width
 
     # Decoders release the GIL. In chunks: results of a million images would pile up in memory.
-    threads = os.cpu_count() or 1 if isinstance(images, FileImages) else 1
+    threads = os.cpu_count() or 1 if in_parallel(images) else 1
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(images), _AT_ONCE):
             yield from pool.map(size, range(first, min(first + _AT_ONCE, len(images))))

@@ -3,13 +3,14 @@
 Code that makes a tensor on the CPU where its inputs are on a GPU works until somebody has a GPU.
 On this device it fails at once, on any machine, and what works gives what the CPU gives to the last
 bit. It says nothing of a GPU's own kernels, rounding or speed.
+
+Importing this module registers it with torch for the whole process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -34,25 +35,13 @@ _MADE: dict[str, OpOverload] = {
 }
 
 
-@cache
 def simulated_device() -> torch.device | None:
-    """The device, registered as ``simulated`` in this process; None if it cannot be.
+    """The device ``simulated``; None if this process cannot have it.
 
-    Older releases of torch cannot, nor can a process with another backend that is not torch's own.
+    Older releases of torch cannot, nor can a process that has another backend which is not torch's
+    own, or that differentiated something before this module was imported.
     """
-    try:
-        from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-        _setup_privateuseone_for_python_backend(NAME)
-    except (ImportError, RuntimeError):
-        return None
-    library: Any = torch.library.Library
-    everything, aten = library("_", "IMPL"), library("aten", "IMPL")
-    everything.fallback(lambda op, *args, **kwargs: _computed(op, args, kwargs), _KEY)
-    for name, op in _MADE.items():
-        aten.impl(name, _kernel(op), _KEY)
-    _LIBRARIES.extend((everything, aten))
-    return torch.device(NAME, 0)
+    return _DEVICE
 
 
 @contextmanager
@@ -93,6 +82,10 @@ class DeviceTensor(Tensor):
 
     def __init__(self, on_cpu: Tensor) -> None:
         """See ``__new__``."""
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        """The numbers and the device."""
+        return f"{self.on_cpu!r} on {self.device}"
 
     @classmethod
     def __torch_function__(
@@ -158,3 +151,54 @@ def _require_one_device(op: OpOverload, arguments: Any) -> None:
                 f"all tensors must be on one device, got one of shape {tuple(leaf.shape)} on the "
                 f"CPU in {op}"
             )
+
+
+class _Module:
+    """Functions that torch asks of a device; it draws random numbers on the CPU."""
+
+    is_initialized = staticmethod(lambda: True)
+    is_available = staticmethod(lambda: False)
+    device_count = staticmethod(lambda: 0)
+    current_device = staticmethod(lambda: 0)
+    manual_seed_all = staticmethod(lambda seed: None)
+    _is_in_bad_fork = staticmethod(lambda: False)
+
+
+def _registered() -> torch.device | None:
+    try:
+        from torch.utils import backend_registration
+
+        hooks: Any = torch._C._acc.PrivateUse1Hooks
+
+        class _Hook(hooks):  # type: ignore[misc]
+            """Says that this is not the accelerator that ``auto`` would take."""
+
+            def is_available(self) -> bool:
+                return False
+
+            def has_primary_context(self, device: int) -> bool:
+                return True
+
+            def is_built(self) -> bool:
+                return True
+
+        hook = _Hook()
+        backend_registration._setup_privateuseone_for_python_backend(NAME, _Module, hook)
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+    _LIBRARIES.append(hook)
+    library: Any = torch.library.Library
+    everything, aten = library("_", "IMPL"), library("aten", "IMPL")
+    everything.fallback(lambda op, *args, **kwargs: _computed(op, args, kwargs), _KEY)
+    for name, op in _MADE.items():
+        aten.impl(name, _kernel(op), _KEY)
+    _LIBRARIES.extend((everything, aten))
+    device = torch.device(NAME, 0)
+    try:  # autograd counts devices once, when it is first used
+        torch.ones(1, device=device, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return None
+    return device
+
+
+_DEVICE = _registered()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -35,8 +35,18 @@ from labelattack.training.workers import in_order, worker_pool
 
 _log = logging.getLogger("labelattack")
 Features = NDArray[np.float32]
-# Larger batches are no faster on a CPU, and take more memory.
-_BATCH, _CHUNK = 16, 64
+
+
+class _Sizes(NamedTuple):
+    """Images of a batch, and of a chunk that is computed as one."""
+
+    batch: int
+    chunk: int
+
+
+# Larger ones are no faster on a CPU, and take more memory; other devices wait for the launches of a
+# small batch's kernels, and for the first images of each chunk.
+_ON_CPU, _ON_OTHERS = _Sizes(16, 64), _Sizes(64, 1024)
 
 
 class Readout(Protocol):
@@ -182,7 +192,7 @@ def _extract(
     compute.progress(what, done, total)
     device = str(compute.torch_device)
     # Of one size, however many processes: products of matrices round by the size of a batch.
-    chunks = split_batches(np.arange(total), _CHUNK)
+    chunks = split_batches(np.arange(total), _sizes(device).chunk)
     processes = max(1, min(compute.jobs, len(chunks))) if device == "cpu" else 1
     tasks = ((split.take(rows), model, readout, device) for rows in chunks)
     with worker_pool(processes, compute.plugins) as workers:
@@ -191,6 +201,10 @@ def _extract(
             yield part
             done += len(rows)
             compute.progress(what, done, total)
+
+
+def _sizes(device: str) -> _Sizes:
+    return _ON_CPU if device == "cpu" else _ON_OTHERS
 
 
 @cache
@@ -206,7 +220,7 @@ def _chunk_features(
 ) -> dict[str, Features]:
     network = frozen_network(model, device)
     inputs = ImageInputs(split.images, models.create(model).preprocessing, resolve_device(device))
-    batches = split_batches(np.arange(len(split.ids)), _BATCH)
+    batches = split_batches(np.arange(len(split.ids)), _sizes(device).batch)
     kept = [readout(network, batch) for batch in inputs.stream(batches)]
     return {name: torch.cat([k[name] for k in kept]).float().cpu().numpy() for name in kept[0]}
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from labelattack.errors import ParameterError
 
@@ -18,6 +19,8 @@ _log = logging.getLogger("labelattack")
 _USUAL_CACHE = 16 << 20  # where nothing tells
 _USUAL_MEMORY = 4 << 30
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_MOST_DECODERS = 16  # threads; beyond, the interpreter's lock is what they wait for
+_BFLOAT16_SINCE = 8, 0  # compute capability of CUDA devices that multiply in bfloat16
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
 
 
@@ -44,25 +47,79 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copies a tensor of the CPU to a device; to a GPU without waiting for what it computes.
+
+    Args:
+        tensor: On the CPU; must stay as it is until the copy is used.
+        device: Where to; the CPU copies nothing.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    # From memory that may be paged out, a copy waits until the device has nothing left to do.
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def decoding_threads(device: torch.device) -> int:
+    """Threads that decode images for a network on a device.
+
+    One for the CPU, where each core has a process that computes; for others one a core, as a GPU
+    trains on more images a second than a core decodes.
+    """
+    return 1 if device.type == "cpu" else min(os.cpu_count() or 1, _MOST_DECODERS)
+
+
+@contextmanager
+def reduced_precision(device: torch.device) -> Iterator[None]:
+    """Multiplies in bfloat16 within the block, on CUDA devices that have it; float32 elsewhere.
+
+    Older ones emulate it, which is slower than float32.
+    """
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    else:
+        yield
+
+
 def single_thread() -> None:
     """Makes a process of ours fit to compute: one thread, and memory kept for the next tensor.
 
     Small batches spend the time of several threads spinning. Parallelism comes from processes; it
-    also makes sums independent of the number of cores.
+    also makes sums independent of the number of cores. Convolutions on CUDA are repeatable, and
+    in float32 where that is asked for: by default they round to 10 bits (TF32).
     """
     torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    if _rounds_convolutions():
+        torch.backends.cudnn.allow_tf32 = False
     _log.debug("process %d computes with one thread", os.getpid())
     _keep_memory()
 
 
 @contextmanager
-def threads_kept() -> Iterator[None]:
-    """Gives a process back with as many threads as it had: a notebook goes on to other work."""
-    threads = torch.get_num_threads()
+def torch_settings_kept() -> Iterator[None]:
+    """Gives a process back with the threads and precision it had: a notebook does other work."""
+    threads, repeatable = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    rounds = _rounds_convolutions()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = repeatable
+        if rounds is not None:
+            torch.backends.cudnn.allow_tf32 = rounds
+
+
+def _rounds_convolutions() -> bool | None:
+    """Whether convolutions of float32 round to TF32; None where torch does not tell.
+
+    It refuses to where somebody has set it by its newer names, and then it is their choice.
+    """
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
 
 
 def _keep_memory() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelattack.datasets.images import Images
+from labelattack.datasets.images import Images, in_parallel
 from labelattack.errors import DatasetError
 from labelattack.models.base import Preprocessing
 from labelattack.seeding import generator
+from labelattack.training.hardware import decoding_threads, to_device
 
 Rows = NDArray[np.int64]
+Map = Callable[..., Iterable[Any]]
+"""A function such as ``map``, which gives results in the order of what it is given."""
 _MEMORY_BUDGET = 1 << 30  # bytes of decoded images that are kept; larger splits are read anew
 
 
@@ -63,9 +67,15 @@ class FeatureInputs:
         del seed
         for rows in batches:
             if len(rows) and (np.diff(rows) == 1).all():
-                yield self.features[rows[0] : rows[0] + len(rows)].to(self.device)
+                yield self._there(self.features[rows[0] : rows[0] + len(rows)])
             else:
-                yield self.features[torch.from_numpy(rows)].to(self.device)
+                index = to_device(torch.from_numpy(rows), self.features.device)
+                yield self._there(self.features[index])
+
+    def _there(self, features: Tensor) -> Tensor:
+        """Features on the device where batches are wanted."""
+        away = features.device != self.device and features.device.type == "cpu"
+        return to_device(features, self.device) if away else features
 
 
 class SomeInputs:
@@ -90,8 +100,9 @@ class SomeInputs:
 class ImageInputs:
     """Images, decoded and squashed ahead of need and normalised by batch.
 
-    A split whose pixels take at most 1 GiB is decoded once and kept; of a larger one, two batches
-    are in memory at a time, however many images it has.
+    A split whose pixels take at most 1 GiB is decoded once and kept; of a larger one, three batches
+    are in memory at a time, however many images it has. Batches come in order, however many threads
+    decode.
     """
 
     def __init__(self, images: Images, preprocessing: Preprocessing, device: torch.device) -> None:
@@ -115,9 +126,9 @@ class ImageInputs:
             for v in (self.preprocessing.mean, self.preprocessing.std)
         )
         for rows, loaded in zip(batches, self._ahead(batches), strict=True):
-            pixels = torch.from_numpy(loaded).to(self.device)
+            pixels = to_device(torch.from_numpy(loaded), self.device)
             if coins is not None:
-                mirrored = torch.from_numpy(coins[rows]).to(self.device)
+                mirrored = to_device(torch.from_numpy(coins[rows]), self.device)
                 pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
             yield _normalised(pixels, mean, std)
 
@@ -125,17 +136,25 @@ class ImageInputs:
         if self._decoded.all():  # nothing to wait for
             yield from map(self._load, batches)
             return
-        with ThreadPoolExecutor(1) as pool:
-            waiting = [pool.submit(self._load, rows) for rows in batches[:2]]
+        threads = decoding_threads(self.device) if in_parallel(self.images) else 1
+        with ExitStack() as pools:
+            each: Map = map
+            if threads > 1:
+                each = pools.enter_context(ThreadPoolExecutor(threads)).map
+            ahead = pools.enter_context(ThreadPoolExecutor(1))
+            waiting = [ahead.submit(self._load, rows, each) for rows in batches[:2]]
             for number in range(len(batches)):
                 loaded = waiting.pop(0).result()
                 if number + 2 < len(batches):
-                    waiting.append(pool.submit(self._load, batches[number + 2]))
+                    waiting.append(ahead.submit(self._load, batches[number + 2], each))
                 yield loaded
 
-    def _load(self, rows: Rows) -> NDArray[np.uint8]:
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        return squash(self.images[int(row)], self.preprocessing.size)
+
+    def _load(self, rows: Rows, each: Map = map) -> NDArray[np.uint8]:
         fresh = rows[~self._decoded[rows]]
-        images = [squash(self.images[int(row)], self.preprocessing.size) for row in fresh]
+        images = list(each(self._image, fresh))
         shapes = {image.shape for image in images}
         if self._kept is not None:
             shapes.add(self._kept.shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,10 +26,12 @@ from labelattack.training.distributed import (
     shard,
     world_size,
 )
+from labelattack.training.hardware import reduced_precision, to_device
 from labelattack.training.inputs import Inputs, Rows, split_batches
 from labelattack.training.optimizer import AdamSettings, adam
 from labelattack.training.recipe import Epoch, Recipe
 
+_log = logging.getLogger("labelattack")
 Scores = NDArray[np.float32]
 EVALUATION_BATCH = 256
 
@@ -193,7 +196,13 @@ def epochs(
         for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
             step = step_of(rows, epoch)
             optimizer.zero_grad(set_to_none=True)
-            values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
+            try:
+                values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
+            except torch.cuda.OutOfMemoryError as error:
+                raise ParameterError(
+                    f"a step must fit the memory of {device}, got too little for "
+                    f"{recipe.micro_batch or len(batch)} images at once; lower --micro-batch"
+                ) from error
             optimizer.step()
         if loss.ends_epochs():
             _end_epoch(loss, network, train, step_of(np.arange(len(train)), epoch))
@@ -214,7 +223,7 @@ def _steps(
     negatives = torch.from_numpy(labels.negatives.copy()).to(device)
 
     def step_of(rows: Rows, epoch: int) -> Step:
-        index = torch.from_numpy(rows).to(device)
+        index = to_device(torch.from_numpy(rows), device)
         return Step(
             positives=positives[index],
             negatives=negatives[index],
@@ -275,7 +284,7 @@ def _backward(
 def _forward(network: nn.Module, batch: Tensor) -> Tensor:
     """Logits in float32; reduced precision inside only where a GPU gains by it."""
     try:
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type == "cuda"):
+        with reduced_precision(batch.device):
             logits: Tensor = network(batch)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -299,5 +308,23 @@ def predict(network: nn.Module, inputs: Inputs, *, alone: bool = False) -> Score
     network.eval()
     rows = np.arange(len(inputs))
     batches = split_batches(rows if alone else shard(rows), EVALUATION_BATCH)
-    scores = torch.cat([network(batch).float() for batch in inputs.stream(batches)])
+    scores = torch.cat([*_logits(network, inputs.stream(batches))])
     return (scores if alone else all_gather(scores, len(rows))).cpu().numpy()
+
+
+def _logits(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Logits of batches, in smaller parts from where the memory of a GPU does not hold them."""
+    most = EVALUATION_BATCH
+    for batch in batches:
+        waiting = batch
+        while len(waiting):
+            try:
+                found = network(waiting[:most]).float()
+            except torch.cuda.OutOfMemoryError:
+                if most == 1:
+                    raise
+                most = max(1, min(most, len(waiting)) // 2)
+                _log.info("%d images are scored at a time, as memory allows", most)
+                continue
+            yield found
+            waiting = waiting[most:]

@@ -26,7 +26,7 @@ from labelattack.errors import LabelAttackError
 from labelattack.labels import PartialLabels
 from labelattack.labels.storage import IntArray
 from labelattack.training.compute import ONE_CPU
-from labelattack.training.hardware import threads_kept
+from labelattack.training.hardware import torch_settings_kept
 
 IMAGES, LABELS, ATTACKS = 40, 80, 24
 """Largest numbers of images, labels and attacks shown."""
@@ -171,7 +171,7 @@ def _attacked(record: Record, splits: Splits) -> PartialLabels:
     cell = record.cell
     if not attacks.at_hand(name := cell.attack.partition(":")[0]):
         raise LabelAttackError(f"attack '{name}' is unknown without its plug-in (--plugin)")
-    with threads_kept():
+    with torch_settings_kept():
         return attacked_labels(cell, ONE_CPU).labels
 
 
