@@ -502,10 +502,12 @@ def test_a_group_mixes_losses_attacks_recipes_and_seeds():
 
 
 def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
-    def at_once(images, labels, channels, *, cache=32 << 20, memory=8 << 30, processes=1):
-        monkeypatch.setattr(heads, "last_level_cache", lambda device: cache)
+    def at_once(
+        images, labels, channels, *, cache=32 << 20, memory=8 << 30, processes=1, device=CPU
+    ):
+        monkeypatch.setattr(heads, "last_level_cache", lambda: cache)
         monkeypatch.setattr(heads, "free_memory", lambda device: memory)
-        return heads.heads_at_once(images, labels, channels, device=CPU, processes=processes)
+        return heads.heads_at_once(images, labels, channels, device=device, processes=processes)
 
     assert at_once(4_006, 20, 1_280) == (16 << 20) // (4 * 4 * 1_281 * 20)
     assert at_once(4_006, 20, 1_280, processes=2) == at_once(4_006, 20, 1_280)
@@ -514,13 +516,17 @@ def test_as_many_heads_as_the_cache_holds_and_memory_allows(monkeypatch):
     # NUS-WIDE on ResNet-50: eight heads whose loss learn a table of labels take 2.5 GB.
     assert at_once(161_789, 81, 2_048, memory=2 << 30) == 3
     assert at_once(161_789, 81, 2_048, memory=0) == 1
+    # Caches do not matter elsewhere; half of the memory is for features and labels.
+    gpu = torch.device("cuda")
+    assert at_once(4_006, 20, 1_280, cache=0, memory=80 << 30, device=gpu) == 1_024
+    assert at_once(82_081, 80, 2_048, memory=80 << 30, device=gpu) == 268
 
 
 def test_the_largest_cache_is_read_where_linux_tells(tmp_path):
-    assert last_level_cache(CPU, tmp_path) == 16 << 20
+    assert last_level_cache(tmp_path) == 16 << 20
     for number, size in enumerate(("32K", "1024K", "33M", "512K")):
         path = tmp_path / "cpu0" / "cache" / f"index{number}" / "size"
         path.parent.mkdir(parents=True)
         path.write_text(size + "\n")
-    assert last_level_cache(CPU, tmp_path) == 33 << 20
+    assert last_level_cache(tmp_path) == 33 << 20
     assert free_memory(CPU) > 1 << 20

@@ -137,16 +137,12 @@ def _keep_memory() -> None:
         libc.mallopt(_MMAP_MAX, 0)
 
 
-def last_level_cache(device: torch.device, folder: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Size of the largest cache: of a CUDA device as CUDA tells, of the CPU as Linux does.
+def last_level_cache(folder: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Size of the CPU's largest cache, as Linux tells.
 
     Args:
-        device: Where to compute.
-        folder: Where Linux describes the CPUs.
+        folder: Where it describes the CPUs.
     """
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        return int(getattr(properties, "L2_cache_size", _USUAL_CACHE))
     sizes = [
         path.read_text(encoding="utf-8").strip() for path in folder.glob("cpu0/cache/index*/size")
     ]

@@ -17,22 +17,25 @@ from torch import Tensor, nn
 from labelattack.defenses.base import Step
 from labelattack.errors import TrainingDivergedError
 from labelattack.labels import encode
-from labelattack.metrics.average_precision import mean_average_precisions
 from labelattack.seeding import permutation
 from labelattack.training.fallbacks import told
-from labelattack.training.hardware import free_memory, last_level_cache
+from labelattack.training.hardware import free_memory, last_level_cache, to_device
 from labelattack.training.inputs import FeatureInputs
 from labelattack.training.loop import BestEpoch, Fit, mean_loss
 from labelattack.training.optimizer import AdamSettings, adam_step, kernel_fault
 from labelattack.training.training_run import TrainingRun
+from labelattack.training.vectorized.device_maps import maps_of
 from labelattack.training.vectorized.group_loss import GroupLoss, SequentialLoss
 from labelattack.training.vectorized.stacked_heads import StackedHeads, stretches
 from labelattack.training.vectorized.vectorize import vectorize, whole_step
 
 _log = logging.getLogger("labelattack")
 _PROBE_IMAGES = 16
-_LABELS_AT_ONCE = _SCORES_AT_ONCE = 1 << 22  # numbers
-_MOST = 128  # heads; more share no call's price that matters, and want memory
+_LABELS_AT_ONCE = 1 << 22  # numbers
+_SCORES_AT_ONCE, _ON_OTHERS = 1 << 22, 1 << 24  # on the CPU, and on other devices
+# Heads: beyond, on the CPU, they share no call's price that matters, and want memory. On a GPU the
+# launches of a step's kernels take longer than the arithmetic of a thousand small heads.
+_MOST, _MOST_ON_OTHERS = 128, 1024
 
 
 def heads_at_once(
@@ -42,7 +45,8 @@ def heads_at_once(
 
     A call has its price however many heads share it; but each step reads and writes four numbers
     for each parameter (weight, gradient, Adam's two), and from main memory that costs more than
-    sharing saves. Fewer than eight share too little, whatever fits.
+    sharing saves. Fewer than eight share too little, whatever fits. On devices other than the CPU
+    calls cost more and memory is faster: as many as memory holds, up to a limit.
 
     Args:
         images: Training images.
@@ -57,12 +61,13 @@ def heads_at_once(
     """
     number = np.dtype(np.float32).itemsize
     # Features, labels and what the losses keep want their half of it, too.
-    share = last_level_cache(device) // max(2, processes)
+    share = last_level_cache() // max(2, processes)
     head = 4 * (channels + 1) * labels * number
-    in_cache = max(8, share // head)
+    on_cpu = device.type == "cpu"
+    most = min(max(8, share // head), _MOST) if on_cpu else _MOST_ON_OTHERS
     memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
-    _log.debug("heads at once: cache %d, memory %d, limit %d", in_cache, memory, _MOST)
-    return max(1, min(in_cache, memory, _MOST))
+    _log.debug("heads at once: memory %d, limit %d", memory, most)
+    return max(1, min(memory, most))
 
 
 def fit_heads(
@@ -186,7 +191,7 @@ def _end_epoch(
     """Gives losses that ask for them the logits of all their images at the end of an epoch."""
     signs, whose = labels
     features, rows = images
-    at_once = max(1, _SCORES_AT_ONCE // signs[0].numel())
+    at_once = max(1, _scores_at_once(signs.device) // signs[0].numel())
     for losses in (losses for losses in kinds if losses.ends_epochs):
         for start in range(losses.runs.start, losses.runs.stop, at_once):
             some = range(start, min(start + at_once, losses.runs.stop))
@@ -261,7 +266,7 @@ def _batches(
         seed: permutation(images, seed, "shuffle", str(epoch))
         for seed in dict.fromkeys(run.seed for run in runs)
     }
-    order = torch.from_numpy(np.stack([orders[run.seed] for run in runs])).to(signs.device)
+    order = to_device(torch.from_numpy(np.stack([orders[run.seed] for run in runs])), signs.device)
     # Labels are put in order for many batches at once: for each, the calls would cost more.
     at_once = max(1, _LABELS_AT_ONCE // (len(runs) * size * signs.shape[2])) * size
     for index in torch.split(order, at_once, dim=1):
@@ -279,7 +284,7 @@ def _validated(
         yield from (math.nan if finite else None for finite in heads.finite())
         return
     chosen = [run.validation for run in runs if run.validation is not None]
-    at_once = max(1, _SCORES_AT_ONCE // chosen[0].labels.size)
+    at_once = max(1, _scores_at_once(val.features.device) // chosen[0].labels.size)
     for first in range(0, len(runs), at_once):
         some = chosen[first : first + at_once]
         scores = heads.scores(range(first, first + len(some)), val.features)
@@ -289,8 +294,12 @@ def _validated(
         if any(each.scored is not None for each in some):
             everything = np.ones_like(some[0].labels)
             scored = np.stack([everything if e.scored is None else e.scored for e in some])
-        found = mean_average_precisions(scores.cpu().numpy(), labels, scored=scored)
+        found = maps_of(scores, labels, scored)
         yield from (float(v) if fine else None for v, fine in zip(found, finite, strict=True))
+
+
+def _scores_at_once(device: torch.device) -> int:
+    return _SCORES_AT_ONCE if device.type == "cpu" else _ON_OTHERS
 
 
 def _signs_of(labels: tuple[Tensor, Tensor], part: range, place: int) -> Tensor:
