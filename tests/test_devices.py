@@ -224,7 +224,7 @@ def files(folder, count):
 def test_batches_come_in_order_however_many_threads_decode(device, tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "_MOST_DECODERS", 7)
     monkeypatch.setattr("os.cpu_count", lambda: 12)
-    monkeypatch.setattr(inputs, "_MEMORY_BUDGET", 1)
+    monkeypatch.setattr(inputs, "_budget", lambda device: 1)
     images, batches = (
         files(tmp_path, 23),
         split_batches(np.random.default_rng(1).permutation(23), 5),

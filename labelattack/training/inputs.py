@@ -16,12 +16,14 @@ from labelattack.datasets.images import Images, in_parallel
 from labelattack.errors import DatasetError
 from labelattack.models.base import Preprocessing
 from labelattack.seeding import generator
-from labelattack.training.hardware import decoding_threads, to_device
+from labelattack.training.hardware import decoding_threads, free_memory, to_device
 
 Rows = NDArray[np.int64]
 Map = Callable[..., Iterable[Any]]
 """A function such as ``map``, which gives results in the order of what it is given."""
-_MEMORY_BUDGET = 1 << 30  # bytes of decoded images that are kept; larger splits are read anew
+_MEMORY_BUDGET = 1 << 30  # bytes
+_MAIN_MEMORY = "cpu", "mps"
+_SHARE = 16  # so that several splits of several processes leave room for training
 
 
 class Inputs(Protocol):
@@ -100,16 +102,16 @@ class SomeInputs:
 class ImageInputs:
     """Images, decoded and squashed ahead of need and normalised by batch.
 
-    A split whose pixels take at most 1 GiB is decoded once and kept; of a larger one, three batches
-    are in memory at a time, however many images it has. Batches come in order, however many threads
-    decode.
+    A split whose pixels fit the device's share (1 GiB on the CPU, a sixteenth of what is free on a
+    GPU) is decoded once and kept there; of a larger one, three batches are in memory at a time,
+    however many images it has. Batches come in order, however many threads decode.
     """
 
     def __init__(self, images: Images, preprocessing: Preprocessing, device: torch.device) -> None:
         self.images = images
         self.preprocessing = preprocessing
         self.device = device
-        self._kept: NDArray[np.uint8] | None = None
+        self._kept: Tensor | None = None
         self._decoded = np.zeros(len(images), dtype=np.bool_)
 
     def __len__(self) -> int:
@@ -125,14 +127,13 @@ class ImageInputs:
             torch.tensor(v, device=self.device) * 255
             for v in (self.preprocessing.mean, self.preprocessing.std)
         )
-        for rows, loaded in zip(batches, self._ahead(batches), strict=True):
-            pixels = to_device(torch.from_numpy(loaded), self.device)
+        for rows, pixels in zip(batches, self._ahead(batches), strict=True):
             if coins is not None:
                 mirrored = to_device(torch.from_numpy(coins[rows]), self.device)
                 pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
             yield _normalised(pixels, mean, std)
 
-    def _ahead(self, batches: Sequence[Rows]) -> Iterator[NDArray[np.uint8]]:
+    def _ahead(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
         if self._decoded.all():  # nothing to wait for
             yield from map(self._load, batches)
             return
@@ -152,26 +153,36 @@ class ImageInputs:
     def _image(self, row: int) -> NDArray[np.uint8]:
         return squash(self.images[int(row)], self.preprocessing.size)
 
-    def _load(self, rows: Rows, each: Map = map) -> NDArray[np.uint8]:
+    def _load(self, rows: Rows, each: Map = map) -> Tensor:
+        """Pixels of a batch, uint8 ``[batch, height, width, 3]`` on the device."""
         fresh = rows[~self._decoded[rows]]
         images = list(each(self._image, fresh))
         shapes = {image.shape for image in images}
         if self._kept is not None:
-            shapes.add(self._kept.shape[1:])
+            shapes.add(tuple(self._kept.shape[1:]))
         if len(shapes) > 1:
             raise DatasetError(
                 "images must have one size for a model that does not resize, got "
                 f"{sorted(shape[:2] for shape in shapes)}"
             )
         # All or none: the part of a large split that fits would save little and cost as much.
-        if self._kept is None and images[0].nbytes * len(self) <= _MEMORY_BUDGET:
-            self._kept = np.empty((len(self), *images[0].shape), dtype=np.uint8)
+        if self._kept is None and images[0].nbytes * len(self) <= _budget(self.device):
+            shape = len(self), *images[0].shape
+            self._kept = torch.empty(shape, dtype=torch.uint8, device=self.device)
         if self._kept is None:
-            return np.stack(images)
+            return self._there(np.stack(images))
         if len(fresh):
-            self._kept[fresh] = images
+            self._kept[self._there(fresh)] = self._there(np.stack(images))
             self._decoded[fresh] = True
-        return self._kept[rows]
+        return self._kept.index_select(0, self._there(rows))
+
+    def _there(self, array: NDArray[Any]) -> Tensor:
+        return to_device(torch.from_numpy(array), self.device)
+
+
+def _budget(device: torch.device) -> int:
+    """Bytes of decoded images that are kept; larger splits are read anew in every epoch."""
+    return _MEMORY_BUDGET if device.type in _MAIN_MEMORY else free_memory(device) // _SHARE
 
 
 def squash(image: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
