@@ -16,9 +16,11 @@ from rich.cells import cell_len
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.cli._console import MANY_ROWS, print_table
 from labelattack.labels import read_labels
-from tests.conftest import SMALL_DIGITS
+from labelattack.registry import installation
+from tests.conftest import SMALL_DIGITS, exit_code
 from tests.official import make_coco, make_nus_wide, make_voc
 
+EDITED_FILES = installation.edited_files
 EXAMPLES = Path(__file__).parent.parent / "examples"
 LINEAR = ["bench", "--protocol", "linear", "--epochs", "2", "--jobs", "1"]
 QUICK = [*LINEAR, "--dataset", SMALL_DIGITS]
@@ -99,7 +101,10 @@ def stored(tmp_path_factory):
     from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("stored")
-    process(*ONE, "--d-score", "none", "--no-reference", cwd=folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LABELATTACK_CACHE", str(folder / "cache"))
+        arguments = [*ONE, "--d-score", "none", "--no-reference"]
+        assert exit_code(patched, folder, arguments) == 0
     (folder / "junk.safetensors").write_bytes(b"junk")
     save_file(
         {"weight": np.ones((3, 4), np.float32), "bias": np.ones(3, np.float32)},
@@ -192,7 +197,7 @@ def test_attack_writes_labels_and_manifest(run, tmp_path):
     labels = (np.random.default_rng(0).random((200, 6)) < 0.3).astype(np.int8)
     np.savez(tmp_path / "clean.npz", labels=labels, classes=list("abcdef"))
     out = tmp_path / "attacked.csv"
-    result = process(
+    result = run(
         "attack", tmp_path / "clean.npz", "--attack", "targeted:rate=0.5", "--out", out, "--json"
     )
     left = read_labels(out, "missing")
@@ -244,12 +249,12 @@ def test_tables_of_many_rows_are_aligned_and_whole(capsys):
         assert cell_len(before) == header.index("number") == 7
 
 
-def test_list_is_complete_and_machine_readable():
+def test_list_is_complete_and_machine_readable(run):
     found = json.loads(process("list", "--json").stdout)
     assert {d["name"] for d in found["defenses"]} >= {"pseudo-history", "role", "an", "epr"}
     (targeted,) = (d for d in found["attacks"] if d["name"] == "targeted")
     assert [p["name"] for p in targeted["parameters"]] == ["rate", "scope", "keep_negatives"]
-    assert "did you mean 'attacks'" in process("list", "attack", code=2).stderr
+    assert "did you mean 'attacks'" in run("list", "attack", code=2).stderr
 
 
 # Heads are trained in groups, which after a kill are other groups. Vectorised exp and log round the
@@ -297,10 +302,16 @@ def start(cwd, *more):
     )
 
 
-def finish(cwd):
-    process = start(cwd)
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
+@pytest.fixture
+def finish(monkeypatch):
+    """Runs the grid to its end in this process, whose cells are those of processes of their own."""
+    monkeypatch.setattr(installation, "edited_files", EDITED_FILES)
+    installation.edits_behind.cache_clear()
+
+    def finish(cwd):
+        assert exit_code(monkeypatch, cwd, GRID) == 0
+
+    return finish
 
 
 @pytest.mark.filterwarnings("error")
@@ -317,7 +328,7 @@ def test_interrupt_leaves_a_store_that_goes_on(tmp_path):
     assert list(RecordStore(tmp_path / "results", create=False))
 
 
-def test_kills_lose_nothing_and_change_nothing(tmp_path):
+def test_kills_lose_nothing_and_change_nothing(finish, tmp_path):
     """kill -9 at each stage of a run; the next one goes on from the store that is left."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
