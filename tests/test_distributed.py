@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from labelattack.benchmark.store.store import RecordStore
+from tests.conftest import exit_code, registered_within
 
 PLAIN = '''
 """A network without batch normalisation, which alone depends on how a batch is divided."""
@@ -41,14 +42,24 @@ TORCHRUN = (
 )  # fmt: skip
 
 
-def run(folder, name, *extra, start=(sys.executable, "-m")):
+def bench(folder, name, *extra):
     (folder / "plain.py").write_text(PLAIN)
-    command = [*start, "labelattack", *BENCH, "--plugin", "plain.py", "--out", name, *extra]
-    result = subprocess.run(
-        command, cwd=folder, capture_output=True, encoding="utf-8", timeout=300,
+    return [*BENCH, "--plugin", "plain.py", "--out", name, *extra]
+
+
+def in_two_processes(folder, name, *extra):
+    return subprocess.run(
+        [*TORCHRUN, "labelattack", *bench(folder, name, *extra)], cwd=folder,
+        capture_output=True, encoding="utf-8", timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    return result
+
+
+def in_this_process(folder, name, *extra):
+    with pytest.MonkeyPatch.context() as patched, registered_within():
+        patched.setenv("LABELATTACK_CACHE", str(folder / "cache"))
+        assert exit_code(patched, folder, bench(folder, name, "--jobs", "1", *extra)) == 0
+    return records(folder, name)
 
 
 def records(folder, name):
@@ -78,34 +89,29 @@ def assert_same_numbers(mine, theirs):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    result = run(folder, "one", "--jobs", "1")
-    assert result.returncode == 0, result.stderr
-    return records(folder, "one")
+    return in_this_process(tmp_path_factory.mktemp("alone"), "one")
 
 
 def test_two_processes_equal_one(tmp_path, alone):
-    result = run(tmp_path, "two", start=TORCHRUN)
+    result = in_two_processes(tmp_path, "two")
     assert result.returncode == 0, result.stderr[-2000:]
     (board,) = json.loads(result.stdout)  # only one of them prints
     assert len(board["rows"]) == 5
     assert_same_numbers(records(tmp_path, "two"), alone)
     # What is measured later is measured by one of them, while the others wait.
-    later = run(tmp_path, "two", "--bootstrap", "20", start=TORCHRUN)
+    later = in_two_processes(tmp_path, "two", "--bootstrap", "20")
     assert later.returncode == 0, later.stderr[-2000:]
     assert {record.test.resamples for record in records(tmp_path, "two").values()} == {20}
 
 
 def test_micro_batches_equal_whole_ones(tmp_path, alone):
-    result = run(tmp_path, "parts", "--jobs", "1", "--micro-batch", "5")
-    assert result.returncode == 0, result.stderr
-    found = records(tmp_path, "parts")
+    found = in_this_process(tmp_path, "parts", "--micro-batch", "5")
     assert {r.cell.recipe.micro_batch for r in found.values()} == {5}
     assert_same_numbers(found, alone)
 
 
 def test_heads_are_not_divided(tmp_path):
-    result = run(tmp_path, "two", "--protocol", "linear", start=TORCHRUN)
+    result = in_two_processes(tmp_path, "two", "--protocol", "linear")
     assert (
         result.returncode != 0 and "torchrun must be used with --protocol finetune" in result.stderr
     )
