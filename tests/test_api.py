@@ -265,46 +265,41 @@ class OfACell(PartialLabelLoss):
 """
 
 
-def kernel(folder, **parts):
-    parts = {"component": "", "more": "", "defenses": ["an"]} | parts
+def kernel(folder, script):
     return subprocess.run(
-        [sys.executable, "-"], input=CELL.format(**parts), cwd=folder, text=True,
+        [sys.executable, "-"], input=script, cwd=folder, text=True,
         capture_output=True, check=False,
         env=os.environ | {"LABELATTACK_CACHE": str(folder / "cache")},
     )  # fmt: skip
 
 
 def test_a_kernel_runs_components_of_a_cell_in_one_process(tmp_path):
-    done = kernel(tmp_path, component=COMPONENT, defenses=["of-a-cell"])
-    assert done.stdout.startswith("4 0 ["), done.stderr
-    if (os.cpu_count() or 1) > 1:
-        assert "one process runs everything: defense 'of-a-cell'" in done.stdout
-
-
-def test_components_of_a_cell_and_several_processes_say_what_to_do(tmp_path):
-    done = kernel(tmp_path, component=COMPONENT, defenses=["of-a-cell"], more="jobs=2")
-    assert (
-        done.returncode
-        and "LabelAttackError: defense 'of-a-cell' must be in a plug-in file" in (done.stderr)
+    """And, when a cell is run again, computes what its new code comes to."""
+    first, shell, several = (
+        "__name__ = '__main__'\n" + CELL.format(component=COMPONENT, defenses=["of-a-cell"], more=more)
+        for more in ("", "jobs=1", "jobs=2, out='other'")
+    )  # fmt: skip
+    edited = shell.replace("logits.mean()", "logits.mean() * 2")
+    script = (
+        f"for cell in {(first, edited, shell, several)!r}:\n"
+        "    exec(compile(cell, '<cell>', 'exec'), globals())\n"
+        "    print(results.computed)\n"
     )
+    done = kernel(tmp_path, script)
+    results, computed = done.stdout.splitlines()[0::2], done.stdout.splitlines()[1::2]
+    assert results[0].startswith("4 0 ["), done.stderr
+    if (os.cpu_count() or 1) > 1:
+        assert "one process runs everything: defense 'of-a-cell'" in results[0]
+    assert [line.split()[0] for line in results] == ["4", "4", "4"], done.stderr
+    assert computed == ["4", "2", "0"], done.stdout
+    # Several processes would not know it.
+    assert done.returncode
+    assert "LabelAttackError: defense 'of-a-cell' must be in a plug-in file" in done.stderr
     assert "or use one job" in done.stderr
 
 
 def test_a_kernel_runs_built_in_components_and_those_of_files_in_several_processes(tmp_path):
     (tmp_path / "mine.py").write_text(COMPONENT)
-    done = kernel(tmp_path, defenses=["an", "of-a-cell"], more="jobs=2, plugins=['mine.py']")
+    more = "jobs=2, plugins=['mine.py']"
+    done = kernel(tmp_path, CELL.format(component="", defenses=["an", "of-a-cell"], more=more))
     assert done.stdout.startswith("6 0 []"), done.stderr
-
-
-def test_a_cell_that_is_run_again_computes_what_its_new_code_comes_to(tmp_path):
-    shell = "__name__ = '__main__'\n" + CELL.format(
-        component=COMPONENT, defenses=["of-a-cell"], more="jobs=1"
-    )
-    edited = shell.replace("logits.mean()", "logits.mean() * 2")
-    script = f"for cell in ({shell!r}, {edited!r}, {shell!r}):\n    exec(compile(cell, '<cell>', 'exec'), globals())\n    print(results.computed)\n"
-    done = subprocess.run([sys.executable, "-"], input=script, cwd=tmp_path, text=True,
-                          capture_output=True, check=False,
-                          env=os.environ | {"LABELATTACK_CACHE": str(tmp_path / "cache")})  # fmt: skip
-    assert done.stdout.split()[0::2].count("4") >= 3, done.stderr
-    computed = [line for line in done.stdout.splitlines() if line.isdigit()]
-    assert computed == ["4", "2", "0"], done.stdout

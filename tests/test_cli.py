@@ -89,7 +89,10 @@ def test_score_prints_parts_and_draws(run, tmp_path):
         (["results", "--d-score", "grid=40"], "grid must be 2 to 6"),
         (["results", "--grid", 1], "grid must be"),
         (["junk.safetensors"], "cannot be loaded"),
-        (["other.safetensors"], "must fit model"),
+        (
+            ["other.safetensors", "--dataset", SMALL_DIGITS, "--d-score", "images=10"],
+            "must fit model",
+        ),
     ],
 )
 def test_score_errors_are_one_clear_line(refused, stored, arguments, message):
