@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import platform
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import connection
 
 import numpy as np
@@ -185,8 +185,20 @@ def ended(sentinels):
     return True
 
 
+@pytest.fixture
 def none_left():
-    return ended([process.sentinel for process in multiprocessing.active_children()])
+    """Waits for processes that the test has started."""
+    before = multiprocessing.active_children()
+    return lambda: ended(
+        [one.sentinel for one in multiprocessing.active_children() if one not in before]
+    )
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Two processes; they take seconds to start."""
+    with worker_pool(2, ()) as opened:
+        yield opened
 
 
 class Failing(feature_cache.PooledReadout):
@@ -197,7 +209,7 @@ class Failing(feature_cache.PooledReadout):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_is_not_extracted_to_the_end_leaves_nothing(jobs):
+def test_what_is_not_extracted_to_the_end_leaves_nothing(jobs, none_left):
     split = (
         datasets.create("digits").load().train.take(np.arange(10 * feature_cache._ON_CPU.chunk + 1))
     )
@@ -226,7 +238,7 @@ def test_a_cache_that_cannot_be_written_is_said(split, monkeypatch, tmp_path):
         features(split, resolved("tiny"))
 
 
-def test_a_full_disk_is_said_and_ends_the_processes(monkeypatch):
+def test_a_full_disk_is_said_and_ends_the_processes(monkeypatch, none_left):
     @contextmanager
     def full(path, shape):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -239,26 +251,26 @@ def test_a_full_disk_is_said_and_ends_the_processes(monkeypatch):
     assert none_left() and caught.tb  # which keeps alive what is not closed
 
 
-def features_and_calls(number):
+def features_and_calls(cache):
+    os.environ["LABELATTACK_CACHE"] = cache
     calls = []
     split = datasets.create(SMALL_DIGITS).load().train
     found = features(split, resolved("tiny"), progress=lambda *a: calls.append(a))
     return np.array(found), len(calls)
 
 
-def test_several_processes_extract_once():
-    with worker_pool(2, ()) as pool:
-        (one, calls), (other, more) = pool.map(features_and_calls, range(2))
+def test_several_processes_extract_once(pool):
+    (one, calls), (other, more) = pool.map(features_and_calls, 2 * [str(cache_folder())])
     assert np.array_equal(one, other) and sorted((calls, more)) == [0, 2]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_few_tasks_are_begun_before_the_first_is_taken(jobs):
-    begun = []
-    tasks = ((begun.append(number) or number,) for number in range(20))
-    with worker_pool(jobs, ()) as pool:
-        for taken, result in enumerate(in_order(pool, abs, tasks, ahead=3)):
-            assert result == taken and len(begun) <= taken + 4
+def test_few_tasks_are_begun_before_the_first_is_taken(pool):
+    with worker_pool(1, ()) as alone:
+        for workers in (alone, pool):
+            begun = []
+            tasks = ((begun.append(number) or number,) for number in range(20))
+            for taken, result in enumerate(in_order(workers, abs, tasks, ahead=3)):
+                assert result == taken and len(begun) <= taken + 4
 
 
 def test_features_depend_on_what_makes_them(split):
@@ -280,12 +292,13 @@ def test_features_equal_the_network(split):
     assert np.allclose(found, expected, atol=1e-5)
 
 
-def test_features_over_processes_equal_those_of_one(monkeypatch):
+def test_features_over_processes_equal_those_of_one(monkeypatch, pool):
     split = (
         datasets.create("digits").load().test.take(np.arange(3 * feature_cache._ON_CPU.chunk + 5))
     )
     alone = features(split, resolved("tiny"))
     monkeypatch.setenv("LABELATTACK_CACHE", str(cache_folder() / "other"))
+    monkeypatch.setattr(feature_cache, "worker_pool", lambda jobs, plugins: nullcontext(pool))
     assert np.array_equal(features(split, resolved("tiny"), jobs=2), alone)
 
 
@@ -392,9 +405,8 @@ def faults_of_a_later_tensor():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
-def test_workers_keep_the_memory_of_large_tensors():
-    with worker_pool(2, ()) as pool:
-        assert pool.submit(faults_of_a_later_tensor).result() < 100  # of 16,384 pages
+def test_workers_keep_the_memory_of_large_tensors(pool):
+    assert pool.submit(faults_of_a_later_tensor).result() < 100  # of 16,384 pages
 
 
 def test_a_dead_worker_is_said():
