@@ -93,19 +93,10 @@ def test_both_at_once_are_refused(refused, tmp_path):
     assert "one of --verbose and --quiet must be given, got both" in said
 
 
-def test_workers_show_what_their_parent_shows(tmp_path):
-    code = (
-        "import sys; from labelattack.cli import main\n"
-        f"sys.argv = ['labelattack', '-vv', *{BENCH!r}, '--jobs', '2']\n"
-        "if __name__ == '__main__': main()"
-    )
-    (tmp_path / "run.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "run.py"], cwd=tmp_path, capture_output=True, encoding="utf-8", env=PYTHON,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    processes = {line for line in done.stderr.splitlines() if line.startswith("debug: process ")}
+def test_workers_show_what_their_parent_shows(tmp_path, monkeypatch, capfd):
+    assert exit_code(monkeypatch, tmp_path, ["-vv", *BENCH, "--jobs", "2"]) == 0
+    _, err = capfd.readouterr()  # of processes, too
+    processes = {line for line in err.splitlines() if line.startswith("debug: process ")}
     assert len(processes) >= 2
 
 
