@@ -220,7 +220,12 @@ def test_a_benchmark_end_to_end(protocol, tmp_path, monkeypatch, capsys):
     (record,) = (r for r in store if r.cell.loss.name == "boostlu")
     trained = store.weights(record.key)
     # What is measured later is measured of the stored weights, and nothing is trained again.
-    more = ("--d-score", "grid=2,images=10", "--robustness", "evasion:steps=1,images=10,corruption")
+    more = (
+        "--d-score",
+        "grid=2,images=10",
+        "--robustness",
+        "evasion:steps=1,images=10,corruption:images=10",
+    )
     measured, _ = run(*more)
     again = store.weights(record.key)
     assert all(torch.equal(again[name], trained[name]) for name in trained)
