@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -387,24 +386,16 @@ def test_what_stands_in_the_way_is_said(tmp_path, monkeypatch):
         page_of(tmp_path, [])
 
 
-def command(*arguments):
-    result = subprocess.run(
-        [sys.executable, "-m", "labelattack", "report", *map(str, arguments)],
-        capture_output=True, encoding="utf-8", timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout, result.stderr
-
-
-def test_the_command_writes_into_the_store_or_elsewhere(tmp_path, monkeypatch):
+def test_the_command_writes_into_the_store_or_elsewhere(run, tmp_path, monkeypatch):
     store = RecordStore(tmp_path / "store")
     for each in [*usual(dataset="gone"), *usual(dataset="gone", protocol="finetune")]:
         store.add(each)
-    assert command(store.folder) == ("", f"wrote '{store.folder / 'report.html'}'\n")
-    assert parts(store.folder / "report.html").count("rows") == 2
-    command(store.folder, "--mix", "protocol", "--out", tmp_path / "new" / "one.html")
-    assert parts(tmp_path / "new" / "one.html").count("rows") == 1
     monkeypatch.setattr("gc.disable", lambda: None)
+    said = run("report", store.folder)
+    assert (said.stdout, said.stderr) == ("", f"wrote '{store.folder / 'report.html'}'\n")
+    assert parts(store.folder / "report.html").count("rows") == 2
+    run("report", store.folder, "--mix", "protocol", "--out", tmp_path / "new" / "one.html")
+    assert parts(tmp_path / "new" / "one.html").count("rows") == 1
     with pytest.raises(StoreError, match="results must be a store"):
         report(tmp_path)
 
