@@ -1,3 +1,4 @@
+import functools
 import gc
 import os
 import sys
@@ -13,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 
 import labelattack.testing.simulated_device  # noqa: F401, before anything is differentiated
@@ -25,6 +27,8 @@ torch.set_num_threads(1)
 # A machine that is busy is no fault of what is tested.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
+# Each command line in this process would read the signatures of all commands anew.
+typer.main.get_params_from_function = functools.cache(typer.main.get_params_from_function)
 SMALL_DIGITS = "digits:train=60,val=30,test=40"
 
 
