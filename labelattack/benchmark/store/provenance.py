@@ -29,7 +29,7 @@ def circumstances(device: str, libraries: tuple[str, ...] = ()) -> dict[str, Any
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "libraries": _libraries(libraries),
         "commit": commit(),
-        "machine": _machine(),
+        "machine": _machine(device),
         "device": device,
         "peak_memory": peak_memory(device),
     }
@@ -62,11 +62,13 @@ def _libraries(others: tuple[str, ...]) -> dict[str, str]:
 
 
 @cache
-def _machine() -> str:
+def _machine(device: str) -> str:
+    """The GPU if it computes there, the processor, its cores and the system."""
     name = platform.machine()
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
         models = (text.partition(":")[2].strip() for text in lines if text.startswith("model name"))
         name = next(models, name)
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    found = f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{torch.cuda.get_device_name(device)}; {found}" if device.startswith("cuda") else found
