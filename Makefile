@@ -1,4 +1,4 @@
-.PHONY: check format docs speed
+.PHONY: check format docs speed gpu
 
 check:  ## everything that CI checks, in an environment with .[dev]
 	ruff check .
@@ -19,3 +19,6 @@ docs:  ## the documentation, live
 speed:  ## how fast everything is: docs/performance.md; about a quarter of an hour, on an idle machine
 	python benchmarks/speed/run.py
 	cp benchmarks/results/speed/speed.png docs/performance.png
+
+gpu:  ## checks and measures a GPU: docs/performance.md; sized for eight minutes on an H100
+	bash benchmarks/gpu/check.sh

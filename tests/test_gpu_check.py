@@ -76,3 +76,34 @@ def test_a_part_that_fails_costs_no_other(tmp_path, monkeypatch):
     check.write({"machine": "a card", "parts": parts}, tmp_path)
     table = (tmp_path / "results.md").read_text()
     assert "**does not hold**" in table and "Failed: RuntimeError: CUDA error" in table
+
+
+def test_operations_of_table_1_are_those_of_its_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(GPU)
+    import table1
+
+    rows = [
+        {"what": "fine-tuning resnet50 at 448 px, images in memory", "ours": 9.0},
+        {"what": "scoring with it at 448 px, float32", "ours": 2_000.0},
+        {"what": "fine-tuning resnet50 at 448 px, from 512 JPEG files", "ours": 500.0},
+    ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"parts": {"fine-tuning": {"rows": rows}}}))
+    monkeypatch.setattr(sys, "argv", ["table1.py", "--results", str(path)])
+    table1.main()
+    lines = capsys.readouterr().out.splitlines()
+    # He et al. 2016 count 4.1 billion multiplications with additions at 224 pixels.
+    score, train = (float(word) for word in lines[0].replace("An image takes ", "").split()[::5])
+    assert score == pytest.approx(4 * 2 * 4.1, rel=0.01)
+    assert train == pytest.approx(3 * score, rel=0.02)  # the images have no gradient
+    # 5,717 images of VOC 2012's train list, a fifth of them held out; 5,823 of its val list.
+    runs = (7 * 4 + 1) * 8 * 5  # attacks x losses and the reference, recipes, seeds
+    trained, scored = runs * 10 * 4_574, runs * (10 * 1_143 + 5_823)
+    hours = (trained / 500 + scored / 2_000) / 3_600
+    work = (trained * train + scored * score) / 1e6
+    (voc,) = (one for one in lines if one.startswith("| voc:year=2012 |"))
+    cells = [cell.strip().replace(",", "") for cell in voc.strip("|").split("|")][1:]
+    assert cells[:3] == [str(runs), f"{trained / 1e6:.1f} M", f"{scored / 1e6:.1f} M"]
+    assert float(cells[3]) == pytest.approx(work, rel=0.01)
+    assert float(cells[4]) == pytest.approx(work * 1e3 / 100 / 3_600, abs=0.6)
+    assert float(cells[5]) == pytest.approx(hours, abs=0.6)

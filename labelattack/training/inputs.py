@@ -111,6 +111,7 @@ class ImageInputs:
         self.images = images
         self.preprocessing = preprocessing
         self.device = device
+        self._fits: bool | None = None
         self._kept: Tensor | None = None
         self._decoded = np.zeros(len(images), dtype=np.bool_)
 
@@ -166,7 +167,9 @@ class ImageInputs:
                 f"{sorted(shape[:2] for shape in shapes)}"
             )
         # All or none: the part of a large split that fits would save little and cost as much.
-        if self._kept is None and images[0].nbytes * len(self) <= _budget(self.device):
+        if self._fits is None:
+            self._fits = images[0].nbytes * len(self) <= _budget(self.device)
+        if self._fits and self._kept is None:
             shape = len(self), *images[0].shape
             self._kept = torch.empty(shape, dtype=torch.uint8, device=self.device)
         if self._kept is None:
