@@ -1,6 +1,7 @@
 """Training and measuring on another device than the CPU: a simulated one, and CUDA where it is."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from labelattack import datasets, defenses, measures, models
 from labelattack.benchmark.execution.context import load
@@ -25,6 +27,7 @@ from labelattack.measures.request import MeasureRequest
 from labelattack.metrics.average_precision import mean_average_precisions
 from labelattack.models.base import Preprocessing
 from labelattack.process_cache import forget
+from labelattack.testing import simulated_device as simulated
 from labelattack.testing.defenses import _trained
 from labelattack.testing.measures import _taken
 from labelattack.testing.simulated_device import simulated_device
@@ -120,6 +123,32 @@ def test_a_store_of_one_device_goes_on_on_another(device, tmp_path):
             assert record.status == "done" and "d-score" in record.outcomes
         (trained,) = (store.get(c.key) for c in some if c.loss.name == "an")
         assert trained.device == str(first)
+
+
+@pytest.mark.parametrize("protocol", ["linear", "finetune"])
+def test_no_step_waits_for_the_device(protocol, monkeypatch):
+    """Whatever comes back to the CPU does so once an epoch, however many steps it has."""
+    there = simulated_device()
+    if there is None:
+        pytest.skip("this process cannot have a simulated device")
+    computed, waits = simulated._computed, []
+
+    def counted(op, args, kwargs):
+        found = computed(op, args, kwargs)
+        own = any(isinstance(leaf, simulated.DeviceTensor) for leaf in tree_leaves((args, kwargs)))
+        made = any(isinstance(leaf, simulated.DeviceTensor) for leaf in tree_leaves(found))
+        told = isinstance(found, (torch.Tensor, int, float)) and "shallow_copy" not in str(op)
+        if own and not made and told:
+            waits[-1][str(op)] += 1
+        return found
+
+    monkeypatch.setattr(simulated, "_computed", counted)
+    for batch_size in (30, 30, 6):  # the first of them also extracts features
+        waits.append(Counter())
+        group = cells(protocol=protocol, batch_sizes=(batch_size,), seeds=(0,), defenses=("role",))
+        done([group], there)
+    _, few, many = waits
+    assert few == many and few.total() > 3
 
 
 def test_the_main_command_takes_the_device(device, tmp_path, run):
