@@ -13,11 +13,15 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from labelattack import datasets, defenses, measures, models
+from labelattack.benchmark.boards.leaderboard import boards
 from labelattack.benchmark.execution.context import load
 from labelattack.benchmark.execution.run_cell import run_cells
 from labelattack.benchmark.execution.scheduler import run_grid
 from labelattack.benchmark.execution.task import RunOptions
+from labelattack.benchmark.gate.baseline import baseline_of
+from labelattack.benchmark.gate.check import Limits, compare
 from labelattack.benchmark.plan.grid import Grid
+from labelattack.benchmark.report.tables import remarks
 from labelattack.benchmark.store.store import RecordStore
 from labelattack.datasets.images import ArrayImages, FileImages
 from labelattack.defenses.base import Task
@@ -123,6 +127,18 @@ def test_a_store_of_one_device_goes_on_on_another(device, tmp_path):
             assert record.status == "done" and "d-score" in record.outcomes
         (trained,) = (store.get(c.key) for c in some if c.loss.name == "an")
         assert trained.device == str(first)
+        # A reader and the gate are told that numbers of two devices meet.
+        records = [store.get(cell.key) for cell in both]
+        (board,) = boards(records)
+        kinds = f"cpu and {device.type}"
+        assert f"computed on several devices, which round otherwise: {kinds}" in remarks(board)
+        here, there = (
+            baseline_of([r for r in records if r.device == str(place)], ["map"])
+            for place in (CPU, device)
+        )
+        told = [compare(*both, Limits()).notes for both in ((here, there), (there, here))]
+        assert f"device cpu then, {device.type} now" in told[0]
+        assert f"device {device.type} then, cpu now" in told[1]
 
 
 @pytest.mark.parametrize("protocol", ["linear", "finetune"])

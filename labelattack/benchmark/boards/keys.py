@@ -13,6 +13,8 @@ from labelattack.benchmark.store.record import Record
 from labelattack.registry.spec import Spec
 from labelattack.training.protocols import asked_protocol
 
+DEVICE, CPU = "device", "cpu"
+
 
 class BoardKey(BaseModel):
     """A board: what all its rows have in common.
@@ -111,11 +113,19 @@ def pair_key_of(record: Record) -> PairKey:
 
 
 def libraries_of(records: Iterable[Record]) -> dict[str, list[str]]:
-    """Every version of each library that computed one of the records, sorted."""
+    """Every version of each library that computed one of the records, sorted.
+
+    And kinds of devices, under ``device``, if one computed elsewhere than on the CPU: two agree up
+    to rounding only, and whole networks train in bfloat16 on CUDA.
+    """
     found: dict[str, set[str]] = defaultdict(set)
+    kinds = set()
     for record in records:
         for name, version in record.libraries.items():
             found[name].add(version)
+        kinds.add(record.device.partition(":")[0] or CPU)
+    if kinds - {CPU}:
+        found[DEVICE] = kinds
     return {name: sorted(versions) for name, versions in sorted(found.items())}
 
 

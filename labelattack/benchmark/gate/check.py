@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from labelattack.benchmark.boards.keys import BoardKey, PairKey
+from labelattack.benchmark.boards.keys import CPU, DEVICE, BoardKey, PairKey
 from labelattack.benchmark.boards.text import row_title, some
 from labelattack.benchmark.gate.baseline import (
     Baseline,
@@ -301,10 +301,11 @@ def _tested(change: Change, sides: Sides) -> _Tested:
 
 
 def _versions(then: Baseline, now: Baseline) -> list[str]:
+    before, after = ({DEVICE: CPU} | baseline.libraries for baseline in (then, now))
     return [
-        f"{name} {old} then, {now.libraries[name]} now"
-        for name, old in then.libraries.items()
-        if now.libraries.get(name, old) != old
+        f"{name} {old} then, {after[name]} now"
+        for name, old in before.items()
+        if after.get(name, old) != old
     ]
 
 

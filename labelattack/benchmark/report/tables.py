@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from labelattack.attacks import registry as attacks
+from labelattack.benchmark.boards.keys import DEVICE
 from labelattack.benchmark.boards.leaderboard import Board
 from labelattack.benchmark.boards.ranking import ALONE, LEVEL
 from labelattack.benchmark.boards.row import Row
@@ -102,6 +103,8 @@ def remarks(board: Board) -> list[str]:
             "without a negative in test"
         )
     several = {name: " and ".join(v) for name, v in board.libraries.items() if len(v) > 1}
+    if devices := several.pop(DEVICE, ""):
+        found.append(f"computed on several devices, which round otherwise: {devices}")
     found += [f"computed with several versions of {name}: {v}" for name, v in several.items()]
     return found
 
