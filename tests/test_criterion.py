@@ -17,6 +17,7 @@ from labelattack.labels import decode, encode
 from labelattack.models.activation_head import ActivationHead
 from labelattack.testing import EXPECTED_POSITIVES
 from labelattack.testing.defenses import example_task
+from labelattack.testing.simulated_device import simulated_device
 from labelattack.training.criterion import parameter_use
 
 IMAGES, CLASSES = 40, 7
@@ -43,14 +44,15 @@ def made(name, *, labels=LABELS, **named):
     return Criterion(name, labels=labels, side=example_task(kind, LABELS, LABELS).side, **named)
 
 
-def epochs(criterion, count=3):
+def epochs(criterion, count=3, device="cpu"):
     """Values of two batches an epoch, with the ends of epochs."""
     values = []
     for epoch in range(1, count + 1):
         criterion.set_epoch(epoch, count)
         for rows in (torch.arange(16), torch.arange(16, IMAGES)):
-            values.append(criterion(logits(len(rows), epoch), CODES[rows], rows))
-        criterion.end_epoch(logits(IMAGES, epoch + 10))
+            given = logits(len(rows), epoch), CODES[rows], rows
+            values.append(criterion(*(tensor.to(device) for tensor in given)))
+        criterion.end_epoch(logits(IMAGES, epoch + 10).to(device))
     return values
 
 
@@ -67,6 +69,14 @@ def test_a_criterion_is_the_loss(name):
         every = to_step(LABELS, torch.arange(IMAGES), epoch=epoch, epochs=3)
         loss.end_epoch(logits(IMAGES, epoch + 10).detach(), every)
     assert torch.equal(torch.stack(epochs(criterion)), torch.stack(wanted))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_criterion_computes_on_the_device_of_its_logits(name):
+    if (device := simulated_device()) is None:
+        pytest.skip("this process cannot have a simulated device")
+    found = torch.stack(epochs(made(name).to(device), device=device)).cpu()
+    assert torch.equal(found, torch.stack(epochs(made(name))))
 
 
 @pytest.mark.parametrize("name", NAMES)

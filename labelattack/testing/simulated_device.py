@@ -163,6 +163,7 @@ class _Module:
     device_count = staticmethod(lambda: 0)
     current_device = staticmethod(lambda: 0)
     manual_seed_all = staticmethod(lambda seed: None)
+    get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
     _is_in_bad_fork = staticmethod(lambda: False)
 
 
