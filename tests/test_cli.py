@@ -1,5 +1,6 @@
 """The command line as a user meets it, in a process of its own where that is the point."""
 
+import gc
 import json
 import random
 import signal
@@ -50,6 +51,7 @@ def test_bench_stores_resumes_and_shows(run, tmp_path):
     assert f"{100 * attacked['positives_removed']:.1f} % of the positives" in first.stdout
     for form, sign in (("markdown", "| attack |"), ("csv", "dataset,"), ("table", "mAP")):
         assert sign in run("show", tmp_path / "results", "--format", form).stdout
+    assert gc.isenabled()
     assert json.loads(process("show", tmp_path / "results", "--format", "json").stdout) == [board]
     planned = run(*QUICK, "--defense", "an", "--seeds", 3, "--dry-run", cwd=tmp_path)
     assert "6 of 18 cells to compute" in planned.stdout

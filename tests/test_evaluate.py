@@ -164,6 +164,11 @@ def test_images_of_the_network_are_enough_for_the_d_score(digits):
                                                         preprocessing=how)))  # fmt: skip
 
 
+def test_labels_in_the_place_of_measures_are_refused(theirs):
+    with pytest.raises(ParameterError, match="measures must be specs .* got a"):
+        evaluate(theirs, IMAGES, LABELS)
+
+
 def test_measures_of_pixels_take_pixels(digits):
     network = models.create("tiny").build(10, seed=0)
     asked = ["evasion:images=6,steps=1", "corruption:images=3", "f1:threshold=half"]

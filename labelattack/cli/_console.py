@@ -89,7 +89,11 @@ def stored_records(results: Path) -> list[Record]:
 
     # Looking for garbage among ten thousand living records takes longer than reading them.
     gc.disable()
-    return list(RecordStore(results, create=False))
+    try:
+        return list(RecordStore(results, create=False))
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def load_plugins(paths: list[str] | None) -> None:

@@ -101,6 +101,12 @@ def read_request(
         PluginError: If two measures, requested or not, have a metric of one name.
     """
     known_measures()  # boards would refuse only after all runs
+    specs = list(specs)
+    for spec in specs:
+        if not isinstance(spec, str):
+            raise ParameterError(
+                f"measures must be specs such as 'calibration:bins=10', got a {type(spec).__name__}"
+            )
     # A comma before a name parts specs, one before name=value parts settings.
     items = [item for text in specs for item in re.split(r",(?=[\w-]+(?:[:,]|$))", text)]
     named = [Spec.parse(item).name for item in items]

@@ -64,10 +64,11 @@ def heads_at_once(
     share = last_level_cache() // max(2, processes)
     head = 4 * (channels + 1) * labels * number
     on_cpu = device.type == "cpu"
-    most = min(max(8, share // head), _MOST) if on_cpu else _MOST_ON_OTHERS
+    most = _MOST if on_cpu else _MOST_ON_OTHERS
+    in_cache = max(8, share // head) if on_cpu else most
     memory = free_memory(device) // 2 // processes // (head + 6 * images * labels * number)
-    _log.debug("heads at once: memory %d, limit %d", memory, most)
-    return max(1, min(memory, most))
+    _log.debug("heads at once: cache %d, memory %d, limit %d", in_cache, memory, most)
+    return max(1, min(in_cache, memory, most))
 
 
 def fit_heads(
