@@ -10,7 +10,8 @@ from labelattack.labels import PartialLabels
 from labelattack.metrics.average_precision import mean_average_precision
 from labelattack.seeding import permutation
 from labelattack.training.inputs import ImageInputs
-from labelattack.training.loop import adam, fit
+from labelattack.training.loop import fit
+from labelattack.training.optimizer import AdamSettings, adam
 from labelattack.training.recipe import Recipe
 
 CPU, EPOCHS = torch.device("cpu"), 2
@@ -43,7 +44,7 @@ def rows():
 
         def bare(r=ready, known=labels, recipe=recipe, f=fresh):
             network, loss = f()
-            optimizer = adam([{"params": network.parameters(), "lr": recipe.lr}], CPU)
+            optimizer = adam([(AdamSettings(recipe.lr), network.parameters())], CPU)
             for epoch in range(1, EPOCHS + 1):
                 network.train()
                 order = torch.from_numpy(permutation(len(r[0]), 0, str(epoch)))
