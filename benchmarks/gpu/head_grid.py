@@ -112,6 +112,7 @@ def graphs(setting):
 
     weight.grad = torch.zeros_like(weight)
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()
