@@ -106,10 +106,11 @@ def test_a_repeated_run_is_equal_to_the_last_bit(device):
         assert first.epochs == second.epochs and first.test == second.test
 
 
-def test_an_informed_attack_hides_as_much_as_on_the_cpu(device):
+@gpu
+def test_an_informed_attack_hides_as_much_as_on_the_cpu(cuda):
     """Its surrogate, trained on the device, rounds otherwise: two neighbours may change places."""
     group = cells(attacks=("machine-suggested",), defenses=("an",), seeds=(0,), epochs=1)
-    (here,), (there,) = done([group], CPU), done([group], device)
+    (here,), (there,) = done([group], CPU), done([group], cuda)
     assert there.removal.positives_removed == here.removal.positives_removed > 0
 
 

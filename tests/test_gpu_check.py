@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from labelattack.training.hardware import torch_settings_kept
+
 GPU = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu"
 
 
@@ -17,11 +19,18 @@ def checked(*arguments):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gpu")
-    done = checked("--cpu", "--small", "--out", folder)
-    assert done.returncode == 0, done.stderr + done.stdout
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Results of the script behind the shell's, in this process, which has imported everything."""
+    monkeypatch.syspath_prepend(GPU)
+    monkeypatch.setenv("LABELATTACK_CACHE", str(tmp_path / "cache"))  # and is given back
+    import check
+
+    arguments = "--cpu", "--small", "--out", str(tmp_path / "gpu")
+    monkeypatch.setattr(sys, "argv", ["check.py", *arguments])
+    with torch_settings_kept():
+        assert check.main() == 0
+    folder = tmp_path / "gpu"
     return json.loads((folder / "results.json").read_text()), (folder / "results.md").read_text()
 
 

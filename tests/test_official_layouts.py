@@ -190,12 +190,15 @@ def test_loading_holds_names_and_labels_and_no_pixels(root):
         here = root / str(count)
         make_nus_wide_lists(here, count)
         datasets.create(f"nus-wide:root={here},tolerance=0").load()  # what is imported stays
-        gc.collect()
-        tracemalloc.start()
-        splits = datasets.create(f"nus-wide:root={here},tolerance=0").load()
-        sizes.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert len(splits.test.ids) == count
+        peaks = []
+        for _ in range(3):  # in one of them Python's table of interned names may grow, by megabytes
+            gc.collect()
+            tracemalloc.start()
+            splits = datasets.create(f"nus-wide:root={here},tolerance=0").load()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert len(splits.test.ids) == count
+        sizes.append(min(peaks))
     assert (sizes[1] - sizes[0]) / (2 * 1800) < 1200
 
 

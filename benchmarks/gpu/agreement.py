@@ -60,7 +60,7 @@ def of_maps(setting):
 
 def of_boards(setting):
     """Boards of both protocols, with the D-Score, and the labels that attacks leave."""
-    for protocol in ("linear", "finetune"):
+    for protocol in setting.size(("linear", "finetune"), ("linear",)):
         (labels, here), (hidden, there) = (
             board(setting, protocol, str(device)) for device in (CPU, setting.device)
         )
