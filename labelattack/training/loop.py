@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,17 +196,24 @@ def epochs(
         for rows, batch in zip(batches, train.stream(own, seed=flips), strict=True):
             step = step_of(rows, epoch)
             optimizer.zero_grad(set_to_none=True)
-            try:
+            with _fitting(recipe.micro_batch or len(batch), device):
                 values.append(_backward(parallel, loss, batch, step, recipe.micro_batch, least))
-            except torch.cuda.OutOfMemoryError as error:
-                raise ParameterError(
-                    f"a step must fit the memory of {device}, got too little for "
-                    f"{recipe.micro_batch or len(batch)} images at once; lower --micro-batch"
-                ) from error
             optimizer.step()
         if loss.ends_epochs():
             _end_epoch(loss, network, train, step_of(np.arange(len(train)), epoch))
         yield mean_loss(torch.stack(values).tolist(), [len(rows) for rows in batches], epoch)
+
+
+@contextmanager
+def _fitting(images: int, device: torch.device) -> Iterator[None]:
+    """Says of a step that a GPU has no memory for what to do about it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise ParameterError(
+            f"a step must fit the memory of {device}, got too little for {images} images at once; "
+            "lower --micro-batch"
+        ) from error
 
 
 @torch.no_grad()
