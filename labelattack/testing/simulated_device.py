@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ _MADE: dict[str, OpOverload] = {
 }
 
 
+_REGISTERED: list[Any] = []  # torch forgets each of these when it goes
+
+
 def simulated_device() -> torch.device | None:
     """The device ``simulated``; None if this process cannot have it.
 
@@ -56,9 +60,6 @@ def same_device_required() -> Iterator[None]:
     except (RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise PluginError(f"must compute on the device of its inputs: {reason}") from error
-
-
-_LIBRARIES: list[Any] = []  # what they register goes when they go
 
 
 class DeviceTensor(Tensor):
@@ -113,8 +114,9 @@ class DeviceTensor(Tensor):
         return _computed(func, args, kwargs or {})
 
 
-def _kernel(op: OpOverload) -> Callable[..., Any]:
-    return lambda *args, **kwargs: _computed(op, args, kwargs)
+def _called(op: OpOverload, *args: Any, **kwargs: Any) -> Any:
+    """An operation as torch's dispatcher calls it."""
+    return _computed(op, args, kwargs)
 
 
 def _computed(op: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -189,13 +191,12 @@ def _registered() -> torch.device | None:
         backend_registration._setup_privateuseone_for_python_backend(NAME, _Module, hook)
     except (ImportError, AttributeError, RuntimeError):
         return None
-    _LIBRARIES.append(hook)
     library: Any = torch.library.Library
     everything, aten = library("_", "IMPL"), library("aten", "IMPL")
-    everything.fallback(lambda op, *args, **kwargs: _computed(op, args, kwargs), _KEY)
+    everything.fallback(_called, _KEY)
     for name, op in _MADE.items():
-        aten.impl(name, _kernel(op), _KEY)
-    _LIBRARIES.extend((everything, aten))
+        aten.impl(name, partial(_called, op), _KEY)
+    _REGISTERED.extend((hook, everything, aten))
     device = torch.device(NAME, 0)
     try:  # autograd counts devices once, when it is first used
         torch.ones(1, device=device, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
