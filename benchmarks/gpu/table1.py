@@ -21,6 +21,7 @@ from labelattack import datasets, models
 from labelattack.benchmark.plan.config import experiment, read_experiment
 
 HERE = Path(__file__).resolve().parent
+USUAL = HERE.parent / "results" / "gpu" / "results.json"
 BATCH, SUSTAINED = 16, 100
 
 
@@ -51,9 +52,9 @@ def passes(grid):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results/gpu/results.json")
+    parser.add_argument("--results", type=Path, default=USUAL)
     path = parser.parse_args().results
-    rates = measured(path) if path.is_file() else None
+    rates = measured(path) if path.is_file() or path != USUAL else None
     wanted = experiment(read_experiment(HERE.parent / "paper" / "table1.toml", "paper"))
     score, train = operations(models.create("resnet50:weights=none"))
     print(f"An image takes {score / 1e9:.1f} GFLOP to score and {train / 1e9:.1f} to train on.\n")
@@ -81,11 +82,24 @@ def line(name, counts, rates):
 
 
 def measured(path):
-    """Images a second in training from files and in scoring, as check.sh measured them."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["parts"]["fine-tuning"]["rows"]
-    named = {row["what"]: row["ours"] for row in rows}
-    train = next(value for name, value in named.items() if "JPEG" in name and "tuning" in name)
-    return train, next(value for name, value in named.items() if name.startswith("scoring"))
+    """Images a second in training from files and in scoring, as check.sh measured them.
+
+    Raises:
+        SystemExit: If they are not there, as of another network or of a part that failed.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["parts"]["fine-tuning"]["rows"]
+    except (OSError, ValueError, KeyError) as error:
+        why = f"got '{path}': {type(error).__name__} {error}"
+        raise SystemExit(f"results must be a results.json of check.sh, {why}") from error
+    found = []
+    wanted = ("fine-tuning resnet50 at 448 px", "JPEG"), ("scoring with it at 448 px", "")
+    for beginning, sign in wanted:
+        rates = [r["ours"] for r in rows if r["what"].startswith(beginning) and sign in r["what"]]
+        if not rates:
+            raise SystemExit(f"'{path}' must have images a second of '{beginning}', got none")
+        found += rates[:1]
+    return found
 
 
 if __name__ == "__main__":
